@@ -1,0 +1,22 @@
+import type { Database } from "better-sqlite3";
+
+/** One command against SQLite. A write runs inside one transaction; a read on a read-only connection. */
+export interface Command<A, R> {
+  readonly mode: "read" | "write";
+  run(db: Database, args: A): R;
+}
+
+/** The SQLite implementation of a room's command interface. */
+export type Commands<I> = {
+  readonly [K in keyof I]: I[K] extends (args: infer A) => Promise<infer R> ? Command<A, R> : never;
+};
+
+/** A command that only reads. */
+export function read<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
+  return { mode: "read", run };
+}
+
+/** A command that writes; everything it does is one transaction, rolled back when it throws. */
+export function write<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
+  return { mode: "write", run };
+}

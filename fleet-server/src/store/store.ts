@@ -1,0 +1,12 @@
+/**
+ * The store's interface: async named commands by room, each atomic inside its adapter; no transaction crosses it. Each
+ * room declares its own commands in `store/<room>.ts`; an adapter (`sqlite/`) implements every one of them.
+ */
+export interface Store extends Rooms {
+  /** Finishes what is under way and closes the files. */
+  close(): Promise<void>;
+}
+
+/** The rooms that keep something. */
+// biome-ignore lint/suspicious/noEmptyInterface: filled by the rooms as they are built
+export interface Rooms {}

@@ -1,0 +1,56 @@
+import { AGENT_ERRORS } from "./errors/agent.ts";
+import { API_ERRORS } from "./errors/api.ts";
+import { COMMON_ERRORS } from "./errors/common.ts";
+import { CONFIG_ERRORS } from "./errors/config.ts";
+import { FLEET_ERRORS } from "./errors/fleet.ts";
+import { HISTORY_ERRORS } from "./errors/history.ts";
+import { LINK_ERRORS } from "./errors/link.ts";
+import { MODEL_ERRORS } from "./errors/model.ts";
+import { ROLLOUT_ERRORS } from "./errors/rollout.ts";
+import { TRUST_ERRORS } from "./errors/trust.ts";
+
+/**
+ * Every error code of Bellwether. A code never changes its meaning; its sentence says what was wrong, its remedy what
+ * to do. `{name}` in a sentence is filled from the detail. docs/ERRORS.md is generated from this table.
+ */
+export const ERRORS = {
+  ...COMMON_ERRORS,
+  ...CONFIG_ERRORS,
+  ...MODEL_ERRORS,
+  ...TRUST_ERRORS,
+  ...LINK_ERRORS,
+  ...AGENT_ERRORS,
+  ...FLEET_ERRORS,
+  ...ROLLOUT_ERRORS,
+  ...HISTORY_ERRORS,
+  ...API_ERRORS,
+} as const;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** One operating error: stable code, a sentence for people, and the facts. Serialises as it is. */
+export interface Problem {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** Builds the problem of a code: its sentence with the detail filled in, then the remedy. */
+export function problem(code: ErrorCode, detail: Readonly<Record<string, unknown>> = {}): Problem {
+  const { sentence, remedy } = ERRORS[code];
+  return { code, message: `${fill(sentence, detail)} ${fill(remedy, detail)}`.trim(), detail };
+}
+
+/** The HTTP status a code answers with. */
+export function httpStatusOf(code: ErrorCode): number {
+  return ERRORS[code].http;
+}
+
+function fill(text: string, detail: Readonly<Record<string, unknown>>): string {
+  return text.replace(/\{(\w+)\}/g, (_, name: string) => {
+    const value = detail[name];
+    if (value === undefined) return `(${name} unknown)`;
+    const shown = typeof value === "string" ? value : JSON.stringify(value);
+    return shown.length > 300 ? `${shown.slice(0, 300)}…` : shown;
+  });
+}

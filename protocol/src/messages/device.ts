@@ -1,0 +1,185 @@
+import { type Static, Type } from "typebox";
+import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
+import { validator } from "../schema.ts";
+import { StreamName } from "./stream.ts";
+
+const Session = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+
+/** What the outbox holds of one stream when a session opens: the oldest seq still held, and the next to be given. */
+export const StreamPosition = Type.Object({
+  stream: StreamName,
+  firstHeld: Type.Integer({ minimum: 1 }),
+  next: Type.Integer({ minimum: 1 }),
+});
+
+/**
+ * `up/state`, retained; its last will is `{v:1, session, online:false}`. Sent at connect with the stream positions
+ * (which opens the session) and then as heartbeat every `heartbeatMs`. A smaller session number is an older life.
+ */
+export const StateMessage = Type.Object({
+  v: Type.Literal(1),
+  session: Session,
+  online: Type.Boolean(),
+  atMs: Type.Optional(TimeMs),
+  heartbeatMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })),
+  epoch: Type.Optional(Epoch),
+  streams: Type.Optional(Type.Array(StreamPosition, { maxItems: 5 })),
+  health: Type.Optional(
+    Type.Object({
+      rssMb: Type.Number(),
+      cpuLoad: Type.Number(),
+      memoryUsedFraction: Type.Number(),
+      diskUsedFraction: Type.Number(),
+      temperatureC: Type.Optional(Type.Number()),
+      outboxBytes: Type.Integer(),
+      outboxBytesMax: Type.Integer(),
+      outboxPhase: Type.Union([Type.Literal("normal"), Type.Literal("pressured"), Type.Literal("shedding")]),
+      evictedRecords: Type.Integer(),
+      lastRowAtMs: Type.Optional(TimeMs),
+      lastInferenceAtMs: Type.Optional(TimeMs),
+    }),
+  ),
+});
+export type StateMessage = Static<typeof StateMessage>;
+export const stateMessage = validator("The state", StateMessage);
+
+/** One channel as a device declares it. */
+export const ChannelBirth = Type.Object({
+  channel: Name,
+  unit: Type.String({ maxLength: 32 }),
+  resolution: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+  range: Type.Optional(Type.Tuple([Type.Number(), Type.Number()])),
+});
+
+/** `up/birth`, retained, one message per asset (a device with hundreds of channels must fit 64 KB packets). */
+export const BirthMessage = Type.Object({
+  v: Type.Literal(1),
+  session: Session,
+  asset: Name,
+  /** Of how many births this is one, so that the server knows when it has them all. */
+  index: Type.Integer({ minimum: 0 }),
+  of: Type.Integer({ minimum: 1, maximum: 10_000 }),
+  channels: Type.Array(ChannelBirth, { maxItems: 500 }),
+  /** Facts that selectors and compatibility see. */
+  facts: Type.Record(Name, Type.String({ maxLength: 128 }), { maxProperties: 64 }),
+  agentVersion: Type.String({ maxLength: 32 }),
+});
+export type BirthMessage = Static<typeof BirthMessage>;
+export const birthMessage = validator("The birth", BirthMessage);
+
+export const UPDATE_PHASES = [
+  "idle",
+  "downloading",
+  "verifying",
+  "selfTesting",
+  "shadowing",
+  "activating",
+  "confirming",
+  "rollingBack",
+  "failed",
+] as const;
+export type UpdatePhase = (typeof UPDATE_PHASES)[number];
+
+/** What a device says of one model it runs or is asked to run. */
+export const ReportedModel = Type.Object({
+  model: Name,
+  phase: Type.Union(UPDATE_PHASES.map((phase) => Type.Literal(phase))),
+  /** What runs now: the last verified one, whatever the phase. */
+  active: Type.Optional(Type.Object({ version: Type.Integer({ minimum: 1 }), digest: Digest })),
+  /** What the director asked for, with the version of the document that did. */
+  target: Type.Optional(
+    Type.Object({
+      version: Type.Integer({ minimum: 1 }),
+      digest: Digest,
+      directorVersion: Type.Integer({ minimum: 1 }),
+    }),
+  ),
+  /** How the last target ended. */
+  outcome: Type.Optional(
+    Type.Union([
+      Type.Literal("succeeded"),
+      Type.Literal("failed"),
+      Type.Literal("rejected"),
+      Type.Literal("rolledBack"),
+    ]),
+  ),
+  progress: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+  /** Proof of success: all three must be there before a server counts it. */
+  evidence: Type.Optional(
+    Type.Object({
+      goldenMatched: Type.Boolean(),
+      inferences: Type.Integer({ minimum: 0 }),
+      errors: Type.Integer({ minimum: 0 }),
+      p99LatencyUs: Type.Number({ minimum: 0 }),
+      soakedMs: Type.Number({ minimum: 0 }),
+    }),
+  ),
+  error: Type.Optional(
+    Type.Object({
+      code: Type.String({ minLength: 1, maxLength: 64 }),
+      message: Type.String({ maxLength: 1000 }),
+      atMs: TimeMs,
+    }),
+  ),
+});
+export type ReportedModel = Static<typeof ReportedModel>;
+
+/** `up/reported`: sent again until `down/ack` echoes its rev. `directorVersion` is the newest document accepted. */
+export const ReportedMessage = Type.Object({
+  v: Type.Literal(1),
+  session: Session,
+  rev: Type.Integer({ minimum: 1 }),
+  directorVersion: Type.Integer({ minimum: 0 }),
+  models: Type.Array(ReportedModel, { maxItems: 64 }),
+  /** Refusals that belong to no model: a director document with a wrong signature, expired metadata. */
+  refusals: Type.Array(
+    Type.Object({
+      code: Type.String({ minLength: 1, maxLength: 64 }),
+      message: Type.String({ maxLength: 1000 }),
+      atMs: TimeMs,
+    }),
+    { maxItems: 16 },
+  ),
+});
+export type ReportedMessage = Static<typeof ReportedMessage>;
+export const reportedMessage = validator("The reported state", ReportedMessage);
+
+/** Body of `POST /v1/enrolment`. The signature is over `enrolmentBytes` with the device's new key: it proves possession. */
+export const EnrolmentRequest = Type.Object(
+  {
+    token: Type.String({ minLength: 16, maxLength: 256 }),
+    device: Name,
+    serial: Type.Optional(Type.String({ maxLength: 128 })),
+    key: Type.Object({ type: Type.Literal("ed25519"), publicHex: Type.String({ pattern: "^[0-9a-f]{64}$" }) }),
+    signatureHex: Type.String({ pattern: "^[0-9a-f]{128}$" }),
+  },
+  { additionalProperties: false },
+);
+export type EnrolmentRequest = Static<typeof EnrolmentRequest>;
+
+/** Answer to an enrolment: who the device is now, whom to trust, where to connect. */
+export const EnrolmentResponse = Type.Object({
+  site: Name,
+  device: Name,
+  phase: Type.Union([Type.Literal("active"), Type.Literal("pending")]),
+  brokerId: Type.String({ minLength: 8, maxLength: 128 }),
+  mqttUrl: Type.String({ maxLength: 512 }),
+  /** The first root metadata as text; the device pins it. */
+  rootMetadata: Type.String({ maxLength: 32_768 }),
+});
+export type EnrolmentResponse = Static<typeof EnrolmentResponse>;
+export const enrolmentResponse = validator("The enrolment answer", EnrolmentResponse);
+
+/** Answer of `POST /v1/device/nonce`: sign `loginBytes` over it. */
+export const NonceResponse = Type.Object({
+  nonce: Type.String({ minLength: 32, maxLength: 256 }),
+  brokerId: Type.String({ minLength: 8, maxLength: 128 }),
+});
+export const nonceResponse = validator("The nonce answer", NonceResponse);
+
+/** Answer of `POST /v1/device/login`: a short-lived token for metadata and blobs over HTTP. */
+export const DeviceLoginResponse = Type.Object({
+  token: Type.String({ minLength: 16, maxLength: 1024 }),
+  expiresAtMs: TimeMs,
+});
+export const deviceLoginResponse = validator("The login answer", DeviceLoginResponse);

@@ -1,0 +1,185 @@
+import { type Static, Type } from "typebox";
+import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
+import { validator } from "../schema.ts";
+
+/** The durable streams of a device, most important first; the order is the order of eviction backwards. */
+export const STREAMS = ["event", "drift", "inference", "telemetry", "samples"] as const;
+export type Stream = (typeof STREAMS)[number];
+export const StreamName = Type.Union(STREAMS.map((name) => Type.Literal(name)));
+
+export const QUALITIES = ["good", "uncertain", "bad"] as const;
+/** good: as measured; uncertain: outside its declared range or interpolated; bad: the read failed, there is no value. */
+export type Quality = (typeof QUALITIES)[number];
+
+/** One channel's value at one time. `value` is null exactly when `quality` is "bad". */
+export interface Sample {
+  readonly asset: string;
+  readonly channel: string;
+  readonly observedAtMs: number;
+  readonly value: number | null;
+  readonly quality: Quality;
+}
+
+/** One asset's channels at one instant: the record of the telemetry stream. Absent channels were not read. */
+export interface TelemetryRow {
+  readonly asset: string;
+  readonly observedAtMs: number;
+  readonly values: Readonly<Record<string, number | null>>;
+  /** Only the channels that are not good. */
+  readonly quality?: Readonly<Record<string, "uncertain" | "bad">>;
+}
+
+const OutputValue = Type.Union([
+  Type.Number(),
+  Type.Boolean(),
+  Type.String({ maxLength: 256 }),
+  Type.Array(Type.Union([Type.Number(), Type.String({ maxLength: 256 })]), { maxItems: 1024 }),
+]);
+
+/** One feature's share of a prediction: how much the value moves when the feature is set to its baseline. */
+export const Contribution = Type.Object({ feature: Type.String({ maxLength: 200 }), delta: Type.Number() });
+
+/** A prediction, or the error that stood in its place: the record of the inference stream. */
+export const InferenceRecord = Type.Object({
+  asset: Name,
+  /** End of the window, in the source's own time. */
+  observedAtMs: TimeMs,
+  model: Name,
+  version: Type.Integer({ minimum: 1 }),
+  digest: Digest,
+  /** The output the manifest names primary; absent when the inference failed. */
+  value: Type.Optional(Type.Number()),
+  /** Every output the manifest names, by name. */
+  outputs: Type.Optional(Type.Record(Name, OutputValue)),
+  /** Code of the error that stood in the way. */
+  error: Type.Optional(Type.String({ maxLength: 64 })),
+  latencyUs: Type.Optional(Type.Number({ minimum: 0 })),
+  alert: Type.Optional(Type.Boolean()),
+  explanation: Type.Optional(Type.Array(Contribution, { maxItems: 8 })),
+  /** Rows the window should have had, had, and of those late or missing a channel. */
+  quality: Type.Optional(
+    Type.Object({
+      expected: Type.Integer({ minimum: 0 }),
+      received: Type.Integer({ minimum: 0 }),
+      late: Type.Integer({ minimum: 0 }),
+      missing: Type.Integer({ minimum: 0 }),
+    }),
+  ),
+  /** While a new model is being confirmed: what its predecessor says of the same vector. */
+  predecessor: Type.Optional(Type.Object({ digest: Digest, value: Type.Number() })),
+});
+export type InferenceRecord = Static<typeof InferenceRecord>;
+
+/** An alarm, device or security event: the record of the event stream. */
+export const EventRecord = Type.Object({
+  atMs: TimeMs,
+  kind: Type.Union([Type.Literal("alert"), Type.Literal("device"), Type.Literal("security")]),
+  severity: Type.Union([Type.Literal("info"), Type.Literal("warning"), Type.Literal("critical")]),
+  code: Type.String({ minLength: 1, maxLength: 64 }),
+  text: Type.String({ maxLength: 1000 }),
+  asset: Type.Optional(Name),
+  model: Type.Optional(Name),
+  detail: Type.Optional(Type.Record(Type.String({ maxLength: 64 }), Type.Unknown(), { maxProperties: 32 })),
+});
+export type EventRecord = Static<typeof EventRecord>;
+
+/** A feature vector kept for retraining: the record of the samples stream. */
+export const SampleVectorRecord = Type.Object({
+  asset: Name,
+  observedAtMs: TimeMs,
+  model: Name,
+  features: Type.Record(Type.String({ maxLength: 200 }), Type.Union([Type.Number(), Type.Null()])),
+});
+export type SampleVectorRecord = Static<typeof SampleVectorRecord>;
+
+/** Sketches and verdicts of one asset and window: the record of the drift stream. */
+export const DriftRecord = Type.Object({ asset: Name, observedAtMs: TimeMs, model: Name });
+export type DriftRecord = Static<typeof DriftRecord>;
+
+/** The record type of each stream. */
+export interface StreamRecords {
+  readonly event: EventRecord;
+  readonly drift: DriftRecord;
+  readonly inference: InferenceRecord;
+  readonly telemetry: TelemetryRow;
+  readonly samples: SampleVectorRecord;
+}
+
+/** The device's clocks at the moment a batch was cut; the server derives corrected time from them. */
+export const ClockReading = Type.Object({
+  bootId: Type.String({ minLength: 1, maxLength: 64 }),
+  monoMs: Type.Number({ minimum: 0 }),
+  wallMs: TimeMs,
+  clockSynced: Type.Boolean(),
+});
+export type ClockReading = Static<typeof ClockReading>;
+
+/**
+ * The unit of every durable stream: records with consecutive seq from `fromSeq`, or a counted gap that takes the place
+ * of records the outbox had to evict. (device, epoch, stream, seq) names one record for ever.
+ */
+export interface StreamBatch<S extends Stream = Stream> {
+  readonly v: 1;
+  readonly epoch: string;
+  readonly stream: S;
+  readonly fromSeq: number;
+  readonly records: readonly StreamRecords[S][];
+  /** With a gap `records` is empty; the gap consumes `count` numbers from `fromSeq`. */
+  readonly gap?: { readonly count: number; readonly reason: "evicted" | "unreadable" };
+  /** Taken while the link was down: backfill, which never pages people. */
+  readonly hist: boolean;
+  readonly clock: ClockReading;
+}
+
+/** Schema of the non-telemetry batches as they travel (telemetry travels in columns, see batch.ts). */
+export const batchEnvelope = {
+  v: Type.Literal(1),
+  epoch: Epoch,
+  fromSeq: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  gap: Type.Optional(
+    Type.Object({
+      count: Type.Integer({ minimum: 1, maximum: 1e12 }),
+      reason: Type.Union([Type.Literal("evicted"), Type.Literal("unreadable")]),
+    }),
+  ),
+  hist: Type.Boolean(),
+  clock: ClockReading,
+};
+
+/** `down/ack`: per stream what is committed, and the last `reported` revision that was stored. */
+export const AckMessage = Type.Object({
+  v: Type.Literal(1),
+  streams: Type.Partial(
+    Type.Object(
+      Object.fromEntries(
+        STREAMS.map((stream) => [
+          stream,
+          Type.Object({
+            epoch: Epoch,
+            /** Everything up to and including this seq is committed; 0 when nothing is. */
+            upTo: Type.Integer({ minimum: 0 }),
+            /** Committed ranges beyond `upTo`, both ends included. */
+            also: Type.Array(Type.Tuple([Type.Integer({ minimum: 1 }), Type.Integer({ minimum: 1 })]), {
+              maxItems: 256,
+            }),
+          }),
+        ]),
+      ),
+    ),
+  ),
+  reportedRev: Type.Optional(Type.Integer({ minimum: 0 })),
+  /** The same seq arrived with other content: the device draws a new epoch and sends everything unacknowledged again. */
+  newEpoch: Type.Optional(Type.Boolean()),
+});
+export interface StreamAck {
+  readonly epoch: string;
+  readonly upTo: number;
+  readonly also: readonly (readonly [number, number])[];
+}
+export interface AckMessage {
+  readonly v: 1;
+  readonly streams: Readonly<Partial<Record<Stream, StreamAck>>>;
+  readonly reportedRev?: number;
+  readonly newEpoch?: boolean;
+}
+export const ackMessage = validator("The acknowledgement", AckMessage);

@@ -1,0 +1,39 @@
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { isMainThread, Worker, type WorkerOptions, workerData } from "node:worker_threads";
+
+const CHILD_FLAG = "--bellwether-role=";
+
+/**
+ * Workers and children of a program start only through this: the program's own entry is started again with a role, and
+ * its `main.ts` dispatches the role first. The same way in development and in a bundled executable.
+ */
+export interface RoleSpawner<Role extends string> {
+  /** A thread that runs `role`; `data` is what `roleData()` returns there. */
+  worker(role: Role, data: unknown, options?: WorkerOptions): Worker;
+  /** A child process that runs `role`; it speaks over the IPC channel and inherits no standard input. */
+  child(role: Role, args?: readonly string[], options?: SpawnOptions): ChildProcess;
+}
+
+/** A spawner that starts `entry` (the URL of the program's `main.ts`) again. */
+export function roleSpawner<Role extends string>(entry: URL): RoleSpawner<Role> {
+  return {
+    worker: (role, data, options = {}) => new Worker(entry, { ...options, workerData: { role, data } }),
+    child: (role, args = [], options = {}) =>
+      spawn(process.execPath, [...process.execArgv, entry.pathname, `${CHILD_FLAG}${role}`, ...args], {
+        stdio: ["ignore", "pipe", "pipe", "ipc"],
+        ...options,
+      }),
+  };
+}
+
+/** The role this thread or process was started for, or undefined for the program itself. */
+export function currentRole(): string | undefined {
+  if (!isMainThread) return (workerData as { role?: string } | null)?.role;
+  const flag = process.argv[2];
+  return flag?.startsWith(CHILD_FLAG) ? flag.slice(CHILD_FLAG.length) : undefined;
+}
+
+/** What the spawner passed to this thread as `data`. */
+export function roleData<T>(): T {
+  return (workerData as { data: T }).data;
+}

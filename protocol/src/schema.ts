@@ -1,0 +1,61 @@
+import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
+import type { Static, TSchema } from "typebox";
+import { err, ok, type Result } from "./result.ts";
+
+// Nothing is coerced, defaulted or dropped: what was sent is what is judged (a null threshold must not become 0).
+const ajv = new Ajv2020({
+  strict: true,
+  strictTuples: false,
+  allErrors: false,
+  coerceTypes: false,
+  useDefaults: false,
+  removeAdditional: false,
+  allowUnionTypes: true,
+});
+
+/** A compiled schema: judges a value, and parses JSON bytes after bounding their size. */
+export interface Validator<T> {
+  /** The value itself when it fits, `INVALID_SHAPE` with path and expectation otherwise. */
+  check(value: unknown): Result<T>;
+  /** Parses UTF-8 JSON of at most `maxBytes`, then checks it. */
+  parse(bytes: Uint8Array | string, maxBytes?: number): Result<T>;
+}
+
+/** Compiles a TypeBox schema; `what` names the thing in error sentences ("The manifest"). */
+export function validator<S extends TSchema>(what: string, schema: S): Validator<Static<S>> {
+  // Compiling costs milliseconds each; most processes use few of the schemas.
+  let compiled: ValidateFunction | undefined;
+  const check = (value: unknown): Result<Static<S>> => {
+    compiled ??= ajv.compile(schema);
+    if (compiled(value)) return ok(value as Static<S>);
+    const first = compiled.errors?.[0];
+    return err("INVALID_SHAPE", {
+      what,
+      path: first?.instancePath || "/",
+      expected: expectation(first),
+    });
+  };
+  return {
+    check,
+    parse(bytes, maxBytes = 65_536) {
+      const size = typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.byteLength;
+      if (size > maxBytes) return err("TOO_LARGE", { what, actual: size, unit: "bytes", limit: maxBytes });
+      let value: unknown;
+      try {
+        value = JSON.parse(typeof bytes === "string" ? bytes : Buffer.from(bytes).toString("utf8"));
+      } catch (cause) {
+        return err("INVALID_JSON", { what, reason: (cause as Error).message });
+      }
+      return check(value);
+    },
+  };
+}
+
+function expectation(error: NonNullable<ValidateFunction["errors"]>[number] | undefined): string {
+  if (!error) return "it does not fit its schema";
+  const params = error.params as Record<string, unknown>;
+  if (error.keyword === "additionalProperties") return `unknown member "${params["additionalProperty"]}"`;
+  if (error.keyword === "enum") return `must be one of ${JSON.stringify(params["allowedValues"])}`;
+  if (error.keyword === "const") return `must be ${JSON.stringify(params["allowedValue"])}`;
+  return error.message ?? error.keyword;
+}

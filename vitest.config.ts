@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["{protocol,agent,fleet-server}/src/**/*.test.ts", "{demo,test}/**/*.test.ts"],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    // Real processes on two cores: more workers than cores only make time limits lie.
+    maxWorkers: 2,
+    env: { NODE_COMPILE_CACHE: new URL("./.cache/compile", import.meta.url).pathname },
+  },
+});
