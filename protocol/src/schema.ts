@@ -1,5 +1,5 @@
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
-import type { Static, TSchema } from "typebox";
+import { type Static, type TSchema, Type } from "typebox";
 import { err, ok, type Result } from "./result.ts";
 
 // Nothing is coerced, defaulted or dropped: what was sent is what is judged (a null threshold must not become 0).
@@ -12,6 +12,11 @@ const ajv = new Ajv2020({
   removeAdditional: false,
   allowUnionTypes: true,
 });
+
+/** Schema of one of these words, typed as their union. */
+export function oneOf<const Words extends readonly string[]>(words: Words) {
+  return Type.Unsafe<Words[number]>({ type: "string", enum: [...words] });
+}
 
 /** A compiled schema: judges a value, and parses JSON bytes after bounding their size. */
 export interface Validator<T> {

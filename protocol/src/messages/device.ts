@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { validator } from "../schema.ts";
+import { oneOf, validator } from "../schema.ts";
 import { StreamName } from "./stream.ts";
 
 const Session = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
@@ -59,7 +59,7 @@ export const BirthMessage = Type.Object({
   /** Of how many births this is one, so that the server knows when it has them all. */
   index: Type.Integer({ minimum: 0 }),
   of: Type.Integer({ minimum: 1, maximum: 10_000 }),
-  channels: Type.Array(ChannelBirth, { maxItems: 500 }),
+  channels: Type.Array(ChannelBirth, { maxItems: 1_024 }),
   /** Facts that selectors and compatibility see. */
   facts: Type.Record(Name, Type.String({ maxLength: 128 }), { maxProperties: 64 }),
   agentVersion: Type.String({ maxLength: 32 }),
@@ -83,7 +83,7 @@ export type UpdatePhase = (typeof UPDATE_PHASES)[number];
 /** What a device says of one model it runs or is asked to run. */
 export const ReportedModel = Type.Object({
   model: Name,
-  phase: Type.Union(UPDATE_PHASES.map((phase) => Type.Literal(phase))),
+  phase: oneOf(UPDATE_PHASES),
   /** What runs now: the last verified one, whatever the phase. */
   active: Type.Optional(Type.Object({ version: Type.Integer({ minimum: 1 }), digest: Digest })),
   /** What the director asked for, with the version of the document that did. */

@@ -1,11 +1,11 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { validator } from "../schema.ts";
+import { oneOf, validator } from "../schema.ts";
 
 /** The durable streams of a device, most important first; the order is the order of eviction backwards. */
 export const STREAMS = ["event", "drift", "inference", "telemetry", "samples"] as const;
 export type Stream = (typeof STREAMS)[number];
-export const StreamName = Type.Union(STREAMS.map((name) => Type.Literal(name)));
+export const StreamName = oneOf(STREAMS);
 
 export const QUALITIES = ["good", "uncertain", "bad"] as const;
 /** good: as measured; uncertain: outside its declared range or interpolated; bad: the read failed, there is no value. */

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name } from "../ids.ts";
-import { validator } from "../schema.ts";
+import { oneOf, validator } from "../schema.ts";
 
 const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
 const closed = { additionalProperties: false } as const;
@@ -81,7 +81,7 @@ export type TensorSource = Static<typeof TensorSource>;
 export const TensorBinding = Type.Object(
   {
     input: Type.String({ minLength: 1, maxLength: 200 }),
-    type: Type.Union(TENSOR_TYPES.map((type) => Type.Literal(type))),
+    type: oneOf(TENSOR_TYPES),
     shape: Type.Array(Type.Union([Type.Literal("batch"), Type.Integer({ minimum: 1, maximum: 1_000_000 })]), {
       maxItems: 8,
     }),
@@ -100,7 +100,7 @@ export const OutputBinding = Type.Object(
     output: Type.String({ minLength: 1, maxLength: 200 }),
     /** Take this element of the row only; without it a row of one element is a number, a longer one an array. */
     index: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000 })),
-    meaning: Type.Union(OUTPUT_MEANINGS.map((meaning) => Type.Literal(meaning))),
+    meaning: oneOf(OUTPUT_MEANINGS),
     unit: Type.Optional(Type.String({ maxLength: 32 })),
     /** A value outside is counted as an inference error. */
     range: Type.Optional(Type.Tuple([Type.Number(), Type.Number()])),
