@@ -95,6 +95,7 @@ export interface Observation {
 
 export type Effect =
   | { readonly kind: "deploy"; readonly wave: number }
+  | { readonly kind: "requeue"; readonly wave: number }
   | { readonly kind: "revert" }
   | { readonly kind: "recordGates"; readonly wave: number; readonly decisions: readonly GateDecision[] };
 
@@ -129,7 +130,7 @@ export function command(
   if (phase === undefined) return undefined;
   const next: RolloutState = { ...state, phase, reason: `ordered: ${order}` };
   if (order === "resume") return { state: acknowledge(next, observation, nowMs), effects: [] };
-  if (order === "retry") return { state: redeploy(next, nowMs), effects: [{ kind: "deploy", wave: next.waveIndex }] };
+  if (order === "retry") return { state: redeploy(next, nowMs), effects: [{ kind: "requeue", wave: next.waveIndex }] };
   if (phase === "reverting") return { state: next, effects: [{ kind: "revert" }] };
   return { state: next, effects: [] };
 }

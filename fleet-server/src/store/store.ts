@@ -1,3 +1,5 @@
+import type { RolloutsStore } from "./rollouts.ts";
+
 /**
  * The store's interface: async named commands by room, each atomic inside its adapter; no transaction crosses it. Each
  * room declares its own commands in `store/<room>.ts`; an adapter (`sqlite/`) implements every one of them.
@@ -8,5 +10,6 @@ export interface Store extends Rooms {
 }
 
 /** The rooms that keep something. */
-// biome-ignore lint/suspicious/noEmptyInterface: filled by the rooms as they are built
-export interface Rooms {}
+export interface Rooms {
+  readonly rollouts: RolloutsStore;
+}

@@ -1,4 +1,30 @@
 import type { ErrorTable } from "./entry.ts";
 
 /** Errors of rollouts and their gates. */
-export const ROLLOUT_ERRORS = {} as const satisfies ErrorTable;
+export const ROLLOUT_ERRORS = {
+  ROLLOUT_COMMAND_REFUSED: {
+    http: 409,
+    sentence: 'The rollout {rollout} is {phase}: it cannot take the order "{order}" now.',
+    remedy: "In this phase it takes: {allowed}.",
+  },
+  ROLLOUT_TARGET_EMPTY: {
+    http: 422,
+    sentence: 'No device matches the selector "{selector}".',
+    remedy: "List the devices with their labels and correct the selector.",
+  },
+  ROLLOUT_VERSION_UNKNOWN: {
+    http: 404,
+    sentence: "The model {model} has no version or alias {version}.",
+    remedy: "List the model's versions and name one that exists.",
+  },
+  ROLLOUT_VERSION_NOT_RELEASED: {
+    http: 409,
+    sentence: "Version {version} of the model {model} is {phase}; only a released version can be rolled out.",
+    remedy: "Release it first, or choose a released version.",
+  },
+  EXECUTION_TIMED_OUT: {
+    http: 504,
+    sentence: "The device did not finish within the rollout's time.",
+    remedy: "Look at its link and its last report; the rollout can be retried.",
+  },
+} as const satisfies ErrorTable;

@@ -1,0 +1,113 @@
+import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
+import type { Execution, ExecutionPhase } from "../rollouts/executions.ts";
+import type { GateDecision, PredictionSums } from "../rollouts/gates.ts";
+import type { RolloutPhase, RolloutState } from "../rollouts/machine.ts";
+import type { RolloutPlan } from "../rollouts/plan.ts";
+
+/** A rollout as it is kept. */
+export interface RolloutRecord {
+  readonly id: string;
+  readonly plan: RolloutPlan;
+  readonly state: RolloutState;
+  readonly createdAtMs: number;
+  readonly createdBy: string;
+  readonly updatedAtMs: number;
+}
+
+/** An execution with what its device last said and when it was last heard. */
+export interface ExecutionView extends Execution {
+  readonly reported: ReportedModel | undefined;
+  readonly lastSeenAtMs: number | null;
+}
+
+/** A stored gate decision. */
+export interface GateRecord extends GateDecision {
+  readonly wave: number;
+  readonly atMs: number;
+}
+
+/** Which predictions a gate sums up: those of these devices, committed since, live ones only. */
+export interface EvidenceQuery {
+  readonly rollout: string;
+  readonly model: string;
+  readonly digest: string;
+  readonly wave: number;
+  readonly sinceMs: number;
+  readonly untilMs: number;
+}
+
+/** What the evidence query answers; percentiles in microseconds. */
+export interface EvidenceRows {
+  readonly wave: readonly PredictionSums[];
+  readonly control: readonly PredictionSums[];
+  readonly before: readonly PredictionSums[];
+  readonly p95LatencyUs: number | null;
+}
+
+export interface RolloutsStore {
+  /** Keeps a new rollout and its executions; `CONFLICT` when the id exists. */
+  create(args: {
+    readonly rollout: RolloutRecord;
+    readonly executions: readonly { readonly device: string; readonly wave: number }[];
+  }): Promise<Result<RolloutRecord>>;
+  get(args: { readonly id: string }): Promise<RolloutRecord | undefined>;
+  /** Newest first. */
+  list(args: {
+    readonly limit: number;
+    readonly before?: number;
+    readonly phase?: RolloutPhase;
+  }): Promise<RolloutRecord[]>;
+  /** Rollouts the scheduler has to look at. */
+  open(args: Record<string, never>): Promise<RolloutRecord[]>;
+  /** Keeps a state; false when another update came first (`updatedAtMs` differs from the one read). */
+  save(args: {
+    readonly id: string;
+    readonly state: RolloutState;
+    readonly readAtMs: number;
+    readonly nowMs: number;
+  }): Promise<boolean>;
+  executions(args: { readonly id: string }): Promise<ExecutionView[]>;
+  /** Late joiners; those already there are left alone. */
+  addExecutions(args: {
+    readonly id: string;
+    readonly executions: readonly { readonly device: string; readonly wave: number }[];
+    readonly nowMs: number;
+  }): Promise<number>;
+  saveExecutions(args: {
+    readonly id: string;
+    readonly changes: readonly {
+      readonly device: string;
+      readonly phase: ExecutionPhase;
+      readonly errorCode: string | null;
+    }[];
+    readonly nowMs: number;
+  }): Promise<void>;
+  /**
+   * Notes that a director document asks a device for the rollout's model (or for the earlier one, when reverting), and
+   * takes the device out of every older rollout of the model that still waits for it.
+   */
+  assigned(args: {
+    readonly id: string;
+    readonly device: string;
+    readonly phase: "inProgress" | "reverting";
+    readonly directorVersion: number;
+    readonly previous?: Execution["previous"];
+    readonly nowMs: number;
+  }): Promise<void>;
+  recordGates(args: {
+    readonly id: string;
+    readonly wave: number;
+    readonly decisions: readonly GateDecision[];
+    readonly nowMs: number;
+  }): Promise<void>;
+  gates(args: { readonly id: string; readonly limit: number }): Promise<GateRecord[]>;
+  evidence(args: EvidenceQuery): Promise<EvidenceRows>;
+  /** Devices of a wave that succeeded but sent no live prediction of this digest since. */
+  silent(args: {
+    readonly id: string;
+    readonly wave: number;
+    readonly digest: string;
+    readonly sinceMs: number;
+  }): Promise<string[]>;
+}
