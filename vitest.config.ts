@@ -1,5 +1,7 @@
 import { defineConfig } from "vitest/config";
 
+const report = process.env["BELLWETHER_TEST_REPORT"];
+
 export default defineConfig({
   test: {
     include: ["{protocol,agent,fleet-server}/src/**/*.test.ts", "{demo,test}/**/*.test.ts"],
@@ -8,5 +10,6 @@ export default defineConfig({
     // Real processes on two cores: more workers than cores only make time limits lie.
     maxWorkers: 2,
     env: { NODE_COMPILE_CACHE: new URL("./.cache/compile", import.meta.url).pathname },
+    reporters: report ? ["default", ["json", { outputFile: report }]] : ["default"],
   },
 });

@@ -1,0 +1,119 @@
+/**
+ * Shows that the tests guard the promises: applies each patch of this folder to a scratch copy of the project and runs
+ * the test it names, which must pass before and fail by an assertion after. A patch begins with
+ *
+ *     promise: 1
+ *     test: path/of/the.test.ts
+ *     only: a pattern of test names (optional)
+ *
+ * `npm run mutations [-- NAME ...]` runs all, or those whose file name contains one of the words.
+ */
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+
+interface Mutation {
+  readonly name: string;
+  readonly file: string;
+  readonly promise: string;
+  readonly test: string;
+  readonly only: string | undefined;
+}
+interface Outcome {
+  readonly passed: number;
+  /** First lines of what the failed tests said. */
+  readonly failures: readonly string[];
+  /** The suite could not even be loaded. */
+  readonly broken: boolean;
+}
+
+const root = resolve(import.meta.dirname, "../..");
+const TEST_LIMIT_MS = 180_000;
+
+function mutations(words: readonly string[]): Mutation[] {
+  return readdirSync(import.meta.dirname)
+    .filter((name) => name.endsWith(".patch") && (words.length === 0 || words.some((word) => name.includes(word))))
+    .sort()
+    .map((name) => {
+      const file = join(import.meta.dirname, name);
+      const text = readFileSync(file, "utf8");
+      const header = (key: string) => text.match(new RegExp(`^${key}: (.+)$`, "m"))?.[1]?.trim();
+      const [promise, test] = [header("promise"), header("test")];
+      if (!promise || !test) throw new Error(`${name}: names no promise or no test`);
+      return { name: name.replace(/\.patch$/, ""), file, promise, test, only: header("only") };
+    });
+}
+
+/** A copy of the project's own files; packages from the registry are linked, the workspaces point into the copy. */
+function scratchCopy(): string {
+  const folder = mkdtempSync(join(tmpdir(), "bellwether-mutations-"));
+  const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: root }).toString().split("\n");
+  for (const file of files.filter(Boolean)) {
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    cpSync(join(root, file), join(folder, file));
+  }
+  const modules = join(folder, "node_modules");
+  mkdirSync(modules);
+  for (const entry of readdirSync(join(root, "node_modules"))) {
+    if (entry !== "@bellwether") symlinkSync(join(root, "node_modules", entry), join(modules, entry));
+  }
+  mkdirSync(join(modules, "@bellwether"));
+  for (const workspace of ["protocol", "agent", "fleet-server"]) {
+    symlinkSync(join(folder, workspace), join(modules, "@bellwether", workspace));
+  }
+  return folder;
+}
+
+function runTest(folder: string, mutation: Mutation): Outcome {
+  const report = join(folder, ".cache", "mutation-report.json");
+  rmSync(report, { force: true });
+  const vitest = join(root, "node_modules/vitest/vitest.mjs");
+  const args = [vitest, "run", mutation.test, "--reporter=json", `--outputFile=${report}`];
+  if (mutation.only) args.push("-t", mutation.only);
+  const { BELLWETHER_TEST_REPORT: _, ...env } = process.env;
+  spawnSync(process.execPath, args, { cwd: folder, timeout: TEST_LIMIT_MS, stdio: "ignore", env });
+  let suites: { message?: string; assertionResults: { status: string; failureMessages: string[] }[] }[];
+  try {
+    suites = JSON.parse(readFileSync(report, "utf8")).testResults;
+  } catch {
+    return { passed: 0, failures: [], broken: true };
+  }
+  const tests = suites.flatMap((suite) => suite.assertionResults);
+  return {
+    passed: tests.filter((test) => test.status === "passed").length,
+    failures: tests.filter((test) => test.status === "failed").map((test) => test.failureMessages.join("\n")),
+    broken: tests.length === 0,
+  };
+}
+
+/** Killed by an assertion, and not by a module that no longer loads or a test that ran out of time. */
+function verdictOf(before: Outcome, after: Outcome): string {
+  if (before.broken || before.passed === 0 || before.failures.length > 0)
+    return "INVALID: the test does not pass unchanged";
+  if (after.broken) return "INVALID: the changed code does not load";
+  if (after.failures.length === 0) return "SURVIVED";
+  const asserted = after.failures.some((failure) => /AssertionError|expected|not within \d+ ms/i.test(failure));
+  return asserted ? "killed" : `INVALID: it failed without an assertion: ${after.failures[0]?.split("\n")[0]}`;
+}
+
+const chosen = mutations(process.argv.slice(2));
+const folder = scratchCopy();
+const before = new Map<string, Outcome>();
+let alive = 0;
+try {
+  for (const mutation of chosen) {
+    const key = `${mutation.test}\n${mutation.only ?? ""}`;
+    if (!before.has(key)) before.set(key, runTest(folder, mutation));
+    const apply = (...flags: string[]) => execFileSync("git", ["apply", ...flags, mutation.file], { cwd: folder });
+    apply();
+    const verdict = verdictOf(before.get(key) as Outcome, runTest(folder, mutation));
+    apply("--reverse");
+    if (verdict !== "killed") alive++;
+    console.log(`promise ${mutation.promise.padEnd(3)} ${mutation.name.padEnd(44)} ${verdict}`);
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(`${chosen.length - alive} killed, ${alive} not`);
+process.exitCode = alive === 0 && chosen.length > 0 ? 0 : 1;
