@@ -1,0 +1,343 @@
+import { Digest, Name } from "@bellwether/protocol/ids.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { oneOf } from "@bellwether/protocol/schema.ts";
+import { Type } from "typebox";
+import { EXECUTION_PHASES, type Execution } from "../rollouts/executions.ts";
+import {
+  COMMANDS,
+  command,
+  created,
+  ROLLOUT_PHASES,
+  type RolloutCommand,
+  TRANSITIONS,
+  WAVE_PHASES,
+} from "../rollouts/machine.ts";
+import { planOf, RolloutRequest } from "../rollouts/plan.ts";
+import type { Scheduler } from "../rollouts/scheduler.io.ts";
+import { assignWaves } from "../rollouts/waves.ts";
+import type { ExecutionView, RolloutRecord } from "../store/rollouts.ts";
+import type { Store } from "../store/store.ts";
+import { callerName } from "./caller.ts";
+import { cursors, page, pageOf, pageQuery } from "./page.ts";
+import { defineRoute, type Route } from "./route.ts";
+
+/** What the rollout routes need of the other rooms. */
+export interface RolloutRoutesPorts {
+  readonly store: Store;
+  readonly scheduler: Scheduler;
+  /** A version by number or alias, with the digest of its manifest and where it stands. */
+  findVersion(
+    model: string,
+    versionOrAlias: string,
+  ): Promise<{ readonly version: number; readonly manifestDigest: string; readonly phase: string } | undefined>;
+  /** Devices the selector matches now. */
+  matching(selector: string): Promise<Result<readonly string[]>>;
+  newId(): string;
+  now(): number;
+}
+
+const closed = { additionalProperties: false } as const;
+const Id = Type.String({ pattern: "^[A-Za-z0-9_-]{1,64}$" });
+const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+
+const WaveView = Type.Object(
+  {
+    name: Name,
+    phase: oneOf(WAVE_PHASES),
+    reason: Type.Optional(Type.String()),
+    startedAtMs: Type.Optional(Time),
+    soakStartedAtMs: Type.Optional(Time),
+    endedAtMs: Type.Optional(Time),
+    devices: Type.Integer(),
+    executions: Type.Record(Type.String(), Type.Integer(), { description: "How many devices stand where." }),
+  },
+  closed,
+);
+
+const RolloutView = Type.Object(
+  {
+    id: Id,
+    model: Name,
+    version: Type.Integer(),
+    manifestDigest: Digest,
+    phase: oneOf(ROLLOUT_PHASES),
+    reason: Type.Optional(Type.String()),
+    selector: Type.String(),
+    selection: oneOf(["SNAPSHOT", "CONTINUOUS"]),
+    waveIndex: Type.Integer(),
+    waves: Type.Array(WaveView),
+    devicesTouched: Type.Integer({ description: "Devices that were ever asked to run this version." }),
+    createdAtMs: Time,
+    createdBy: Type.String(),
+    updatedAtMs: Time,
+    allowed: Type.Array(oneOf(COMMANDS), { description: "The orders it takes now." }),
+  },
+  closed,
+);
+
+const ExecutionAnswer = Type.Object(
+  {
+    device: Name,
+    wave: Type.Integer(),
+    phase: oneOf(EXECUTION_PHASES),
+    assignedAtMs: Type.Union([Time, Type.Null()]),
+    directorVersion: Type.Union([Type.Integer(), Type.Null()]),
+    previousVersion: Type.Union([Type.Integer(), Type.Null()]),
+    activeVersion: Type.Union([Type.Integer(), Type.Null()]),
+    devicePhase: Type.Union([Type.String(), Type.Null()]),
+    progress: Type.Union([Type.Number(), Type.Null()]),
+    errorCode: Type.Union([Type.String(), Type.Null()]),
+    errorMessage: Type.Union([Type.String(), Type.Null()]),
+    evidence: Type.Union([
+      Type.Object({
+        goldenMatched: Type.Boolean(),
+        inferences: Type.Integer(),
+        errors: Type.Integer(),
+        p99LatencyUs: Type.Number(),
+        soakedMs: Type.Number(),
+      }),
+      Type.Null(),
+    ]),
+    lastSeenAtMs: Type.Union([Time, Type.Null()]),
+  },
+  closed,
+);
+
+const GateAnswer = Type.Object(
+  {
+    wave: Type.Integer(),
+    gate: Type.String(),
+    verdict: oneOf(["pass", "fail", "inconclusive"]),
+    statistic: Type.Union([Type.Number(), Type.Null()]),
+    n: Type.Integer(),
+    controlN: Type.Integer(),
+    threshold: Type.Number(),
+    reason: Type.String(),
+    atMs: Time,
+  },
+  closed,
+);
+
+const listCursor = cursors(Type.Object({ before: Type.Integer() }, closed));
+
+/** Routes of rollouts: create, look at, order about. */
+export function rolloutRoutes(ports: RolloutRoutesPorts): Route[] {
+  return [createRoute(ports), listRoute(ports), showRoute(ports), ...detailRoutes(ports), orderRoute(ports)];
+}
+
+function createRoute(ports: RolloutRoutesPorts): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/rollouts",
+    operation: "createRollout",
+    summary: "Plans a rollout of a released version in waves; it begins when it is ordered to start.",
+    role: "operator",
+    body: RolloutRequest,
+    answer: RolloutView,
+    status: 201,
+    errors: ["ROLLOUT_VERSION_UNKNOWN", "ROLLOUT_VERSION_NOT_RELEASED", "ROLLOUT_TARGET_EMPTY", "CONFLICT"],
+    handler: async ({ body, caller }) => {
+      const found = await ports.findVersion(body.model, body.version);
+      if (!found) return err("ROLLOUT_VERSION_UNKNOWN", { model: body.model, version: body.version });
+      if (found.phase !== "released") {
+        return err("ROLLOUT_VERSION_NOT_RELEASED", { model: body.model, version: body.version, phase: found.phase });
+      }
+      const plan = planOf(body, found.version, found.manifestDigest);
+      if (!plan.ok) return plan;
+      const devices = await ports.matching(plan.value.selector);
+      if (!devices.ok) return devices;
+      if (devices.value.length === 0 && plan.value.selection === "SNAPSHOT") {
+        return err("ROLLOUT_TARGET_EMPTY", { selector: plan.value.selector });
+      }
+      const id = ports.newId();
+      const nowMs = ports.now();
+      const waves = assignWaves(id, devices.value, plan.value.waves);
+      const created_ = await ports.store.rollouts.create({
+        rollout: {
+          id,
+          plan: plan.value,
+          state: created(plan.value),
+          createdAtMs: nowMs,
+          createdBy: callerName(caller),
+          updatedAtMs: nowMs,
+        },
+        executions: [...waves].map(([device, wave]) => ({ device, wave })),
+      });
+      return created_.ok ? ok(await viewOf(ports.store, created_.value)) : created_;
+    },
+  });
+}
+
+function listRoute(ports: RolloutRoutesPorts): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/rollouts",
+    operation: "listRollouts",
+    summary: "Rollouts, newest first.",
+    role: "viewer",
+    query: { ...pageQuery, phase: Type.Optional(oneOf(ROLLOUT_PHASES)) },
+    answer: pageOf(RolloutView),
+    errors: ["INVALID_CURSOR"],
+    handler: async ({ query }) => {
+      const cursor = listCursor.decode(query.cursor);
+      if (!cursor.ok) return cursor;
+      const limit = query.limit ?? 100;
+      const rows = await ports.store.rollouts.list({
+        limit: limit + 1,
+        ...(cursor.value ? { before: cursor.value.before } : {}),
+        ...(query.phase ? { phase: query.phase } : {}),
+      });
+      const { items, ...rest } = page(rows, limit, listCursor, (last) => ({ before: last.createdAtMs }));
+      return ok({ items: await Promise.all(items.map((row) => viewOf(ports.store, row))), ...rest });
+    },
+  });
+}
+
+function showRoute(ports: RolloutRoutesPorts): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/rollouts/:rollout",
+    operation: "showRollout",
+    summary: "One rollout with its waves.",
+    role: "viewer",
+    params: { rollout: Id },
+    answer: RolloutView,
+    errors: ["NOT_FOUND"],
+    handler: async ({ params }) => {
+      const rollout = await ports.store.rollouts.get({ id: params.rollout });
+      return rollout ? ok(await viewOf(ports.store, rollout)) : missing(params.rollout);
+    },
+  });
+}
+
+function detailRoutes(ports: RolloutRoutesPorts): Route[] {
+  return [
+    defineRoute({
+      method: "GET",
+      path: "/v1/rollouts/:rollout/executions",
+      operation: "listRolloutExecutions",
+      summary: "Where every device of the rollout stands, and what it proved.",
+      role: "viewer",
+      params: { rollout: Id },
+      answer: Type.Object({ items: Type.Array(ExecutionAnswer) }, closed),
+      errors: ["NOT_FOUND"],
+      handler: async ({ params }) => {
+        if (!(await ports.store.rollouts.get({ id: params.rollout }))) return missing(params.rollout);
+        const views = await ports.store.rollouts.executions({ id: params.rollout });
+        return ok({ items: views.map(executionAnswer) });
+      },
+    }),
+    defineRoute({
+      method: "GET",
+      path: "/v1/rollouts/:rollout/gates",
+      operation: "listRolloutGates",
+      summary: "Every gate decision, newest first: statistic, counts, threshold and reason.",
+      role: "viewer",
+      params: { rollout: Id },
+      answer: Type.Object({ items: Type.Array(GateAnswer) }, closed),
+      errors: ["NOT_FOUND"],
+      handler: async ({ params }) => {
+        if (!(await ports.store.rollouts.get({ id: params.rollout }))) return missing(params.rollout);
+        return ok({ items: await ports.store.rollouts.gates({ id: params.rollout, limit: 1_000 }) });
+      },
+    }),
+  ];
+}
+
+function orderRoute(ports: RolloutRoutesPorts): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/rollouts/:rollout/:order",
+    operation: "orderRollout",
+    summary: "Orders a rollout to start, pause, resume, stop, revert or retry, or answers its approval.",
+    role: ["operator", "approver"],
+    params: { rollout: Id, order: oneOf(COMMANDS) },
+    answer: RolloutView,
+    errors: ["NOT_FOUND", "ROLLOUT_COMMAND_REFUSED", "FORBIDDEN", "CONFLICT"],
+    handler: async ({ params, caller }) => {
+      const needed = params.order === "approve" || params.order === "deny" ? "approver" : "operator";
+      if (caller.kind !== "token" || !(caller.roles.includes(needed) || caller.roles.includes("admin"))) {
+        return err("FORBIDDEN");
+      }
+      return order(ports, params.rollout, params.order);
+    },
+  });
+}
+
+async function order(ports: RolloutRoutesPorts, id: string, ordered: RolloutCommand) {
+  const rollout = await ports.store.rollouts.get({ id });
+  if (!rollout) return missing(id);
+  const step = command(rollout.state, ordered, await ports.scheduler.observe(rollout), ports.now());
+  if (!step) {
+    return err("ROLLOUT_COMMAND_REFUSED", {
+      rollout: id,
+      phase: rollout.state.phase,
+      order: ordered,
+      allowed: Object.keys(TRANSITIONS[rollout.state.phase]).join(", ") || "none",
+    });
+  }
+  const kept = await ports.store.rollouts.save({
+    id,
+    state: step.state,
+    readAtMs: rollout.updatedAtMs,
+    nowMs: ports.now(),
+  });
+  if (!kept) return err("CONFLICT", { what: "The rollout", name: id, reason: "it moved on meanwhile" });
+  await ports.scheduler.run({ ...rollout, state: step.state }, step.effects);
+  const after = await ports.store.rollouts.get({ id });
+  return after ? ok(await viewOf(ports.store, after)) : missing(id);
+}
+
+function missing(id: string) {
+  return err("NOT_FOUND", { what: "rollout", name: id });
+}
+
+async function viewOf(store: Store, rollout: RolloutRecord) {
+  const executions = await store.rollouts.executions({ id: rollout.id });
+  const { plan, state } = rollout;
+  return {
+    id: rollout.id,
+    model: plan.model,
+    version: plan.version,
+    manifestDigest: plan.manifestDigest,
+    phase: state.phase,
+    ...(state.reason ? { reason: state.reason } : {}),
+    selector: plan.selector,
+    selection: plan.selection,
+    waveIndex: state.waveIndex,
+    waves: state.waves.map(({ acknowledgedFailures: _failures, acknowledgedGates: _gates, ...wave }, index) => {
+      const own = executions.filter((execution) => execution.wave === index);
+      return { ...wave, devices: own.length, executions: countPhases(own) };
+    }),
+    devicesTouched: executions.filter((execution) => execution.assignedAtMs !== null).length,
+    createdAtMs: rollout.createdAtMs,
+    createdBy: rollout.createdBy,
+    updatedAtMs: rollout.updatedAtMs,
+    allowed: Object.keys(TRANSITIONS[state.phase]) as RolloutCommand[],
+  };
+}
+
+function countPhases(executions: readonly Execution[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { phase } of executions) counts[phase] = (counts[phase] ?? 0) + 1;
+  return counts;
+}
+
+function executionAnswer(view: ExecutionView) {
+  const { reported } = view;
+  return {
+    device: view.device,
+    wave: view.wave,
+    phase: view.phase,
+    assignedAtMs: view.assignedAtMs,
+    directorVersion: view.directorVersion,
+    previousVersion: view.previous?.version ?? null,
+    activeVersion: reported?.active?.version ?? null,
+    devicePhase: reported?.phase ?? null,
+    progress: reported?.progress ?? null,
+    errorCode: view.errorCode,
+    errorMessage: reported?.error?.message ?? null,
+    evidence: reported?.evidence ?? null,
+    lastSeenAtMs: view.lastSeenAtMs,
+  };
+}
