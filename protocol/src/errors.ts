@@ -1,5 +1,6 @@
 import { AGENT_ERRORS } from "./errors/agent.ts";
 import { API_ERRORS } from "./errors/api.ts";
+import { CLI_ERRORS } from "./errors/command-line.ts";
 import { COMMON_ERRORS } from "./errors/common.ts";
 import { CONFIG_ERRORS } from "./errors/config.ts";
 import { FLEET_ERRORS } from "./errors/fleet.ts";
@@ -24,6 +25,7 @@ export const ERRORS = {
   ...ROLLOUT_ERRORS,
   ...HISTORY_ERRORS,
   ...API_ERRORS,
+  ...CLI_ERRORS,
 } as const;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -1,0 +1,114 @@
+import { randomUUID } from "node:crypto";
+import { CliFailure, failure } from "./failure.ts";
+
+export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
+export type BodyBytes = Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+
+/** The REST API as commands use it. Paths are below the server's URL; a problem of the server becomes a CliFailure. */
+export interface Client {
+  readonly url: string;
+  get<T>(path: string, query?: Query): Promise<T>;
+  /** Every item of a paged list, page by page. */
+  list<T>(path: string, query?: Query): AsyncGenerator<T>;
+  /** Sends JSON; a POST carries an Idempotency-Key, and so is tried again where the connection broke. */
+  post<T>(path: string, body?: unknown): Promise<T>;
+  put<T>(path: string, body: unknown): Promise<T>;
+  patch<T>(path: string, body: unknown): Promise<T>;
+  delete<T>(path: string): Promise<T>;
+  /** Sends raw bytes. */
+  send<T>(method: "PUT" | "POST", path: string, bytes: BodyBytes, contentType: string, query?: Query): Promise<T>;
+  /** The bytes of an answer as they arrive. */
+  stream(path: string, query?: Query): Promise<AsyncIterable<Uint8Array>>;
+}
+
+const TRIES = 3;
+
+/** A client of the server at `url`; `fetcher` is the global fetch but for tests. */
+export function createClient(url: string, token: string | undefined, fetcher: typeof fetch = fetch): Client {
+  const base = url.replace(/\/+$/, "");
+
+  async function ask(method: string, path: string, init: RequestInit, query?: Query, tries = 1): Promise<Response> {
+    const target = `${base}${path}${queryText(query)}`;
+    const headers = new Headers(init.headers);
+    if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
+    for (let left = tries; ; left--) {
+      let response: Response;
+      try {
+        response = await fetcher(target, { ...init, method, headers });
+      } catch (cause) {
+        if (left > 1) continue;
+        throw failure("SERVER_UNREACHABLE", { url: base, reason: reasonOf(cause) });
+      }
+      if (response.ok) return response;
+      throw await problemOf(response, base);
+    }
+  }
+  async function json<T>(method: string, path: string, body: unknown, query?: Query): Promise<T> {
+    const init: RequestInit = {};
+    const headers: Record<string, string> = {};
+    if (body !== undefined) {
+      headers["content-type"] = "application/json";
+      init.body = JSON.stringify(body);
+    }
+    if (method === "POST") headers["idempotency-key"] = randomUUID();
+    // Every JSON call may be repeated: reads, PUT and DELETE by their nature, a POST by its key.
+    return await answerOf<T>(await ask(method, path, { ...init, headers }, query, TRIES), base);
+  }
+  return {
+    url: base,
+    get: (path, query) => json("GET", path, undefined, query),
+    async *list<T>(path: string, query: Query = {}) {
+      let cursor: string | undefined;
+      do {
+        const page = await json<{ items: T[]; next?: string }>("GET", path, undefined, { ...query, cursor });
+        yield* page.items;
+        cursor = page.next;
+      } while (cursor !== undefined);
+    },
+    post: (path, body) => json("POST", path, body),
+    put: (path, body) => json("PUT", path, body),
+    patch: (path, body) => json("PATCH", path, body),
+    delete: (path) => json("DELETE", path, undefined),
+    async send<T>(method: "PUT" | "POST", path: string, bytes: BodyBytes, contentType: string, query?: Query) {
+      const init = { body: bytes, headers: { "content-type": contentType }, duplex: "half" } as RequestInit;
+      return await answerOf<T>(await ask(method, path, init, query), base);
+    },
+    async stream(path, query) {
+      const response = await ask("GET", path, {}, query);
+      return response.body ?? (async function* () {})();
+    },
+  };
+}
+
+async function answerOf<T>(response: Response, url: string): Promise<T> {
+  const text = await response.text();
+  if (text === "") return undefined as T;
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    throw failure("ANSWER_UNREADABLE", { url, http: response.status });
+  }
+}
+
+async function problemOf(response: Response, url: string): Promise<CliFailure> {
+  const body: unknown = await response.json().catch(() => undefined);
+  if (typeof body === "object" && body !== null && "code" in body && "detail" in body)
+    return new CliFailure(String(body.code), String(body.detail));
+  return failure("ANSWER_UNREADABLE", { url, http: response.status });
+}
+
+/** fetch says "fetch failed" and hides why in its cause. */
+function reasonOf(cause: unknown): string {
+  const { cause: inner, message } = cause as Error & { cause?: { code?: string; message?: string } };
+  return inner?.code ?? inner?.message ?? message;
+}
+
+function queryText(query: Query | undefined): string {
+  const parts = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value === undefined) continue;
+    for (const one of Array.isArray(value) ? value : [value]) parts.append(name, String(one));
+  }
+  const text = parts.toString();
+  return text === "" ? "" : `?${text}`;
+}

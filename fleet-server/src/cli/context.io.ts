@@ -1,0 +1,128 @@
+import { readFile, stat } from "node:fs/promises";
+import type { Readable, Writable } from "node:stream";
+import { type Command, InvalidArgumentError } from "commander";
+import { type Client, createClient } from "./client.io.ts";
+import { CliFailure, failure } from "./failure.ts";
+import { type Column, type Format, formatRecord, formatRows } from "./print.ts";
+
+/** What surrounds a command; tests give their own. */
+export interface CliWorld {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: Readable;
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  /** Whether standard output is a terminal: live views repaint only there. */
+  readonly interactive: boolean;
+  nowMs(): number;
+  /** Aborted by Ctrl-C: a command that waits stops waiting. */
+  readonly signal: AbortSignal;
+}
+
+/** What commands work with: the client, and printing as the user asked for. */
+export interface CliContext {
+  readonly world: CliWorld;
+  /** The format chosen with -o. */
+  format(): Format;
+  /** The REST client, with the token from BELLWETHER_TOKEN or --token-file. */
+  client(): Promise<Client>;
+  /** Prints rows: whole ones in JSON and YAML, the columns in a table. */
+  print<T>(rows: readonly T[], columns: readonly Column<T>[]): void;
+  /** Prints one record. */
+  show<T>(record: T, columns: readonly Column<T>[]): void;
+  /** Writes raw output, waiting where the reader is slow. */
+  write(chunk: string | Uint8Array): Promise<void>;
+  /** Says a sentence to the person at the terminal (standard error), never mixed with output. */
+  say(sentence: string): void;
+}
+
+interface GlobalOptions {
+  readonly output: Format;
+  readonly url?: string;
+  readonly tokenFile?: string;
+  readonly allowHttp?: boolean;
+}
+
+const URL_DEFAULT = "http://127.0.0.1:8443";
+
+/** The context of a program, whose global options are read when a command runs. */
+export function createContext(program: Command, world: CliWorld): CliContext {
+  const options = () => program.opts<GlobalOptions>();
+  return {
+    world,
+    format: () => options().output,
+    async client() {
+      const { url = world.env["BELLWETHER_URL"] ?? URL_DEFAULT, tokenFile, allowHttp } = options();
+      checkUrl(url, allowHttp ?? false);
+      return createClient(url, await findToken(world, tokenFile));
+    },
+    print: (rows, columns) => void world.stdout.write(formatRows(options().output, rows, columns)),
+    show: (record, columns) => void world.stdout.write(formatRecord(options().output, record, columns)),
+    write: (chunk) =>
+      new Promise((resolve) => {
+        if (world.stdout.write(chunk)) resolve();
+        else world.stdout.once("drain", resolve);
+      }),
+    say: (sentence) => void world.stderr.write(`${sentence}\n`),
+  };
+}
+
+function checkUrl(text: string, allowHttp: boolean): void {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || (url.protocol !== "http:" && url.protocol !== "https:"))
+    throw failure("ARGUMENT_INVALID", { name: "--url", expected: "must be a http or https URL" });
+  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
+  if (url.protocol === "http:" && !loopback && !allowHttp) throw failure("INSECURE_URL", { url: text });
+}
+
+async function findToken(world: CliWorld, tokenFile: string | undefined): Promise<string> {
+  const file = tokenFile ?? world.env["BELLWETHER_TOKEN_FILE"];
+  const token = file === undefined ? world.env["BELLWETHER_TOKEN"] : await readSecret(file, world);
+  if (token === undefined || token.trim() === "") throw failure("TOKEN_MISSING");
+  return token.trim();
+}
+
+async function readSecret(file: string, world: CliWorld): Promise<string> {
+  const { mode } = await stat(file).catch((cause: NodeJS.ErrnoException) => {
+    throw failure("FILE_UNREADABLE", { file, reason: cause.code ?? cause.message });
+  });
+  if ((mode & 0o077) !== 0) world.stderr.write(`Warning: others may read ${file}; "chmod 600" it.\n`);
+  return await readText(file);
+}
+
+/** A text file, or standard input for "-"; a failure names the file. */
+export async function readText(file: string, stdin?: Readable): Promise<string> {
+  if (file === "-" && stdin) return Buffer.concat(await stdin.toArray()).toString("utf8");
+  return await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw failure("FILE_UNREADABLE", { file, reason: cause.code ?? cause.message });
+  });
+}
+
+/** Parses a JSON or complains with the file's name. */
+export function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new CliFailure("FILE_UNREADABLE", `The file ${file} is not valid JSON: ${(cause as Error).message}.`);
+  }
+}
+
+/** For commander: an option that takes a whole number within bounds. */
+export function wholeNumber(from: number, to: number): (text: string) => number {
+  return (text) => {
+    const value = /^-?\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= from && value <= to) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${from} to ${to}.`);
+  };
+}
+
+/** For commander: an option that may be repeated and collects its texts. */
+export function collect(text: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), text];
+}
+
+/** For commander: collects "name=value". */
+export function collectPair(text: string, before: Readonly<Record<string, string>> | undefined) {
+  const cut = text.indexOf("=");
+  if (cut < 1) throw new InvalidArgumentError('It must look like "name=value".');
+  return { ...before, [text.slice(0, cut)]: text.slice(cut + 1) };
+}

@@ -1,0 +1,103 @@
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { cli } from "../../../test/kit/cli.ts";
+import { age, formatRecord, formatRows, labels, member } from "./print.ts";
+
+let server: Server;
+let url: string;
+let folder: string;
+const seen: { method?: string; url?: string; authorization?: string | undefined }[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "bellwether-cli-"));
+  server = createServer((request, response) => {
+    seen.push({ method: request.method!, url: request.url!, authorization: request.headers.authorization });
+    const good = request.headers.authorization === "Bearer good";
+    response.writeHead(good ? 200 : 401, { "content-type": "application/json" });
+    response.end(JSON.stringify(good ? { version: "9.9.9" } : { code: "UNAUTHENTICATED", detail: "No valid token." }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterAll(async () => {
+  server.closeAllConnections();
+  server.close();
+  await rm(folder, { recursive: true });
+});
+
+describe("exit codes and sentences", () => {
+  it("prints what was asked for in each format", async () => {
+    const env = { BELLWETHER_URL: url, BELLWETHER_TOKEN: "good" };
+    expect(await cli(["server-version"], env)).toEqual({ exitCode: 0, stdout: "version  9.9.9\n", stderr: "" });
+    expect((await cli(["-o", "json", "server-version"], env)).stdout).toBe('{\n  "version": "9.9.9"\n}\n');
+    expect((await cli(["server-version", "-o", "yaml"], env)).stdout).toBe("version: 9.9.9\n");
+  });
+
+  it("says the server's own sentence on standard error and exits 1", async () => {
+    const run = await cli(["server-version"], { BELLWETHER_URL: url, BELLWETHER_TOKEN: "bad" });
+    expect(run).toEqual({ exitCode: 1, stdout: "", stderr: "UNAUTHENTICATED: No valid token.\n" });
+  });
+
+  it.each([
+    [["nonsense"], 2, "unknown command"],
+    [["-o", "xml", "server-version"], 2, "Allowed choices"],
+    [["server-version", "--toke", "x"], 2, "unknown option"],
+    [["server-version"], 1, "TOKEN_MISSING"],
+    [["--url", "ftp://x", "server-version"], 1, "ARGUMENT_INVALID"],
+    [["--url", "http://example.test", "server-version"], 1, "INSECURE_URL"],
+    [["--token-file", "/nowhere/token", "server-version"], 1, "/nowhere/token"],
+  ])("%j exits %i", async (args, exitCode, words) => {
+    const run = await cli(args, {});
+    expect(run.exitCode).toBe(exitCode);
+    expect(run.stderr).toContain(words);
+    expect(run.stdout).toBe("");
+  });
+
+  it("says that no server answered", async () => {
+    const run = await cli(["--url", "http://127.0.0.1:1", "server-version"], { BELLWETHER_TOKEN: "x" });
+    expect(run.exitCode).toBe(1);
+    expect(run.stderr).toContain("SERVER_UNREACHABLE");
+  });
+
+  it("reads the token from a file and warns where others may read it", async () => {
+    const file = join(folder, "token");
+    await writeFile(file, "good\n", { mode: 0o600 });
+    const args = ["--url", url, "--token-file", file, "server-version"];
+    expect(await cli(args)).toMatchObject({ exitCode: 0, stderr: "" });
+    await chmod(file, 0o644);
+    expect((await cli(args)).stderr).toContain("chmod 600");
+  });
+
+  it("helps on standard output and exits 0", async () => {
+    const run = await cli(["--help"]);
+    expect(run.exitCode).toBe(0);
+    expect(run.stdout).toContain("Usage: bellwether");
+  });
+});
+
+describe("printing", () => {
+  it("aligns columns and shows no escape sequence of a device", () => {
+    const rows = [
+      { device: "pump-1", note: "\u001b[31mfine" },
+      { device: "p2", note: "é" },
+    ];
+    expect(formatRows("table", rows, [member("device"), member("note")])).toBe(
+      "DEVICE  NOTE\npump-1  \\u001b[31mfine\np2      é\n",
+    );
+    expect(formatRows("table", [], [])).toBe("(none)\n");
+    expect(formatRecord("table", rows[1]!, [member("note", "n"), member("device")])).toBe("n       é\ndevice  p2\n");
+  });
+  it.each([
+    [undefined, "never"],
+    [999, "0 s"],
+    [59_999, "59 s"],
+    [60_000, "1 min"],
+    [7_200_000, "2 h"],
+    [400_000_000, "4 d"],
+  ])("says the age %s as %s", (ms, words) => expect(age(ms)).toBe(words));
+  it("writes labels as selectors", () => expect(labels({ b: 2, a: "x" })).toBe("a=x,b=2"));
+});

@@ -1,0 +1,35 @@
+import type { ErrorTable } from "./entry.ts";
+
+/** Errors the command line finds itself, before or instead of an answer of the server. */
+export const CLI_ERRORS = {
+  SERVER_UNREACHABLE: {
+    http: 502,
+    sentence: "No answer from {url}: {reason}.",
+    remedy: "Check --url (or BELLWETHER_URL) and whether the server runs.",
+  },
+  ANSWER_UNREADABLE: {
+    http: 502,
+    sentence: "{url} answered {http} with something that is no answer of a Bellwether server.",
+    remedy: "Check that --url names the server itself.",
+  },
+  TOKEN_MISSING: {
+    http: 401,
+    sentence: "No token was given.",
+    remedy: "Set BELLWETHER_TOKEN, or name a file with --token-file; a token is never an argument.",
+  },
+  INSECURE_URL: {
+    http: 400,
+    sentence: "{url} would carry the token in clear text to another machine.",
+    remedy: "Use https, or allow it with --allow-http.",
+  },
+  ARGUMENT_INVALID: {
+    http: 400,
+    sentence: "{name} is wrong: {expected}.",
+    remedy: 'See the command with "--help".',
+  },
+  FILE_UNREADABLE: {
+    http: 400,
+    sentence: "The file {file} cannot be used: {reason}.",
+    remedy: "Check its name and its permissions.",
+  },
+} as const satisfies ErrorTable;
