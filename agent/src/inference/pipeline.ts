@@ -1,0 +1,102 @@
+import type { Problem } from "@bellwether/protocol/errors.ts";
+import type { AckMessage, EventRecord, Stream } from "@bellwether/protocol/messages/stream.ts";
+
+/**
+ * The words between the main thread (link, update, health) and the pipeline worker (inputs, windows, features,
+ * sessions, outbox). Nothing is pushed without bound: batches travel only when the link asked (`take`), and everything
+ * else is a state that replaces the one before.
+ */
+
+/** A model to run. A slot directory holds manifest.json, model.onnx, reference.json and golden.json, already verified. */
+export interface ActiveModel {
+  readonly model: string;
+  readonly slotDir: string;
+  /** While this version is being confirmed: the version before it, which runs on the same rows for comparison. */
+  readonly predecessorSlotDir?: string;
+}
+
+/** One encoded batch of the outbox on its way to the server. */
+export interface OutboxChunk {
+  readonly stream: Stream;
+  readonly fromSeq: number;
+  readonly toSeq: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What the outbox holds of each stream, for the message that opens a session. */
+export interface OutboxPositions {
+  readonly epoch: string;
+  readonly streams: readonly { readonly stream: Stream; readonly firstHeld: number; readonly next: number }[];
+}
+
+export interface OutboxFigures {
+  readonly bytes: number;
+  readonly bytesMax: number;
+  readonly phase: "normal" | "pressured" | "shedding";
+  readonly evictedRecords: number;
+  /** Records that the server has not acknowledged. */
+  readonly unacked: number;
+}
+
+/**
+ * What one model did since its session was opened for serving. Only vectors made from rows that an input delivered
+ * count: golden vectors, explanations and warm-up never do, so a device without input never shows an inference.
+ */
+export interface ModelFigures {
+  readonly model: string;
+  readonly version: number;
+  readonly digest: string;
+  readonly slotDir: string;
+  /** Assets whose channels this model is bound to. */
+  readonly assets: readonly string[];
+  readonly inferences: number;
+  readonly errors: number;
+  readonly alerts: number;
+  readonly p99LatencyUs: number;
+  readonly sinceMs: number;
+  readonly lastAtMs?: number;
+}
+
+/** The pipeline's state, posted at most once a second and on request. */
+export interface PipelineFigures {
+  readonly atMs: number;
+  readonly models: readonly ModelFigures[];
+  readonly outbox: OutboxFigures;
+  readonly rows: number;
+  readonly lastRowAtMs?: number;
+  readonly inputs: readonly { readonly id: string; readonly rows: number; readonly lastAtMs?: number }[];
+}
+
+export type ToPipeline =
+  /** Run exactly these models from the next row on. Answered by `models` with the same request number. */
+  | { readonly kind: "models"; readonly request: number; readonly active: readonly ActiveModel[] }
+  /** The link wants up to `maxBytes` of batches; answered by `chunks` as soon as there are any. One take at a time. */
+  | { readonly kind: "take"; readonly request: number; readonly maxBytes: number }
+  /** Forget the open take, and offer from the oldest unacknowledged record again: a session was opened. */
+  | { readonly kind: "open"; readonly request: number }
+  | { readonly kind: "ack"; readonly ack: AckMessage }
+  /** Something the main thread noticed, to be kept in the event stream. */
+  | { readonly kind: "event"; readonly record: EventRecord }
+  | { readonly kind: "figures"; readonly request: number }
+  /** Stop the inputs, finish what was taken, commit, close; answered by `stopped`. */
+  | { readonly kind: "stop" };
+
+/** How opening one model for serving ended. On a failure the model that served before goes on serving. */
+export interface ModelOutcome {
+  readonly model: string;
+  readonly slotDir: string;
+  readonly problem?: Problem;
+  /** How long the pipeline did not serve while the session opened. Rows wait, none is lost. */
+  readonly gapMs?: number;
+}
+
+export type FromPipeline =
+  /** The outbox is open and the inputs run. */
+  | { readonly kind: "ready"; readonly epoch: string }
+  | { readonly kind: "models"; readonly request: number; readonly outcomes: readonly ModelOutcome[] }
+  | { readonly kind: "chunks"; readonly request: number; readonly chunks: readonly OutboxChunk[] }
+  | { readonly kind: "positions"; readonly request: number; readonly positions: OutboxPositions }
+  | { readonly kind: "figures"; readonly request: number; readonly figures: PipelineFigures }
+  /** The pipeline cannot go on (outbox unreadable, state directory in use); the process ends with this sentence. */
+  | { readonly kind: "fatal"; readonly problem: Problem }
+  | { readonly kind: "stopped" };
