@@ -22,6 +22,11 @@ export const ROLLOUT_ERRORS = {
     sentence: "Version {version} of the model {model} is {phase}; only a released version can be rolled out.",
     remedy: "Release it first, or choose a released version.",
   },
+  ROLLOUT_NOT_FINISHED: {
+    http: 409,
+    sentence: "The rollout {rollout} came to rest {phase}: {reason}.",
+    remedy: 'Look at "bellwether rollouts devices {rollout}" and "bellwether rollouts gates {rollout}".',
+  },
   EXECUTION_TIMED_OUT: {
     http: 504,
     sentence: "The device did not finish within the rollout's time.",
