@@ -1,0 +1,34 @@
+import { expect, test } from "vitest";
+import { cpuLoadBetween, diskUsedFraction, parseCpuTicks, parseMemory } from "./probes.ts";
+
+const stat = (line: string) => `${line}\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5 0\n`;
+
+test("the load is the busy share of the ticks between two readings", () => {
+  const before = parseCpuTicks(stat("cpu  100 0 100 700 100 0 0 0 0 0"));
+  const after = parseCpuTicks(stat("cpu  150 0 130 800 120 0 0 0 50 0"));
+  expect(before).toEqual({ busy: 200, total: 1000 });
+  expect(cpuLoadBetween(before!, after!)).toBeCloseTo(80 / 200);
+  expect(cpuLoadBetween(after!, after!)).toBe(0);
+});
+
+test("idle that runs backwards (it does, after a CPU went offline) never gives a negative load", () => {
+  expect(cpuLoadBetween({ busy: 100, total: 200 }, { busy: 90, total: 300 })).toBe(0);
+});
+
+test("what is not /proc/stat gives no figure", () => {
+  expect(parseCpuTicks("")).toBeUndefined();
+  expect(parseCpuTicks("cpu  1 2 x 4 5")).toBeUndefined();
+});
+
+test("memory is read in bytes, and an old kernel's table without MemAvailable gives none", () => {
+  expect(parseMemory("MemTotal:        2000 kB\nMemFree: 10 kB\nMemAvailable:     500 kB\n")).toEqual({
+    totalBytes: 2_048_000,
+    availableBytes: 512_000,
+  });
+  expect(parseMemory("MemTotal: 2000 kB\nMemFree: 10 kB\n")).toBeUndefined();
+});
+
+test("blocks reserved for root count neither as used nor as usable", () => {
+  expect(diskUsedFraction({ blocks: 100, bfree: 30, bavail: 20 })).toBeCloseTo(70 / 90);
+  expect(diskUsedFraction({ blocks: 0, bfree: 0, bavail: 0 })).toBe(0);
+});

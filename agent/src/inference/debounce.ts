@@ -1,0 +1,32 @@
+import type { AlertRule } from "@bellwether/protocol/package/manifest.ts";
+
+/** k of n: whether an asset's alert stands, from its last n primary outputs. */
+export interface Debounce {
+  /** Takes the next primary output; undefined stands for an inference that failed and decides nothing. */
+  next(value: number | undefined): { readonly active: boolean; readonly changed: boolean };
+}
+
+/**
+ * A debounced alert: it stands while at least k of the last n outputs cross the threshold. A failed inference neither
+ * crosses nor pushes an older crossing out: an alarm must not clear because the model stopped answering.
+ */
+export function createDebounce(rule: AlertRule): Debounce {
+  const crossed = new Uint8Array(rule.n);
+  // The manifest check refuses k > n; held here too, because an alert that can never stand would be silent.
+  const needed = Math.min(rule.k, rule.n);
+  let at = 0;
+  let count = 0;
+  let active = false;
+  return {
+    next(value) {
+      if (value === undefined) return { active, changed: false };
+      const crosses = rule.direction === "above" ? value > rule.threshold : value < rule.threshold;
+      count += (crosses ? 1 : 0) - crossed[at]!;
+      crossed[at] = crosses ? 1 : 0;
+      at = at + 1 === rule.n ? 0 : at + 1;
+      const before = active;
+      active = count >= needed;
+      return { active, changed: active !== before };
+    },
+  };
+}
