@@ -3,6 +3,7 @@ import { Digest, Name } from "../ids.ts";
 import { oneOf, validator } from "../schema.ts";
 
 const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
+const DurationMs = Type.Integer({ minimum: 1, maximum: 400 * 86_400_000 });
 const closed = { additionalProperties: false } as const;
 
 /** A content-addressed file of the package: its digest names the blob, its length is checked before and while reading. */
@@ -22,9 +23,19 @@ export type ChannelRequirement = Static<typeof ChannelRequirement>;
  */
 export const WindowSpec = Type.Union([
   Type.Object({ kind: Type.Literal("count"), length: Count, hop: Count, minRows: Count }, closed),
-  Type.Object({ kind: Type.Literal("time"), lengthMs: Count, hopMs: Count, minRows: Count }, closed),
+  Type.Object({ kind: Type.Literal("time"), lengthMs: DurationMs, hopMs: DurationMs, minRows: Count }, closed),
 ]);
 export type WindowSpec = Static<typeof WindowSpec>;
+
+/**
+ * The sign by which the row stream itself tells that an asset is new again: `counter`, a channel that only rises while
+ * the machine serves (hours since service), fell; or nothing was heard for longer than `gapMs`.
+ */
+export const RestartRule = Type.Object(
+  { counter: Type.Optional(Name), gapMs: Type.Optional(DurationMs) },
+  { ...closed, minProperties: 1 },
+);
+export type RestartRule = Static<typeof RestartRule>;
 
 /** A named feature: `{channel}.{function}` unless named otherwise. Functions and their parameters: features/catalogue.ts. */
 export const FeatureSpec = Type.Object(
@@ -141,6 +152,8 @@ export const Manifest = Type.Object(
     features: Type.Array(FeatureSpec, { maxItems: 10_000 }),
     /** Vectors that make an asset's healthy baseline; until then baseline-relative features are 0. */
     baseline: Type.Optional(Type.Object({ vectors: Count }, closed)),
+    /** When an asset counts as new (its bearing was replaced): window, age and baseline begin again with that row. */
+    restart: Type.Optional(RestartRule),
     tensors: Type.Array(TensorBinding, { minItems: 1, maxItems: 64 }),
     outputs: Type.Array(OutputBinding, { minItems: 1, maxItems: 64 }),
     alert: Type.Optional(AlertRule),
