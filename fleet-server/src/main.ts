@@ -1,3 +1,14 @@
 import { currentRole } from "@bellwether/protocol/process/roles.io.ts";
 
-console.error(currentRole() ?? "nothing to run yet");
+/** What this entry runs when it was started for a role; the same entry serves every thread and child. */
+const ROLES: Readonly<Record<string, () => Promise<void>>> = {
+  "store-writer": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
+  "store-reader": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
+};
+
+const role = currentRole();
+if (role !== undefined) {
+  const run = ROLES[role];
+  if (!run) throw new Error(`unknown role ${role}`);
+  await run();
+}

@@ -1,0 +1,8 @@
+import type { Rooms } from "../store.ts";
+import type { Commands } from "./command.ts";
+import { rollouts } from "./rollouts.ts";
+
+/** Every room's commands against SQLite. */
+export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> } = {
+  rollouts,
+};

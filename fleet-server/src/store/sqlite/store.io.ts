@@ -1,0 +1,100 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Worker } from "node:worker_threads";
+import type { Problem } from "@bellwether/protocol/errors.ts";
+import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
+import type { Rooms, Store } from "../store.ts";
+import { COMMANDS } from "./commands.ts";
+import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
+
+export type StoreRole = "store-writer" | "store-reader";
+
+const READERS = 2;
+/** Calls a thread may have waiting; beyond it callers are told to come back, memory is not the buffer. */
+const WAITING_MAX = 20_000;
+
+/** A call the store could not carry out; nothing of it was kept. */
+export class StoreFailure extends Error {}
+
+/** Opens `dir`/fleet.sqlite: one writer thread owns every write, readers have read-only connections. */
+export async function openStore(options: { dir: string; spawner: RoleSpawner<StoreRole> }): Promise<Result<Store>> {
+  mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+  const file = join(options.dir, "fleet.sqlite");
+  const open = (role: StoreRole, mode: StoreThreadOptions["mode"]) =>
+    openThread(options.spawner.worker(role, { file, mode } satisfies StoreThreadOptions));
+  const writer = await open("store-writer", "write");
+  if (!writer.ok) return writer;
+  const readers: Thread[] = [];
+  for (let index = 0; index < READERS; index++) {
+    const reader = await open("store-reader", "read");
+    if (!reader.ok) return reader;
+    readers.push(reader.value);
+  }
+  let turn = 0;
+  const rooms: object = Object.fromEntries(
+    Object.entries(COMMANDS).map(([room, commands]) => [
+      room,
+      Object.fromEntries(
+        Object.entries(commands).map(([command, { mode }]) => [
+          command,
+          (args: unknown) =>
+            (mode === "write" ? writer.value : (readers[turn++ % READERS] as Thread)).call(room, command, args),
+        ]),
+      ),
+    ]),
+  );
+  return ok({
+    ...(rooms as Rooms),
+    async close() {
+      // Readers first: the last connection to close folds the write-ahead log back into the file.
+      await Promise.all(readers.map((reader) => reader.close()));
+      await writer.value.close();
+    },
+  });
+}
+
+interface Thread {
+  call(room: string, command: string, args: unknown): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+function openThread(worker: Worker): Promise<Result<Thread>> {
+  const waiting = new Map<number, { done: (value: unknown) => void; fail: (cause: Error) => void }>();
+  let nextId = 0;
+  let gone: Error | undefined;
+  const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+  const thread: Thread = {
+    call(room, command, args) {
+      if (gone) return Promise.reject(gone);
+      if (waiting.size >= WAITING_MAX) return Promise.reject(new StoreFailure("the store is too busy; try again"));
+      return new Promise((done, fail) => {
+        const call: StoreCall = { id: nextId++, room, command, args };
+        waiting.set(call.id, { done, fail });
+        worker.postMessage(call);
+      });
+    },
+    async close() {
+      worker.postMessage("close");
+      await exited;
+    },
+  };
+  return new Promise((opened, failed) => {
+    worker.on("message", (reply: StoreReply) => {
+      if ("ready" in reply) return opened(ok(thread));
+      if ("refused" in reply) return opened({ ok: false, error: reply.refused as Problem });
+      const call = waiting.get(reply.id);
+      waiting.delete(reply.id);
+      if ("failure" in reply) call?.fail(new StoreFailure(reply.failure));
+      else call?.done(reply.value);
+    });
+    const end = (cause: Error) => {
+      gone = cause;
+      failed(cause);
+      for (const call of waiting.values()) call.fail(cause);
+      waiting.clear();
+    };
+    worker.once("error", (cause) => end(cause as Error));
+    worker.once("exit", () => end(new StoreFailure("the store is closed")));
+  });
+}
