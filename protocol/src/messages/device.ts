@@ -50,6 +50,7 @@ export const ChannelBirth = Type.Object({
   resolution: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
   range: Type.Optional(Type.Tuple([Type.Number(), Type.Number()])),
 });
+export type ChannelBirth = Static<typeof ChannelBirth>;
 
 /** `up/birth`, retained, one message per asset (a device with hundreds of channels must fit 64 KB packets). */
 export const BirthMessage = Type.Object({

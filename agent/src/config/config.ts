@@ -1,0 +1,147 @@
+/** One channel of one asset, as an input reads it. */
+export interface PointConfig {
+  /** Unique within its input; names the point in messages. */
+  readonly name: string;
+  /** Absent where the rows themselves name their asset (replay with `assetColumn`, C-MAPSS). */
+  readonly asset?: string;
+  readonly channel: string;
+  /** UCUM code of the value as it is read. */
+  readonly unit: string;
+  /** The grid values are rounded to; a channel without one keeps full doubles. */
+  readonly resolution?: number;
+  /** A value outside is kept and called uncertain. */
+  readonly range?: readonly [number, number];
+}
+
+interface InputBase {
+  readonly id: string;
+}
+
+/** Knobs of the simulated machines; docs/SIMULATOR.md says what they stand for. */
+export interface MachinesConfig {
+  /** Shortest and longest life in rows. */
+  readonly lifeRows: readonly [number, number];
+  /** Row 0 finds a machine at most this fraction of its life old. */
+  readonly stagger: number;
+  /** Scales the noise of every sensor. */
+  readonly noise: number;
+  /** Mean number of sensor faults per 10,000 rows of a channel. */
+  readonly sensorFaults: number;
+  /** Operating regimes: several speeds and loads, or one. */
+  readonly regimes: boolean;
+}
+
+/** A point of the simulator: which of its signals becomes which channel. */
+export interface SimulatorPoint extends PointConfig {
+  readonly asset: string;
+  /** Name of the simulated signal. */
+  readonly source: string;
+}
+
+/** Simulated rotating machines: a function of (seed, asset, index), so nothing of it is stored. */
+export interface SimulatorInputConfig extends InputBase {
+  readonly type: "simulator";
+  readonly seed: number;
+  /** Source time between rows of an asset. */
+  readonly stepMs: number;
+  /** Source time of row 0; undefined: rows carry the time they are made at. */
+  readonly startMs?: number;
+  /** Rows a second over all assets; 0: as fast as the pipeline takes them. */
+  readonly rowsPerSecond: number;
+  /** First row of each asset. */
+  readonly from: number;
+  /** Rows per asset before the input ends; absent: without end. */
+  readonly rows?: number;
+  readonly assets: readonly string[];
+  readonly machines: MachinesConfig;
+  readonly points: readonly SimulatorPoint[];
+}
+
+export interface ReplayPoint extends PointConfig {
+  /** Header of the column. */
+  readonly column: string;
+}
+
+/** How a recorded row gets its time. */
+export type ReplayTime =
+  | { readonly kind: "column"; readonly column: string; readonly format: "iso" | "epoch_ms" | "epoch_s" }
+  /** start + (cycle - 1) * stepMs for C-MAPSS, start + row * stepMs per asset otherwise. */
+  | { readonly kind: "steps"; readonly startMs: number; readonly stepMs: number };
+
+/** A recorded file played again. */
+export interface ReplayInputConfig extends InputBase {
+  readonly type: "replay";
+  /** Relative to the configuration file. */
+  readonly file: string;
+  readonly format: "csv" | "tsv" | "cmapss";
+  readonly rowsPerSecond: number;
+  /** Every row is of this asset, or this column names it (C-MAPSS: the unit number), with a prefix. */
+  readonly asset?: string;
+  readonly assetColumn?: string;
+  readonly assetPrefix: string;
+  /** Only these assets (after the prefix); absent: all. */
+  readonly only?: readonly string[];
+  readonly time: ReplayTime;
+  readonly points: readonly ReplayPoint[];
+}
+
+export interface MqttPoint extends PointConfig {
+  readonly asset: string;
+  readonly topic: string;
+  /** JSON pointer (RFC 6901) to the value; "" is the whole payload. */
+  readonly valuePointer: string;
+  /** JSON pointer to the source's own time; absent: the time of arrival. */
+  readonly timePointer?: string;
+  readonly timeUnit: "ms" | "s" | "iso";
+}
+
+/** Topics of a site broker. */
+export interface MqttInputConfig extends InputBase {
+  readonly type: "mqtt";
+  readonly url: string;
+  readonly username?: string;
+  /** File that holds the password; never the password itself. */
+  readonly passwordFile?: string;
+  /** Values of one asset that arrive within this time and carry the same source time make one row. */
+  readonly groupMs: number;
+  readonly points: readonly MqttPoint[];
+}
+
+export const HOST_SOURCES = ["cpu.load", "memory.used_fraction", "disk.used_fraction", "temperature"] as const;
+export type HostSource = (typeof HOST_SOURCES)[number];
+
+export interface HostPoint extends PointConfig {
+  readonly asset: string;
+  readonly source: HostSource;
+}
+
+/** The device's own condition. */
+export interface HostInputConfig extends InputBase {
+  readonly type: "host";
+  readonly intervalMs: number;
+  /** The file system whose use is read. */
+  readonly diskPath: string;
+  readonly points: readonly HostPoint[];
+}
+
+export type InputConfig = SimulatorInputConfig | ReplayInputConfig | MqttInputConfig | HostInputConfig;
+
+/** Which assets a model runs on, and what its channels are called on this device. */
+export interface ModelBindingConfig {
+  readonly model: string;
+  /** Absent: every asset that has the model's channels. */
+  readonly assets?: readonly string[];
+  /** Model channel -> device channel; others keep their name. */
+  readonly channels: Readonly<Record<string, string>>;
+}
+
+/** What `bellwether-agent run` is told; every default is filled in. */
+export interface AgentConfig {
+  /** As given, for messages; `file:` of replay inputs is relative to its folder. */
+  readonly fileName: string;
+  readonly heartbeatMs: number;
+  readonly assets: readonly { readonly id: string }[];
+  readonly inputs: readonly InputConfig[];
+  readonly models: readonly ModelBindingConfig[];
+  readonly buffer: { readonly maxBytes: number; readonly commitMs: number; readonly keepAckedMs: number };
+}
