@@ -170,7 +170,9 @@ async function callHandler(
   prepared: Prepared,
 ): Promise<Result<unknown>> {
   const gone = new AbortController();
-  request.raw.socket?.once("close", () => gone.abort());
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) gone.abort();
+  });
   const context: Context<unknown, unknown, unknown> = {
     params: prepared.params,
     query: prepared.query,

@@ -126,3 +126,21 @@ export function collectPair(text: string, before: Readonly<Record<string, string
   if (cut < 1) throw new InvalidArgumentError('It must look like "name=value".');
   return { ...before, [text.slice(0, cut)]: text.slice(cut + 1) };
 }
+
+const SPAN_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** For commander: a span such as "90d", "12h", "30m" or "45s", in milliseconds. */
+export function span(text: string): number {
+  const match = /^(\d{1,6})([smhd])$/.exec(text);
+  if (!match) throw new InvalidArgumentError('It must look like "90d", "12h", "30m" or "45s".');
+  return Number(match[1]) * SPAN_MS[match[2] as keyof typeof SPAN_MS];
+}
+
+/** For commander: a time in ISO 8601, in milliseconds since 1970 UTC. A time without a zone is refused, not guessed. */
+export function moment(text: string): number {
+  const atMs = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
+    ? Date.parse(text)
+    : Number.NaN;
+  if (Number.isNaN(atMs)) throw new InvalidArgumentError('It must look like "2026-01-31" or "2026-01-31T08:00:00Z".');
+  return atMs;
+}

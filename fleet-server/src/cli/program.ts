@@ -1,15 +1,22 @@
 import { Command, CommanderError, Option } from "commander";
+import { addAuditCommands } from "./audit.ts";
 import { type CliContext, type CliWorld, createContext } from "./context.io.ts";
 import { CliFailure } from "./failure.ts";
 import { FORMATS } from "./print.ts";
 import { addRolloutCommands } from "./rollouts.ts";
 import { addServerCommands } from "./server.ts";
+import { addTokenCommands } from "./tokens.ts";
 
 /** Adds a room's commands to the program. */
 export type AddCommands = (program: Command, context: CliContext) => void;
 
 /** Every room's commands; `up` comes from main.ts, which alone may wire a server. */
-export const COMMANDS: readonly AddCommands[] = [addServerCommands, addRolloutCommands];
+export const COMMANDS: readonly AddCommands[] = [
+  addServerCommands,
+  addRolloutCommands,
+  addTokenCommands,
+  addAuditCommands,
+];
 
 /** The command line, with `more` commands beside those of the rooms. */
 export function buildProgram(world: CliWorld, version: string, more: readonly AddCommands[] = []): Command {

@@ -1,3 +1,4 @@
+import type { GovernanceStore } from "./governance.ts";
 import type { RolloutsStore } from "./rollouts.ts";
 
 /**
@@ -11,5 +12,6 @@ export interface Store extends Rooms {
 
 /** The rooms that keep something. */
 export interface Rooms {
+  readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;
 }

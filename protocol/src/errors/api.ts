@@ -82,6 +82,11 @@ export const API_ERRORS = {
     sentence: "The server stopped while it worked on the first request with this Idempotency-Key.",
     remedy: "Read whether it took effect; then, if needed, send it with a new key.",
   },
+  AUDIT_CHAIN_BROKEN: {
+    http: 500,
+    sentence: "The audit log is not whole at entry {seq}: {reason}.",
+    remedy: "Somebody changed the log behind the server; keep the disk as it is and compare it with a backup.",
+  },
   UNAVAILABLE: {
     http: 503,
     sentence: "The server cannot do this now: {reason}.",

@@ -1,8 +1,10 @@
 import type { Rooms } from "../store.ts";
 import type { Commands } from "./command.ts";
+import { governanceCommands } from "./governance.ts";
 import { rollouts } from "./rollouts.ts";
 
 /** Every room's commands against SQLite. */
 export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> } = {
+  governance: governanceCommands,
   rollouts,
 };
