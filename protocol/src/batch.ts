@@ -1,0 +1,219 @@
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { type TSchema, Type } from "typebox";
+import { BATCH_RECORDS_MAX, columnsOfRows, type ResolutionOf, rowsOfColumns, telemetryColumns } from "./columns.ts";
+import { isName } from "./ids.ts";
+import {
+  batchEnvelope,
+  DriftRecord,
+  EventRecord,
+  InferenceRecord,
+  SampleVectorRecord,
+  type Stream,
+  type StreamBatch,
+  type StreamRecords,
+  type TelemetryRow,
+} from "./messages/stream.ts";
+import { err, ok, type Result } from "./result.ts";
+import { type Validator, validator } from "./schema.ts";
+
+export { BATCH_RECORDS_MAX, type ResolutionOf } from "./columns.ts";
+
+/** A batch as it travels is at most this long: a packet of 64 KB has room for its topic beside it. */
+export const BATCH_BYTES_MAX = 60_000;
+/** A batch is at most this long as JSON: what an inflating reader must be ready for. */
+export const BATCH_JSON_BYTES_MAX = 1_048_576;
+/** Shorter JSON gains nothing from a zstd frame. */
+const PLAIN_BYTES_MAX = 300;
+// RFC 8878, 3.1.1: the first four bytes of a zstd frame. JSON begins with "{", so they tell the two apart.
+const ZSTD_MAGIC = 0xfd2fb528;
+
+function recordsOf<T extends TSchema>(schema: T) {
+  return Type.Object({ ...batchEnvelope, records: Type.Array(schema, { maxItems: BATCH_RECORDS_MAX }) });
+}
+
+/** Schemas of the batches as they travel, by stream. */
+export const BATCH_SCHEMAS = {
+  event: recordsOf(EventRecord),
+  drift: recordsOf(DriftRecord),
+  inference: recordsOf(InferenceRecord),
+  samples: recordsOf(SampleVectorRecord),
+  telemetry: Type.Object({ ...batchEnvelope, ...telemetryColumns }),
+} as const;
+
+const telemetryBatch = validator("The telemetry batch", BATCH_SCHEMAS.telemetry);
+const recordBatches = {
+  event: validator("The event batch", BATCH_SCHEMAS.event),
+  drift: validator("The drift batch", BATCH_SCHEMAS.drift),
+  inference: validator("The inference batch", BATCH_SCHEMAS.inference),
+  samples: validator("The samples batch", BATCH_SCHEMAS.samples),
+} as const;
+const recordSchemas = {
+  event: validator("The event", EventRecord),
+  drift: validator("The drift record", DriftRecord),
+  inference: validator("The prediction", InferenceRecord),
+  samples: validator("The feature vector", SampleVectorRecord),
+} as const;
+
+const noResolution: ResolutionOf = () => undefined;
+
+/**
+ * The bytes of a batch: telemetry in columns (integer steps where `resolutionOf` knows a resolution), the other streams
+ * as JSON records; a zstd frame where that is shorter. Members that no schema knows travel too. The same batch gives
+ * the same bytes.
+ */
+export function encodeBatch(batch: StreamBatch, resolutionOf: ResolutionOf = noResolution): Uint8Array {
+  const { bytes } = encode(batch, resolutionOf);
+  return bytes;
+}
+
+function encode(batch: StreamBatch, resolutionOf: ResolutionOf): { bytes: Uint8Array; jsonBytes: number } {
+  const { stream, records, ...envelope } = batch;
+  const body = stream === "telemetry" ? columnsOfRows(records as readonly TelemetryRow[], resolutionOf) : { records };
+  const json = Buffer.from(JSON.stringify({ ...envelope, ...body }), "utf8");
+  if (json.length <= PLAIN_BYTES_MAX) return { bytes: json, jsonBytes: json.length };
+  const packed = zstdCompressSync(json, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+  return { bytes: packed.length < json.length ? packed : json, jsonBytes: json.length };
+}
+
+/** A batch that fits a packet, with the range of seq it covers (both ends included). */
+export interface EncodedChunk {
+  readonly fromSeq: number;
+  readonly toSeq: number;
+  readonly bytes: Uint8Array;
+  /** Records that fit no packet even alone: a gap travels in their place. */
+  readonly unreadable: number;
+}
+
+/** Encodes a batch of any length as chunks of at most `BATCH_BYTES_MAX`, in order and without a hole. */
+export function encodeChunks(batch: StreamBatch, resolutionOf: ResolutionOf = noResolution): EncodedChunk[] {
+  const chunks: EncodedChunk[] = [];
+  const { records } = batch;
+  for (let start = 0; start < records.length; start += CHUNK_RECORDS_MAX) {
+    encodeSlice(batch, start, Math.min(records.length, start + CHUNK_RECORDS_MAX), resolutionOf, chunks);
+  }
+  return chunks;
+}
+
+// Far below BATCH_RECORDS_MAX, so that a chunk is encoded in about a millisecond and rarely cut again.
+const CHUNK_RECORDS_MAX = 2_000;
+
+function encodeSlice(
+  batch: StreamBatch,
+  start: number,
+  end: number,
+  resolutionOf: ResolutionOf,
+  into: EncodedChunk[],
+): void {
+  const fromSeq = batch.fromSeq + start;
+  const toSeq = batch.fromSeq + end - 1;
+  const slice = { ...batch, fromSeq, records: batch.records.slice(start, end) } as StreamBatch;
+  const { bytes, jsonBytes } = encode(slice, resolutionOf);
+  if (bytes.length <= BATCH_BYTES_MAX && jsonBytes <= BATCH_JSON_BYTES_MAX) {
+    into.push({ fromSeq, toSeq, bytes, unreadable: 0 });
+  } else if (end - start === 1) {
+    const gap = { ...batch, fromSeq, records: [], gap: { count: 1, reason: "unreadable" as const } } as StreamBatch;
+    into.push({ fromSeq, toSeq, bytes: encodeBatch(gap), unreadable: 1 });
+  } else {
+    const middle = (start + end) >>> 1;
+    encodeSlice(batch, start, middle, resolutionOf, into);
+    encodeSlice(batch, middle, end, resolutionOf, into);
+  }
+}
+
+/** Reads a batch of a stream. Hostile bytes answer a coded error in bounded time and memory; nothing throws. */
+export function decodeBatch<S extends Stream>(stream: S, bytes: Uint8Array): Result<StreamBatch<S>> {
+  const json = inflate(stream, bytes);
+  if (!json.ok) return json;
+  if (nestsDeeper(json.value, NESTING_MAX)) return err("BATCH_UNREADABLE", { stream, reason: NESTING_REASON });
+  const batch =
+    stream === "telemetry" ? decodeTelemetry(json.value) : decodeRecords(stream as Exclude<S, "telemetry">, json.value);
+  if (!batch.ok) return batch;
+  const wrong = contradictionIn(batch.value);
+  if (wrong !== undefined) return err("BATCH_INCONSISTENT", { stream, ...wrong });
+  return ok(batch.value as StreamBatch<S>);
+}
+
+// Members nobody knows are kept, and a document nested without bound overflows the stack of whoever writes it again.
+const NESTING_MAX = 32;
+const NESTING_REASON = `it nests deeper than ${NESTING_MAX} levels`;
+
+function nestsDeeper(json: Uint8Array, levelsMax: number): boolean {
+  let levels = 0;
+  let inText = false;
+  for (let index = 0; index < json.length; index++) {
+    const byte = json[index];
+    if (inText) {
+      if (byte === 0x5c) index++;
+      else if (byte === 0x22) inText = false;
+    } else if (byte === 0x22) inText = true;
+    else if (byte === 0x5b || byte === 0x7b) {
+      if (++levels > levelsMax) return true;
+    } else if (byte === 0x5d || byte === 0x7d) levels--;
+  }
+  return false;
+}
+
+function decodeTelemetry(json: Uint8Array): Result<StreamBatch> {
+  const parsed = telemetryBatch.parse(json, BATCH_JSON_BYTES_MAX);
+  if (!parsed.ok) return parsed;
+  const { order, groups, ...envelope } = parsed.value;
+  const records = rowsOfColumns(order === undefined ? { groups } : { order, groups });
+  if (!Array.isArray(records)) return err("BATCH_INCONSISTENT", { stream: "telemetry", ...records });
+  return ok({ ...envelope, stream: "telemetry", records } as StreamBatch);
+}
+
+function decodeRecords(stream: Exclude<Stream, "telemetry">, json: Uint8Array): Result<StreamBatch> {
+  const schema: Validator<unknown> = recordBatches[stream];
+  const parsed = schema.parse(json, BATCH_JSON_BYTES_MAX);
+  if (!parsed.ok) return parsed;
+  return ok({ ...(parsed.value as object), stream } as StreamBatch);
+}
+
+function contradictionIn(batch: StreamBatch): { path: string; reason: string } | undefined {
+  const { gap, records, fromSeq } = batch;
+  if (gap !== undefined && records.length > 0) return { path: "/gap", reason: "a gap beside records" };
+  const count = gap?.count ?? records.length;
+  if (count === 0) return { path: "/records", reason: "neither records nor a gap" };
+  if (!Number.isSafeInteger(fromSeq + count)) return { path: "/fromSeq", reason: "seq would pass what is exact" };
+  return undefined;
+}
+
+function inflate(stream: Stream, bytes: Uint8Array): Result<Uint8Array> {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (buffer.length < 4 || buffer.readUInt32LE(0) !== ZSTD_MAGIC) return ok(buffer);
+  try {
+    // Both bounds matter: the output's length, and the window a frame may make the reader allocate.
+    const params = { [constants.ZSTD_d_windowLogMax]: 23 };
+    return ok(zstdDecompressSync(buffer, { maxOutputLength: BATCH_JSON_BYTES_MAX, params }));
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ERR_BUFFER_TOO_LARGE") {
+      const actual = `over ${BATCH_JSON_BYTES_MAX}`;
+      return err("TOO_LARGE", { what: `The ${stream} batch`, actual, unit: "bytes", limit: BATCH_JSON_BYTES_MAX });
+    }
+    return err("BATCH_UNREADABLE", { stream, reason: (cause as Error).message });
+  }
+}
+
+/**
+ * Whether a record can travel in its stream: the check a device makes before a record takes a seq, so that no record
+ * can poison the batch it shares with others.
+ */
+export function checkRecord<S extends Stream>(stream: S, record: StreamRecords[S]): Result<StreamRecords[S]> {
+  if (stream === "telemetry") return checkRow(record as TelemetryRow) as Result<StreamRecords[S]>;
+  const schema: Validator<unknown> = recordSchemas[stream as Exclude<S, "telemetry">];
+  return schema.check(record) as Result<StreamRecords[S]>;
+}
+
+function checkRow(row: TelemetryRow): Result<TelemetryRow> {
+  const refuse = (path: string, expected: string) => err("INVALID_SHAPE", { what: "The row", path, expected });
+  if (!isName(row.asset)) return refuse("/asset", "must be a name");
+  const { observedAtMs } = row;
+  if (!Number.isInteger(observedAtMs) || observedAtMs < 0 || observedAtMs > 8.64e15) {
+    return refuse("/observedAtMs", "must be whole milliseconds since 1970");
+  }
+  const channels = Object.keys(row.values);
+  if (channels.length > 1_024) return refuse("/values", "must have at most 1024 channels");
+  for (const channel of channels) if (!isName(channel)) return refuse("/values", `"${channel}" is not a name`);
+  return ok(row);
+}

@@ -1,0 +1,259 @@
+import { type Static, Type } from "typebox";
+import { Name, TimeMs } from "./ids.ts";
+import type { TelemetryRow } from "./messages/stream.ts";
+import { stepsOf, valueOfSteps } from "./resolution.ts";
+
+/** Most records one batch may hold; every list in it is bounded by this. */
+export const BATCH_RECORDS_MAX = 10_000;
+
+/** The resolution a channel declares, or undefined where it declares none. */
+export type ResolutionOf = (asset: string, channel: string) => number | undefined;
+
+const Indexes = Type.Array(Type.Integer({ minimum: 0 }), { maxItems: BATCH_RECORDS_MAX });
+const Delta = Type.Integer({ minimum: -Number.MAX_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER });
+
+/** One channel of one asset. Either `steps` with `resolution`, or `values`. */
+export const TelemetryColumn = Type.Object({
+  channel: Name,
+  /** Rows of the group (0-based, ascending) that have this channel; absent when all have it. */
+  at: Type.Optional(Indexes),
+  resolution: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+  /** Values in steps of the resolution, each as the difference to the one before it that is not null. */
+  steps: Type.Optional(Type.Array(Type.Union([Delta, Type.Null()]), { maxItems: BATCH_RECORDS_MAX })),
+  /** Values as they are, where no resolution is declared or the values do not lie on its grid. */
+  values: Type.Optional(Type.Array(Type.Union([Type.Number(), Type.Null()]), { maxItems: BATCH_RECORDS_MAX })),
+  /** Positions in `values` of negative zeros, which JSON writers lose. */
+  negativeZeros: Type.Optional(Indexes),
+  /** Rows of the group where the channel's quality is not good. */
+  uncertain: Type.Optional(Indexes),
+  bad: Type.Optional(Indexes),
+});
+export type TelemetryColumn = Static<typeof TelemetryColumn>;
+
+/** All rows of one asset in a batch, in their order: times and one column per channel. */
+export const TelemetryGroup = Type.Object({
+  asset: Name,
+  /** Time of the first row, then the difference of each further row to the one before it. */
+  t0: TimeMs,
+  dt: Type.Array(Delta, { maxItems: BATCH_RECORDS_MAX - 1 }),
+  channels: Type.Array(TelemetryColumn, { maxItems: 1_024 }),
+});
+export type TelemetryGroup = Static<typeof TelemetryGroup>;
+
+/** How rows travel: one group per asset, and the group of each record where there are several. */
+export const telemetryColumns = {
+  order: Type.Optional(Indexes),
+  groups: Type.Array(TelemetryGroup, { maxItems: BATCH_RECORDS_MAX }),
+};
+export interface TelemetryColumns {
+  readonly order?: number[];
+  readonly groups: TelemetryGroup[];
+}
+
+interface ColumnDraft {
+  readonly at: number[];
+  readonly values: (number | null)[];
+  readonly uncertain: number[];
+  readonly bad: number[];
+}
+interface GroupDraft {
+  readonly index: number;
+  readonly times: number[];
+  readonly columns: Map<string, ColumnDraft>;
+}
+
+/**
+ * Rows to columns, exactly: `rowsOfColumns` gives back the same doubles in the same order. A value that is not finite
+ * is a failed read and travels as null with quality bad.
+ */
+export function columnsOfRows(rows: readonly TelemetryRow[], resolutionOf: ResolutionOf): TelemetryColumns {
+  const groups = new Map<string, GroupDraft>();
+  const order: number[] = [];
+  for (const row of rows) {
+    let group = groups.get(row.asset);
+    if (group === undefined) {
+      group = { index: groups.size, times: [], columns: new Map() };
+      groups.set(row.asset, group);
+    }
+    order.push(group.index);
+    addRow(group, row);
+  }
+  const drafted = [...groups].map(([asset, group]) => finishGroup(asset, group, resolutionOf));
+  return drafted.length > 1 ? { order, groups: drafted } : { groups: drafted };
+}
+
+function addRow(group: GroupDraft, row: TelemetryRow): void {
+  const index = group.times.length;
+  group.times.push(row.observedAtMs);
+  for (const channel of Object.keys(row.values)) {
+    const column = columnOf(group, channel);
+    const value = row.values[channel] as number | null;
+    const readable = value !== null && Number.isFinite(value);
+    column.at.push(index);
+    column.values.push(readable ? value : null);
+    if (!readable && value !== null) column.bad.push(index);
+  }
+  if (row.quality === undefined) return;
+  for (const channel of Object.keys(row.quality)) {
+    const column = columnOf(group, channel);
+    const marks = row.quality[channel] === "bad" ? column.bad : column.uncertain;
+    if (column.bad.at(-1) !== index) marks.push(index);
+  }
+}
+
+function columnOf(group: GroupDraft, channel: string): ColumnDraft {
+  let column = group.columns.get(channel);
+  if (column === undefined) {
+    column = { at: [], values: [], uncertain: [], bad: [] };
+    group.columns.set(channel, column);
+  }
+  return column;
+}
+
+function finishGroup(asset: string, group: GroupDraft, resolutionOf: ResolutionOf): TelemetryGroup {
+  const { times } = group;
+  const dt: number[] = [];
+  for (let row = 1; row < times.length; row++) dt.push((times[row] as number) - (times[row - 1] as number));
+  const channels = [...group.columns].map(([channel, draft]): TelemetryColumn => {
+    const resolution = resolutionOf(asset, channel);
+    const steps = resolution === undefined ? undefined : stepsOfValues(draft.values, resolution);
+    const negativeZeros = steps === undefined ? negativeZerosOf(draft.values) : [];
+    return {
+      channel,
+      ...(draft.at.length === times.length ? {} : { at: draft.at }),
+      ...(steps === undefined || resolution === undefined ? { values: draft.values } : { resolution, steps }),
+      ...(negativeZeros.length === 0 ? {} : { negativeZeros }),
+      ...(draft.uncertain.length === 0 ? {} : { uncertain: draft.uncertain }),
+      ...(draft.bad.length === 0 ? {} : { bad: draft.bad }),
+    };
+  });
+  return { asset, t0: times[0] as number, dt, channels };
+}
+
+/** The values as differences of steps, or undefined when even one would not come back as the same double. */
+function stepsOfValues(values: readonly (number | null)[], resolution: number): (number | null)[] | undefined {
+  const steps: (number | null)[] = [];
+  let before = 0;
+  for (const value of values) {
+    if (value === null) {
+      steps.push(null);
+      continue;
+    }
+    const step = stepsOf(value, resolution);
+    if (step === undefined || !Object.is(valueOfSteps(step, resolution), value)) return undefined;
+    steps.push(step - before);
+    before = step;
+  }
+  return steps;
+}
+
+function negativeZerosOf(values: readonly (number | null)[]): number[] {
+  const found: number[] = [];
+  for (let index = 0; index < values.length; index++) if (Object.is(values[index], -0)) found.push(index);
+  return found;
+}
+
+/** What is wrong with columns that fit their schema and still make no rows. */
+export interface ColumnFault {
+  readonly path: string;
+  readonly reason: string;
+}
+
+interface MutableRow {
+  asset: string;
+  observedAtMs: number;
+  values: Record<string, number | null>;
+  quality?: Record<string, "uncertain" | "bad">;
+}
+
+/** Columns that fit their schema back to rows in their order, or the first fault. Never throws. */
+export function rowsOfColumns(columns: TelemetryColumns): TelemetryRow[] | ColumnFault {
+  const perGroup: MutableRow[][] = [];
+  for (const [index, group] of columns.groups.entries()) {
+    const rows = rowsOfGroup(group, `/groups/${index}`);
+    if (!Array.isArray(rows)) return rows;
+    perGroup.push(rows);
+  }
+  const count = perGroup.reduce((sum, rows) => sum + rows.length, 0);
+  if (count > BATCH_RECORDS_MAX) return { path: "/groups", reason: `more than ${BATCH_RECORDS_MAX} rows` };
+  if (columns.order === undefined) {
+    return perGroup.length > 1 ? { path: "/order", reason: "missing beside several groups" } : (perGroup[0] ?? []);
+  }
+  if (columns.order.length !== count) return { path: "/order", reason: `not ${count} entries, one per row` };
+  const next = perGroup.map(() => 0);
+  const rows: MutableRow[] = [];
+  for (const group of columns.order) {
+    const row = perGroup[group]?.[next[group] as number];
+    if (row === undefined) return { path: "/order", reason: `too many rows of group ${group}` };
+    next[group] = (next[group] as number) + 1;
+    rows.push(row);
+  }
+  return rows;
+}
+
+function rowsOfGroup(group: TelemetryGroup, path: string): MutableRow[] | ColumnFault {
+  let timeMs = group.t0;
+  const rows: MutableRow[] = [{ asset: group.asset, observedAtMs: timeMs, values: {} }];
+  for (const delta of group.dt) {
+    timeMs += delta;
+    if (timeMs < 0 || timeMs > 8.64e15) return { path: `${path}/dt`, reason: "a time outside the calendar" };
+    rows.push({ asset: group.asset, observedAtMs: timeMs, values: {} });
+  }
+  const seen = new Set<string>();
+  for (const [index, column] of group.channels.entries()) {
+    const at = `${path}/channels/${index}`;
+    if (seen.has(column.channel)) return { path: at, reason: `channel ${column.channel} twice` };
+    seen.add(column.channel);
+    const fault = fillColumn(rows, column);
+    if (fault !== undefined) return { path: at, reason: fault };
+  }
+  return rows;
+}
+
+function fillColumn(rows: MutableRow[], column: TelemetryColumn): string | undefined {
+  const values = valuesOfColumn(column);
+  if (typeof values === "string") return values;
+  const count = column.at?.length ?? rows.length;
+  if (values.length !== count) return `${values.length} values for ${count} rows`;
+  let before = -1;
+  for (let index = 0; index < count; index++) {
+    const at = column.at === undefined ? index : (column.at[index] as number);
+    const row = rows[at];
+    if (row === undefined || at <= before) return "rows that do not ascend, or do not exist";
+    before = at;
+    row.values[column.channel] = values[index] as number | null;
+  }
+  return markQuality(rows, column, "uncertain") ?? markQuality(rows, column, "bad");
+}
+
+function markQuality(rows: MutableRow[], column: TelemetryColumn, mark: "uncertain" | "bad"): string | undefined {
+  for (const at of column[mark] ?? []) {
+    const row = rows[at];
+    if (row === undefined) return `quality of row ${at}, which does not exist`;
+    row.quality ??= {};
+    row.quality[column.channel] = mark;
+  }
+  return undefined;
+}
+
+function valuesOfColumn(column: TelemetryColumn): (number | null)[] | string {
+  const { steps, resolution, values } = column;
+  if ((steps === undefined) === (values === undefined)) return "either steps or values, not both";
+  if (values !== undefined) {
+    for (const index of column.negativeZeros ?? []) {
+      if (values[index] !== 0) return "a negative zero that is no zero";
+      values[index] = -0;
+    }
+    return values;
+  }
+  if (steps === undefined || resolution === undefined) return "steps without a resolution";
+  let step = 0;
+  const out: (number | null)[] = [];
+  for (const delta of steps) {
+    if (delta !== null) step += delta;
+    const value = delta === null ? null : valueOfSteps(step, resolution);
+    if (!Number.isSafeInteger(step) || (value !== null && !Number.isFinite(value))) return "steps beyond what is exact";
+    out.push(value);
+  }
+  return out;
+}
