@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
+import { STATUS_CODES } from "node:http";
 import { problem } from "@bellwether/protocol/errors.ts";
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyServerOptions } from "fastify";
 import { RateLimiter } from "../governance/rate.ts";
-import { sendProblem, sendText } from "./answer.io.ts";
+import { problemAnswer, sendProblem, sendText } from "./answer.io.ts";
 import type { Caller } from "./caller.ts";
 import { admit, handle, type Pipeline } from "./pipeline.io.ts";
 import type { Method, Route } from "./route.ts";
@@ -71,6 +72,19 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     exposeHeadRoutes: true,
     return503OnClosing: true,
     forceCloseConnections: true,
+    clientErrorHandler: (error, socket) => {
+      // What never became a request: there is nobody to answer but the socket. Node has parsed no header to keep.
+      if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
+      const wrong =
+        error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+          ? problem("REQUEST_TIMEOUT")
+          : problem("BAD_REQUEST", { reason: `malformed HTTP (${error.code ?? "unknown"})` });
+      const { status, contentType, text } = problemAnswer(wrong, randomUUID());
+      socket.end(
+        `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\ncontent-type: ${contentType}\r\n` +
+          `content-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
+      );
+    },
     frameworkErrors: (error, request, reply) => {
       // Met before any hook runs: a path that is not percent-encoded UTF-8, a method nobody knows.
       reply.header("x-request-id", request.id);

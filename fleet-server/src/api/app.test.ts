@@ -1,3 +1,4 @@
+import { type AddressInfo, connect } from "node:net";
 import { Readable } from "node:stream";
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
@@ -263,6 +264,27 @@ describe("answers", () => {
       "1\n2\n",
       'attachment; filename="a_b.ndjson"',
     ]);
+  });
+});
+
+describe("what never becomes a request", () => {
+  const ask = async (text: string) => {
+    const other = await testApi(routes);
+    await other.app.listen({ host: "127.0.0.1", port: 0 });
+    const socket = connect((other.app.server.address() as AddressInfo).port, "127.0.0.1");
+    socket.write(text);
+    const answer = await socket.toArray();
+    await other.close();
+    return Buffer.concat(answer).toString();
+  };
+  it.each([
+    ["HELO there\r\n\r\n", "400"],
+    ["GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", "400"],
+    [`GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(20_000)}\r\n\r\n`, "400"],
+  ])("is answered with a problem too: %s", async (text, http) => {
+    const answer = await ask(text);
+    expect(answer).toContain(`HTTP/1.1 ${http} `);
+    expect(answer).toContain('"code":"BAD_REQUEST"');
   });
 });
 

@@ -1,5 +1,6 @@
 import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
+import { withOpenApi } from "./openapi.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
 import type { Route } from "./route.ts";
 import { type ServerRouteDeps, serverRoutes } from "./server.ts";
@@ -15,10 +16,33 @@ export interface RouteDeps {
 
 /** Every route of the server. A room adds its line here. */
 export function allRoutes(deps: RouteDeps): Route[] {
-  return [
-    ...serverRoutes(deps.server),
-    ...tokenRoutes(deps.tokens),
-    ...auditRoutes(deps.audit),
-    ...rolloutRoutes(deps.rollouts),
-  ];
+  return withOpenApi(
+    [
+      ...serverRoutes(deps.server),
+      ...tokenRoutes(deps.tokens),
+      ...auditRoutes(deps.audit),
+      ...rolloutRoutes(deps.rollouts),
+    ],
+    deps.server.version,
+  );
+}
+
+/**
+ * Every route without anything behind it, for what only looks at declarations: the documents and tests. Calling a
+ * handler of these is a broken invariant.
+ */
+export function declaredRoutes(version: string): Route[] {
+  const nothing = <T extends object>(): T => {
+    const handler: ProxyHandler<T> = {
+      get(_target, name) {
+        if (name === "version") return version;
+        return nothing<() => void>();
+      },
+      apply() {
+        throw new Error("nothing stands behind the declared routes");
+      },
+    };
+    return new Proxy((() => {}) as object as T, handler);
+  };
+  return allRoutes(nothing<RouteDeps>());
 }

@@ -1,0 +1,82 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { ERRORS } from "@bellwether/protocol/errors.ts";
+import { describe, expect, it } from "vitest";
+import { DOCUMENTS } from "../../docs/generate.ts";
+import { declaredRoutes } from "../../fleet-server/src/api/routes.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+describe("generated documents", () => {
+  it.each(Object.entries(DOCUMENTS))('docs/%s is current (else: "npm run docs")', (file, text) => {
+    expect(readFileSync(join(root, "docs", file), "utf8")).toBe(text());
+  });
+});
+
+/** The production sources, but for the catalogue itself. */
+function sources(): { file: string; text: string }[] {
+  return ["protocol/src", "agent/src", "fleet-server/src"].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
+      .map((file) => join(folder, file))
+      .filter((file) => !file.startsWith("protocol/src/errors"))
+      .map((file) => ({ file, text: readFileSync(join(root, file), "utf8") })),
+  );
+}
+
+describe("the error catalogue", () => {
+  const texts = sources();
+
+  it("has every code the sources raise", () => {
+    const raised = texts.flatMap(({ file, text }) =>
+      [...text.matchAll(/\b(?:err|problem|failure|refuse)\(\s*"([A-Z][A-Z0-9_]+)"/g)].map(
+        (match) => [match[1] as string, file] as const,
+      ),
+    );
+    expect(raised.length).toBeGreaterThan(20);
+    expect(raised.filter(([code]) => !(code in ERRORS))).toEqual([]);
+  });
+
+  it("has no code that no source raises", () => {
+    const all = texts.map(({ text }) => text).join("\n");
+    expect(Object.keys(ERRORS).filter((code) => !all.includes(`"${code}"`))).toEqual([]);
+  });
+
+  it("speaks in sentences: a full stop at the end of each, no placeholder in a word's middle", () => {
+    for (const [code, { sentence, remedy, http }] of Object.entries(ERRORS)) {
+      expect(sentence, code).toMatch(/^\S.*[.!]$/);
+      expect(remedy, code).toMatch(/^\S.*[.!]$/);
+      expect(http, code).toBeGreaterThanOrEqual(400);
+    }
+  });
+});
+
+describe("the declared routes", () => {
+  const routes = declaredRoutes("0");
+
+  it("have operations named once, in camelCase, and summaries that are sentences", () => {
+    const names = routes.map(({ operation }) => operation);
+    expect(new Set(names).size).toBe(names.length);
+    for (const { operation, summary } of routes) {
+      expect(operation).toMatch(/^[a-z][A-Za-z]+$/);
+      expect(summary, operation).toMatch(/^[A-Z].*\.$/);
+    }
+  });
+
+  it("refuse unknown members at every depth of a JSON body", () => {
+    const open: string[] = [];
+    const walk = (schema: unknown, path: string): void => {
+      if (typeof schema !== "object" || schema === null) return;
+      const { type, properties, additionalProperties, patternProperties } = schema as Record<string, unknown>;
+      // A closed object, or a map whose members have a schema of their own.
+      if (type === "object" && properties && additionalProperties === undefined && !patternProperties) open.push(path);
+      for (const [name, member] of Object.entries(schema)) walk(member, `${path}/${name}`);
+    };
+    for (const { body, operation } of routes) walk(body, operation);
+    expect(open).toEqual([]);
+  });
+
+  it("declare no error twice that every route has anyway", () => {
+    for (const { errors, operation } of routes) expect(new Set(errors).size, operation).toBe(errors.length);
+  });
+});
