@@ -1,5 +1,7 @@
+import type { Metrics } from "../metrics/metrics.ts";
 import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
+import { metricsRoutes } from "./metrics.ts";
 import { withOpenApi } from "./openapi.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
 import type { Route } from "./route.ts";
@@ -9,6 +11,7 @@ import { type TokenRoutesDeps, tokenRoutes } from "./tokens.ts";
 /** What the rooms' routes need; app.ts gives the real things, the OpenAPI document is made without them. */
 export interface RouteDeps {
   readonly server: ServerRouteDeps;
+  readonly metrics: { readonly metrics: Metrics };
   readonly tokens: TokenRoutesDeps;
   readonly audit: { readonly store: { readonly governance: GovernanceStore } };
   readonly rollouts: RolloutRoutesPorts;
@@ -19,6 +22,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
   return withOpenApi(
     [
       ...serverRoutes(deps.server),
+      ...metricsRoutes(deps.metrics),
       ...tokenRoutes(deps.tokens),
       ...auditRoutes(deps.audit),
       ...rolloutRoutes(deps.rollouts),
