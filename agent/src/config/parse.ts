@@ -1,0 +1,80 @@
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
+import { checkConfig } from "./checks.ts";
+import type { AgentConfig } from "./config.ts";
+import { inputReader } from "./inputs.ts";
+import { integer, list, name, object, optional, Reading, record, required, withDefault } from "./reading.ts";
+
+const CONFIG_BYTES_MAX = 1_048_576;
+
+const bufferDefault = { maxBytes: 268_435_456, commitMs: 250, keepAckedMs: 3_600_000 };
+
+function shape(assets: readonly string[]) {
+  return object({
+    heartbeatMs: withDefault(integer(100, 3_600_000), 10_000),
+    assets: required(list(object({ id: required(name) }), 1_000)),
+    inputs: required(list(inputReader(assets), 64, 1)),
+    models: withDefault(
+      list(
+        object({
+          model: required(name),
+          assets: optional(list(name, 10_000, 1)),
+          channels: withDefault(record(name, 1_024), {}),
+        }),
+        64,
+      ),
+      [],
+    ),
+    buffer: withDefault(
+      object({
+        maxBytes: withDefault(integer(1_048_576, 2 ** 40), bufferDefault.maxBytes),
+        commitMs: withDefault(integer(10, 10_000), bufferDefault.commitMs),
+        keepAckedMs: withDefault(integer(0, 30 * 86_400_000), bufferDefault.keepAckedMs),
+      }),
+      bufferDefault,
+    ),
+  });
+}
+
+/**
+ * Reads a configuration (YAML 1.2, or JSON, which is YAML). The error is the first fault, with file, line, key and
+ * what was expected; `detail.all` has the sentence of every fault found.
+ */
+export function parseConfig(text: string, fileName: string): Result<AgentConfig> {
+  const size = Buffer.byteLength(text);
+  if (size > CONFIG_BYTES_MAX) {
+    return err("TOO_LARGE", {
+      what: `The configuration ${fileName}`,
+      actual: size,
+      unit: "bytes",
+      limit: CONFIG_BYTES_MAX,
+    });
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, strict: true, uniqueKeys: true, prettyErrors: false });
+  const fault = document.errors[0] ?? document.warnings[0];
+  if (fault !== undefined) {
+    const reason = fault.message.split("\n")[0]!.replace(/\.$/, "");
+    return err("CONFIG_YAML", { file: fileName, line: lines.linePos(fault.pos[0]).line, reason });
+  }
+  const reading = new Reading(fileName, lines);
+  const read = shape(assetIds(document.contents))(reading, document.contents, "");
+  const config = read === undefined ? undefined : { fileName, ...read };
+  if (config !== undefined) checkConfig(config, reading);
+  const [first] = reading.problems;
+  if (first !== undefined) {
+    const all = reading.problems.map(({ message }) => message);
+    return { ok: false, error: { ...first, detail: { ...first.detail, all } } };
+  }
+  return ok(config!);
+}
+
+/** The ids under `assets`, whatever else may be wrong there: that is reported where it is read. */
+function assetIds(contents: Node | null): string[] {
+  const assets = isMap(contents) ? contents.get("assets") : undefined;
+  if (!isSeq(assets)) return [];
+  return assets.items.flatMap((item) => {
+    const id = isMap(item) ? item.get("id", true) : undefined;
+    return isScalar(id) && (typeof id.value === "string" || typeof id.value === "number") ? [String(id.value)] : [];
+  });
+}
