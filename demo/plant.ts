@@ -10,8 +10,8 @@ export interface AgentShare {
   readonly device: string;
   readonly cohort: "A" | "B";
   readonly assets: readonly string[];
-  /** Its configuration as YAML, producing `rows` rows an asset and no more. */
-  config(rows: number): string;
+  /** Its input as the agent's configuration writes it: `rows` rows an asset and no more, at this speed. */
+  input(rows: number, rowsPerSecond: number): Readonly<Record<string, unknown>>;
   /** The rows it produces when each asset gives `rows` rows, made again from the seed or the file alone. */
   expected(rows: number): Promise<TrueRow[]>;
 }
@@ -22,13 +22,15 @@ export interface Plant {
   /** What the model is called, and what its target is capped at. */
   readonly model: string;
   readonly cap: number;
-  /** Writes the run-to-failure past below `folder` and answers the import's arguments. */
-  history(folder: string): Promise<{ readonly importArguments: string[]; readonly assets: string[] }>;
-  /** The same past as rows with their targets, for models that are to be worthless. */
-  historyRows(): Promise<TrueRow[]>;
+  /** The assets of the past; none of them is watched by an agent. */
+  readonly historyAssets: readonly string[];
+  /** Run-to-failure rows of the past, by asset and time. */
+  history(): Promise<TrueRow[]>;
   readonly agents: readonly AgentShare[];
   /** How fast an asset gives rows while models are rolled out. */
   readonly rowsPerSecond: number;
+  /** How many rows an asset can give at all. */
+  readonly rowsMax: number;
 }
 
 /** Remaining life as the models are trained on it. */
