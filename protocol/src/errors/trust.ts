@@ -1,4 +1,40 @@
 import type { ErrorTable } from "./entry.ts";
 
 /** Errors of keys, signatures, metadata, enrolment and login. */
-export const TRUST_ERRORS = {} as const satisfies ErrorTable;
+export const TRUST_ERRORS = {
+  ENVELOPE_WRONG_TYPE: {
+    http: 400,
+    sentence: "The envelope holds {actual}, not {expected}.",
+    remedy: "Send the document that belongs here.",
+  },
+  ENVELOPE_UNKNOWN_KEY: {
+    http: 403,
+    sentence: "The envelope is signed by the key {keyid}, which nobody trusted has named.",
+    remedy: "Somebody else may be speaking in the server's name: check the broker and the network between.",
+  },
+  ENVELOPE_SIGNATURE_INVALID: {
+    http: 403,
+    sentence: "The signature of the trusted key {keyid} does not fit the envelope's bytes.",
+    remedy: "The document was changed on its way: check the broker and the network between.",
+  },
+  DIRECTOR_WRONG_DEVICE: {
+    http: 403,
+    sentence: "The director document is for the device {actual}, this is {expected}.",
+    remedy: "Check who sends documents of one device to another.",
+  },
+  DIRECTOR_ROLLBACK: {
+    http: 409,
+    sentence: "The director document has version {version}; version {newest} was accepted before.",
+    remedy: "To go back to an earlier model the server must issue a newer document; look at its restore.",
+  },
+  DIRECTOR_EXPIRED: {
+    http: 409,
+    sentence: "The director document expired at {expiredAt}.",
+    remedy: "The server renews documents by itself: check its clock, the device's clock and the link.",
+  },
+  KEY_INVALID: {
+    http: 400,
+    sentence: "The public key cannot be used: {reason}.",
+    remedy: "Make a new Ed25519 key pair and send its public key as 64 hex digits.",
+  },
+} as const satisfies ErrorTable;
