@@ -8,12 +8,13 @@ export function answerableCodes(route: Route): ErrorCode[] {
   if (Object.keys(route.params.properties).length > 0) codes.add("INVALID_PATH");
   codes.add("INVALID_QUERY");
   if ("cursor" in route.query.properties) codes.add("INVALID_CURSOR");
+  codes.add("TOO_LARGE");
+  if (route.method !== "GET") codes.add("UNSUPPORTED_MEDIA_TYPE");
   if (route.body) {
-    codes.add("TOO_LARGE").add("UNSUPPORTED_MEDIA_TYPE");
     if (!isRawBody(route.body)) codes.add("INVALID_JSON").add("INVALID_SHAPE");
   }
   if (route.answer === "artifact") codes.add("RANGE_NOT_SATISFIABLE");
-  if (route.method === "POST") codes.add("INVALID_HEADER");
+  if (route.method === "POST" && route.audited) codes.add("INVALID_HEADER");
   if (route.method === "POST" && route.audited && !route.access.includes("public")) {
     codes.add("IDEMPOTENCY_KEY_REUSED").add("IDEMPOTENCY_IN_PROGRESS").add("IDEMPOTENCY_UNKNOWN");
   }

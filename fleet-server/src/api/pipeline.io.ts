@@ -239,11 +239,11 @@ function idempotentCall(
   nowMs: number,
 ): Result<IdempotentCall | undefined> {
   const key = request.headers["idempotency-key"];
-  if (key === undefined) return ok(undefined);
+  // What changes nothing, or the same thing again by its method, needs no key.
+  if (key === undefined || route.method !== "POST" || !route.audited) return ok(undefined);
   const refuse = (expected: string) => err("INVALID_HEADER", { name: "Idempotency-Key", expected });
   if (typeof key !== "string" || !/^[\x21-\x7e]{1,128}$/.test(key))
     return refuse("must be 1 to 128 printable ASCII characters");
-  if (route.method !== "POST" || !route.audited) return refuse("only a POST that changes something takes one");
   if (who.caller.kind === "nobody") return refuse("a public route cannot tell one caller from another");
   if (route.body && isRawBody(route.body)) return refuse("a route of raw bytes takes none");
   const target = `${request.method} ${request.url}`;
