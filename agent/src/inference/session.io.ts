@@ -1,0 +1,131 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { LOAD_LIMIT_MS, type ModelSession, type NativeGuard, type OutputTensor, runLimitMs } from "./session.ts";
+
+const MANIFEST_BYTES_MAX = 4 * 1024 * 1024;
+
+// ONNX Runtime's default pools spin: 100 runs/s took 104 % of a core, against 4.5 % with one thread each.
+const SESSION_OPTIONS = {
+  executionProviders: ["cpu"],
+  intraOpNumThreads: 1,
+  interOpNumThreads: 1,
+  executionMode: "sequential",
+  graphOptimizationLevel: "all",
+  logSeverityLevel: 3,
+} as const satisfies InferenceSession.SessionOptions;
+
+/** How to open a slot. `index` is the model's place in the heartbeat's list; `guard` marks native calls. */
+export interface OpenSessionOptions {
+  readonly guard?: NativeGuard;
+  readonly index?: number;
+}
+
+const unguarded: NativeGuard = { enter: () => undefined, leave: () => undefined };
+
+/**
+ * Opens a slot directory (manifest.json, model.onnx, reference.json) for running on the CPU with one thread. The files
+ * are hashed again: a disk that rots between verification and a start years later must not choose what runs. The
+ * session is made from the bytes that were hashed, never from a path, so nothing beside them can be read either.
+ */
+export async function openSession(slotDir: string, options: OpenSessionOptions = {}): Promise<Result<ModelSession>> {
+  const { guard = unguarded, index = 0 } = options;
+  const manifestFile = await readSlotFile(slotDir, "manifest.json");
+  if (!manifestFile.ok) return manifestFile;
+  const manifest = manifestShape.parse(manifestFile.value, MANIFEST_BYTES_MAX);
+  if (!manifest.ok) return manifest;
+  const { model, version, files } = manifest.value;
+  const modelFile = await readPinned(slotDir, "model.onnx", files.model.digest);
+  if (!modelFile.ok) return modelFile;
+  const referenceFile = await readPinned(slotDir, "reference.json", files.reference.digest);
+  if (!referenceFile.ok) return referenceFile;
+
+  let reference: unknown;
+  let session: InferenceSession;
+  const startMs = performance.now();
+  guard.enter(index, LOAD_LIMIT_MS);
+  try {
+    reference = JSON.parse(referenceFile.value.toString("utf8"));
+    session = await InferenceSession.create(modelFile.value, SESSION_OPTIONS);
+  } catch (cause) {
+    return err("MODEL_NOT_LOADABLE", { model, version, reason: (cause as Error).message.slice(0, 300) });
+  } finally {
+    guard.leave();
+  }
+  const loadMs = performance.now() - startMs;
+  const mismatch = bindingProblem(manifest.value, session);
+  if (mismatch !== undefined) {
+    await session.release();
+    return mismatch;
+  }
+  const limitMs = runLimitMs(manifest.value);
+  // Only bound outputs are fetched: a ZipMap output beside them is no tensor and would make the run throw.
+  const fetches = [...new Set(manifest.value.outputs.map(({ output }) => output))];
+  return ok({
+    slotDir,
+    manifest: manifest.value,
+    digest: digestOf(manifestFile.value),
+    reference,
+    loadMs,
+    async run(inputs) {
+      const feeds: Record<string, Tensor> = {};
+      // The typings want one overload per element type; the manifest's check has matched type and data.
+      for (const { name, type, data, dims } of inputs)
+        feeds[name] = new Tensor(type as "float32", data as Float32Array, dims);
+      guard.enter(index, limitMs);
+      try {
+        return (await session.run(feeds, fetches)) as Record<string, OutputTensor>;
+      } finally {
+        guard.leave();
+      }
+    },
+    close: () => session.release(),
+  });
+}
+
+/** Why the manifest's bindings do not fit the graph, if they do not. */
+function bindingProblem(manifest: Manifest, session: InferenceSession): ReturnType<typeof err> | undefined {
+  const { model, version } = manifest;
+  const bound = new Set(manifest.tensors.map(({ input }) => input));
+  for (const name of session.inputNames) {
+    if (!bound.has(name))
+      return err("MODEL_INPUT_UNBOUND", { model, version, side: "input", name, problem: "is not bound" });
+  }
+  for (const name of bound) {
+    if (!session.inputNames.includes(name)) {
+      return err("MODEL_INPUT_UNBOUND", { model, version, side: "input", name, problem: "does not exist" });
+    }
+  }
+  for (const { output: name } of manifest.outputs) {
+    if (!session.outputNames.includes(name)) {
+      return err("MODEL_INPUT_UNBOUND", { model, version, side: "output", name, problem: "does not exist" });
+    }
+  }
+  return undefined;
+}
+
+async function readPinned(slotDir: string, file: string, expected: string): Promise<Result<Buffer>> {
+  const bytes = await readSlotFile(slotDir, file);
+  if (!bytes.ok) return bytes;
+  const actual = digestOf(bytes.value);
+  return actual === expected ? bytes : err("SLOT_CHANGED", { file, slot: slotDir, actual, expected });
+}
+
+async function readSlotFile(slotDir: string, file: string): Promise<Result<Buffer>> {
+  try {
+    return ok(await readFile(join(slotDir, file)));
+  } catch (cause) {
+    return err("SLOT_UNREADABLE", {
+      slot: slotDir,
+      file,
+      reason: (cause as NodeJS.ErrnoException).code ?? String(cause),
+    });
+  }
+}
+
+function digestOf(bytes: Uint8Array): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
