@@ -5,7 +5,7 @@ import Fastify, { type FastifyError, type FastifyInstance, type FastifyServerOpt
 import { RateLimiter } from "../governance/rate.ts";
 import { problemAnswer, sendProblem, sendText } from "./answer.io.ts";
 import type { Caller } from "./caller.ts";
-import { admit, handle, type Pipeline } from "./pipeline.io.ts";
+import { admit, handle, type Pipeline, problemOfThrown } from "./pipeline.io.ts";
 import type { Method, Route } from "./route.ts";
 import type { AuditSink, IdempotencySink } from "./sinks.ts";
 
@@ -133,8 +133,7 @@ function addCommonAnswers(app: FastifyInstance, options: AppOptions, clock: () =
       );
     if (typeof error.statusCode === "number" && error.statusCode >= 400 && error.statusCode < 500)
       return sendProblem(reply, problem("BAD_REQUEST", { reason: frameworkReason(error) }));
-    request.log.error({ err: error }, "a request failed inside");
-    return sendProblem(reply, problem("INTERNAL", { reference: request.id }));
+    return sendProblem(reply, problemOfThrown(error, request));
   });
 }
 

@@ -5,6 +5,7 @@ import { err, ok } from "@bellwether/protocol/result.ts";
 import { Type } from "typebox";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type TestApi, testApi } from "../../../test/kit/api.ts";
+import { StoreBusy } from "../store/store.ts";
 import { defineRoute } from "./route.ts";
 import { serverRoutes } from "./server.ts";
 
@@ -42,6 +43,7 @@ const routes = [
     answer: "none",
     bodyBytesMax: 1000,
     handler: async ({ body, params }) => {
+      if (params.pump === "busy") throw new StoreBusy("the store has too much to do");
       if (params.pump === "broken") throw new Error("secret inner text");
       threshold = body.threshold;
       return ok(undefined);
@@ -217,6 +219,11 @@ describe("answers", () => {
     const answer = await api.call("operator", "POST /v1/pumps/broken/threshold", { threshold: 1 });
     expect([answer.http, answer.body.code]).toEqual([500, "INTERNAL"]);
     expect(JSON.stringify(answer.body)).not.toContain("secret inner text");
+  });
+
+  it("says that the store has too much to do", async () => {
+    const answer = await api.call("operator", "POST /v1/pumps/busy/threshold", { threshold: 1 });
+    expect([answer.http, answer.body.code]).toEqual([503, "UNAVAILABLE"]);
   });
 
   it("takes a client's request id when it is a plain one", async () => {

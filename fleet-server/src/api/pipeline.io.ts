@@ -2,6 +2,7 @@ import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { RateLimiter } from "../governance/rate.ts";
+import { StoreBusy } from "../store/store.ts";
 import { jsonAnswer, problemAnswer, sendArtifact, sendProblem, sendStream, sendTagged, sendText } from "./answer.io.ts";
 import type { ApiLimits } from "./app.io.ts";
 import { BodyTooLarge, type ReadBody, readBody } from "./body.io.ts";
@@ -151,7 +152,8 @@ async function run(
   else if (route.audited && result.ok) await pipeline.audit.refused(call, outcome);
   if (!result.ok) {
     if (repeatable) {
-      if (result.error.code === "INTERNAL") await pipeline.idempotency.release(repeatable);
+      if (result.error.code === "INTERNAL" || result.error.code === "UNAVAILABLE")
+        await pipeline.idempotency.release(repeatable);
       else await pipeline.idempotency.keep(repeatable, problemAnswer(result.error, request.id));
     }
     return sendProblem(reply, result.error);
@@ -193,15 +195,22 @@ async function callHandler(
   try {
     return await route.handler(context);
   } catch (cause) {
-    const limit = cause instanceof BodyTooLarge ? cause.limit : undefined;
-    if (limit !== undefined)
-      return err("TOO_LARGE", { what: "The body", actual: `over ${limit}`, unit: "bytes", limit });
-    request.log.error({ err: cause, operation: route.operation }, "a handler threw");
-    return err("INTERNAL", { reference: request.id });
+    return { ok: false, error: problemOfThrown(cause, request) };
   } finally {
     // A handler that did not read its raw body to the end must not leave the connection full of it.
     if (route.body && isRawBody(route.body) && !request.raw.readableEnded) request.raw.resume();
   }
+}
+
+/** What a thrown error is to the caller. Only the log learns more than that something failed inside. */
+export function problemOfThrown(cause: unknown, request: FastifyRequest): Problem {
+  if (cause instanceof BodyTooLarge) {
+    const { limit } = cause;
+    return problem("TOO_LARGE", { what: "The body", actual: `over ${limit}`, unit: "bytes", limit });
+  }
+  if (cause instanceof StoreBusy) return problem("UNAVAILABLE", { reason: cause.message });
+  request.log.error({ err: cause }, "a request failed inside");
+  return problem("INTERNAL", { reference: request.id });
 }
 
 /** In tests: what the OpenAPI document promises is what is answered. */

@@ -15,3 +15,6 @@ export interface Rooms {
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;
 }
+
+/** Thrown by a command the store cannot take now: it is busy beyond its bound, or closing. Nothing of it was kept. */
+export class StoreBusy extends Error {}

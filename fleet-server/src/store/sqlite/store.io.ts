@@ -4,7 +4,7 @@ import type { Worker } from "node:worker_threads";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
-import type { Rooms, Store } from "../store.ts";
+import { type Rooms, type Store, StoreBusy } from "../store.ts";
 import { COMMANDS } from "./commands.ts";
 import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
 
@@ -67,7 +67,7 @@ function openThread(worker: Worker): Promise<Result<Thread>> {
   const thread: Thread = {
     call(room, command, args) {
       if (gone) return Promise.reject(gone);
-      if (waiting.size >= WAITING_MAX) return Promise.reject(new StoreFailure("the store is too busy; try again"));
+      if (waiting.size >= WAITING_MAX) return Promise.reject(new StoreBusy("the store has too much to do"));
       return new Promise((done, fail) => {
         const call: StoreCall = { id: nextId++, room, command, args };
         waiting.set(call.id, { done, fail });
@@ -95,6 +95,6 @@ function openThread(worker: Worker): Promise<Result<Thread>> {
       waiting.clear();
     };
     worker.once("error", (cause) => end(cause as Error));
-    worker.once("exit", () => end(new StoreFailure("the store is closed")));
+    worker.once("exit", () => end(new StoreBusy("the store is closed")));
   });
 }
