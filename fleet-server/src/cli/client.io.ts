@@ -23,8 +23,8 @@ export interface Client {
 
 const TRIES = 3;
 
-/** A client of the server at `url`; `fetcher` is the global fetch but for tests. */
-export function createClient(url: string, token: string | undefined, fetcher: typeof fetch = fetch): Client {
+/** A client of the server at `url`; `signal` gives up whatever is under way. */
+export function createClient(url: string, token: string | undefined, signal: AbortSignal): Client {
   const base = url.replace(/\/+$/, "");
 
   async function ask(method: string, path: string, init: RequestInit, query?: Query, tries = 1): Promise<Response> {
@@ -34,9 +34,9 @@ export function createClient(url: string, token: string | undefined, fetcher: ty
     for (let left = tries; ; left--) {
       let response: Response;
       try {
-        response = await fetcher(target, { ...init, method, headers });
+        response = await fetch(target, { ...init, method, headers, signal });
       } catch (cause) {
-        if (left > 1) continue;
+        if (left > 1 && !signal.aborted) continue;
         throw failure("SERVER_UNREACHABLE", { url: base, reason: reasonOf(cause) });
       }
       if (response.ok) return response;

@@ -53,7 +53,7 @@ export function createContext(program: Command, world: CliWorld): CliContext {
     async client() {
       const { url = world.env["BELLWETHER_URL"] ?? URL_DEFAULT, tokenFile, allowHttp } = options();
       checkUrl(url, allowHttp ?? false);
-      return createClient(url, await findToken(world, tokenFile));
+      return createClient(url, await findToken(world, tokenFile), world.signal);
     },
     print: (rows, columns) => void world.stdout.write(formatRows(options().output, rows, columns)),
     show: (record, columns) => void world.stdout.write(formatRecord(options().output, record, columns)),

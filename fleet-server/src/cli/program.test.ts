@@ -1,8 +1,12 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cli } from "../../../test/kit/cli.ts";
 import { age, formatRecord, formatRows, labels, member } from "./print.ts";
@@ -76,6 +80,37 @@ describe("exit codes and sentences", () => {
     const run = await cli(["--help"]);
     expect(run.exitCode).toBe(0);
     expect(run.stdout).toContain("Usage: bellwether");
+  });
+});
+
+describe("the program as a process", () => {
+  const bin = fileURLToPath(new URL("../../bin/bellwether.mjs", import.meta.url));
+  const env = () => ({ ...process.env, BELLWETHER_URL: url, BELLWETHER_TOKEN: "good" });
+
+  it("prints and exits by itself", async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [bin, "server-version"], { env: env() });
+    expect(stdout).toBe("version  9.9.9\n");
+  });
+
+  it("ends quietly when its reader has enough", async () => {
+    const child = spawn(process.execPath, [bin, "--help"], { env: env(), stdio: ["ignore", "pipe", "pipe"] });
+    child.stdout.destroy();
+    const [stderr, [exitCode]] = await Promise.all([child.stderr.toArray(), once(child, "exit")]);
+    expect([exitCode, Buffer.concat(stderr).toString()]).toEqual([0, ""]);
+  });
+
+  it("gives up at Ctrl-C with 130", async () => {
+    const silent = createServer();
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const { port } = silent.address() as AddressInfo;
+    const args = [bin, "--url", `http://127.0.0.1:${port}`, "server-version"];
+    const child = spawn(process.execPath, args, { env: env(), stdio: "ignore" });
+    await once(silent, "request");
+    child.kill("SIGINT");
+    const [exitCode] = await once(child, "exit");
+    silent.closeAllConnections();
+    silent.close();
+    expect(exitCode).toBe(130);
   });
 });
 
