@@ -1,5 +1,5 @@
 // The arrows of the house. A room is a folder below a package's src/; shell files say so in their name.
-const shell = "\\.(io|worker)\\.ts$|/(main|cli)\\.ts$|/cli/|fleet-server/src/api/|\\.test\\.ts$";
+const shell = "\\.(io|worker)\\.ts$|/(main|cli)\\.ts$|/cli/|fleet-server/src/(api|store/sqlite)/|\\.test\\.ts$";
 const inRoom = "^(agent|fleet-server)/src/([^/]+)/";
 
 /** A package that may be imported in exactly one folder of each program. */

@@ -1,4 +1,6 @@
+import type { DevicesStore } from "./devices.ts";
 import type { GovernanceStore } from "./governance.ts";
+import type { IngestStore } from "./ingest.ts";
 import type { RolloutsStore } from "./rollouts.ts";
 
 /**
@@ -12,6 +14,8 @@ export interface Store extends Rooms {
 
 /** The rooms that keep something. */
 export interface Rooms {
+  readonly devices: DevicesStore;
+  readonly ingest: IngestStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;
 }

@@ -2,6 +2,17 @@ import type { ErrorTable } from "./entry.ts";
 
 /** Errors of devices, cohorts and ingest. */
 export const FLEET_ERRORS = {
+  ENROLMENT_REFUSED: {
+    http: 403,
+    sentence: "The enrolment is refused.",
+    remedy:
+      "Ask the fleet's administrator for a new enrolment token; the server's log says why this one does not serve.",
+  },
+  DEVICE_NAME_TAKEN: {
+    http: 409,
+    sentence: "A device named {device} is enrolled already, with another key.",
+    remedy: "Choose another name, or have the old device revoked and removed first.",
+  },
   STORE_NEWER: {
     http: 503,
     sentence: "The store was written by a newer version: its room {room} is at {version}, this program knows {known}.",

@@ -1,11 +1,15 @@
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
+import { devicesMigrations } from "./devices.ts";
 import { governanceMigrations } from "./governance.ts";
+import { ingestMigrations } from "./ingest.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
 
 /** Every room's migrations in the order they were written. Append only: what has run on a disk is never edited. */
 export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   governance: governanceMigrations,
+  devices: devicesMigrations,
+  ingest: ingestMigrations,
   rollouts: rolloutsMigrations,
 };
 

@@ -1,0 +1,133 @@
+import type {
+  BirthMessage,
+  ReportedMessage,
+  ReportedModel,
+  StateMessage,
+} from "@bellwether/protocol/messages/device.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
+
+export type DevicePhase = "pending" | "active" | "revoked";
+
+/** One device as it is kept. Times are the server's. */
+export interface DeviceRecord {
+  readonly device: string;
+  readonly site: string;
+  readonly serial: string | null;
+  readonly publicHex: string;
+  readonly phase: DevicePhase;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly facts: Readonly<Record<string, string>>;
+  readonly enrolledAtMs: number;
+  /** Last time anything of it arrived; null before its first message. */
+  readonly lastSeenAtMs: number | null;
+  readonly heartbeatMs: number | null;
+  readonly session: number;
+  readonly agentVersion: string | null;
+  /** The newest state message: stream positions left out. */
+  readonly state: StateMessage | null;
+}
+
+/** An enrolment token: never its secret, only the SHA-256. */
+export interface EnrolmentTokenRecord {
+  readonly id: string;
+  readonly site: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly serials: readonly string[] | null;
+  /** Devices become active at once; otherwise somebody approves each. */
+  readonly preapproved: boolean;
+  readonly usesLeft: number;
+  readonly expiresAtMs: number;
+  readonly createdAtMs: number;
+  readonly createdBy: string;
+  readonly revoked: boolean;
+}
+
+export interface RefusalRecord {
+  readonly code: string;
+  readonly message: string;
+  readonly atMs: number;
+}
+
+/** A named selector. */
+export interface CohortRecord {
+  readonly cohort: string;
+  readonly selector: string;
+  readonly createdAtMs: number;
+}
+
+/** A subscriber account of the feed. */
+export interface SubscriberRecord {
+  readonly account: string;
+  readonly sites: readonly string[];
+  readonly createdAtMs: number;
+  readonly revoked: boolean;
+}
+
+/** A retained message as it is put back into the broker before it listens. */
+export interface RetainedRecord {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+}
+
+export interface DevicesStore {
+  addEnrolmentToken(args: {
+    readonly hash: string;
+    readonly token: EnrolmentTokenRecord;
+  }): Promise<Result<EnrolmentTokenRecord>>;
+  listEnrolmentTokens(args: { readonly sites?: readonly string[] }): Promise<EnrolmentTokenRecord[]>;
+  revokeEnrolmentToken(args: { readonly id: string }): Promise<Result<EnrolmentTokenRecord>>;
+  /**
+   * Spends one use of a token on a device. The same device with the same key and a good token is let in again without
+   * spending one (its answer was lost on the way). `ENROLMENT_REFUSED` says why not, `DEVICE_NAME_TAKEN` another key.
+   */
+  enrol(args: {
+    readonly hash: string;
+    readonly device: string;
+    readonly serial: string | null;
+    readonly publicHex: string;
+    readonly nowMs: number;
+  }): Promise<Result<DeviceRecord>>;
+  get(args: { readonly device: string }): Promise<DeviceRecord | undefined>;
+  list(args: {
+    readonly sites?: readonly string[];
+    readonly after?: string;
+    readonly limit: number;
+  }): Promise<DeviceRecord[]>;
+  setLabels(args: {
+    readonly device: string;
+    readonly labels: Readonly<Record<string, string>>;
+  }): Promise<Result<DeviceRecord>>;
+  setPhase(args: { readonly device: string; readonly phase: DevicePhase }): Promise<Result<DeviceRecord>>;
+
+  /** Notes when devices were heard; only ever later. */
+  seen(args: { readonly at: readonly (readonly [device: string, atMs: number])[] }): Promise<void>;
+  /** False for a message of an older session, which is ignored. */
+  state(args: { readonly device: string; readonly message: StateMessage }): Promise<boolean>;
+  birth(args: { readonly device: string; readonly message: BirthMessage }): Promise<boolean>;
+  /** Keeps what a device reports of its models; answers the revision that is kept now. */
+  reported(args: {
+    readonly device: string;
+    readonly message: ReportedMessage;
+    readonly nowMs: number;
+  }): Promise<number>;
+  births(args: { readonly device: string }): Promise<BirthMessage[]>;
+  reportedModels(args: { readonly device: string }): Promise<{
+    readonly models: ReportedModel[];
+    readonly refusals: RefusalRecord[];
+    readonly directorVersion: number;
+  }>;
+  /** What retained topics of devices hold: the broker's memory is rebuilt from it. */
+  retained(args: Record<string, never>): Promise<RetainedRecord[]>;
+
+  putCohort(args: { readonly cohort: CohortRecord }): Promise<CohortRecord>;
+  deleteCohort(args: { readonly cohort: string }): Promise<boolean>;
+  listCohorts(args: Record<string, never>): Promise<CohortRecord[]>;
+
+  addSubscriber(args: {
+    readonly hash: string;
+    readonly subscriber: SubscriberRecord;
+  }): Promise<Result<SubscriberRecord>>;
+  findSubscriber(args: { readonly account: string; readonly hash: string }): Promise<SubscriberRecord | undefined>;
+  listSubscribers(args: Record<string, never>): Promise<SubscriberRecord[]>;
+  revokeSubscriber(args: { readonly account: string }): Promise<Result<SubscriberRecord>>;
+}

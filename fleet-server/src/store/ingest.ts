@@ -1,0 +1,139 @@
+import type { StreamPosition } from "@bellwether/protocol/messages/device.ts";
+import type {
+  EventRecord,
+  InferenceRecord,
+  Stream,
+  StreamAck,
+  TelemetryRow,
+} from "@bellwether/protocol/messages/stream.ts";
+import type { Static } from "typebox";
+
+/** A durable message as it came from the broker. */
+export interface IncomingBatch {
+  readonly device: string;
+  readonly site: string;
+  readonly stream: Stream;
+  readonly bytes: Uint8Array;
+  readonly receivedAtMs: number;
+}
+
+/** How one message ended. All but `conflict` are acknowledged: a duplicate is there, poison is kept as dead letter. */
+export type IngestOutcome = "committed" | "duplicate" | "poison" | "conflict";
+
+/** A committed message, for what follows the commit: acknowledgement, feed, counters. */
+export interface CommittedBatch {
+  readonly device: string;
+  readonly site: string;
+  readonly stream: Stream;
+  readonly outcome: IngestOutcome;
+  readonly hist: boolean;
+  /** The records that were new, in seq order; left out where nobody asked for them. */
+  readonly records: readonly unknown[];
+  /** Where this stream stands now; absent where not even the epoch could be read. */
+  readonly ack?: StreamAck;
+}
+
+/** One committed telemetry row as it is exported. */
+export interface StoredRow extends TelemetryRow {
+  readonly device: string;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly committedAtMs: number;
+  readonly hist: boolean;
+}
+
+/** One committed prediction. */
+export interface StoredPrediction {
+  readonly id: number;
+  readonly device: string;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly correctedAtMs: number;
+  readonly committedAtMs: number;
+  readonly hist: boolean;
+  readonly record: InferenceRecord;
+}
+
+export interface StoredEvent {
+  readonly id: number;
+  readonly device: string;
+  readonly committedAtMs: number;
+  readonly hist: boolean;
+  readonly record: EventRecord;
+}
+
+export interface StoredGap {
+  readonly device: string;
+  readonly stream: Stream;
+  readonly epoch: number;
+  readonly fromSeq: number;
+  readonly toSeq: number;
+  readonly reason: string;
+  readonly atMs: number;
+}
+
+export interface DeadLetter {
+  readonly id: number;
+  readonly device: string;
+  readonly stream: string;
+  readonly code: string;
+  readonly message: string;
+  readonly byteCount: number;
+  readonly atMs: number;
+}
+
+export interface IngestStore {
+  /** Commits a group of messages in one transaction, in the order given. */
+  commit(args: {
+    readonly batches: readonly IncomingBatch[];
+    readonly withRecords: boolean;
+  }): Promise<CommittedBatch[]>;
+  /**
+   * A session begins: what the device no longer holds and never arrived becomes counted gaps. Answers where each stream
+   * stands, so that the device sends again what a restored store lacks. `conflict` when the store knows more of this
+   * epoch than the device ever numbered: its outbox went back in time and must draw a new epoch.
+   */
+  openSession(args: {
+    readonly device: string;
+    readonly epoch: string;
+    readonly streams: readonly Static<typeof StreamPosition>[];
+    readonly nowMs: number;
+  }): Promise<{ readonly acks: Readonly<Partial<Record<Stream, StreamAck>>>; readonly conflict: boolean }>;
+  /** Rows in the order (device, epoch, seq), whole batches at a time; `after` is the id of the last batch read. */
+  rows(args: {
+    readonly device?: string;
+    readonly asset?: string;
+    readonly sites?: readonly string[];
+    readonly fromMs?: number;
+    readonly toMs?: number;
+    readonly after?: readonly [device: string, epoch: number, seq: number];
+    readonly batches: number;
+  }): Promise<{ readonly rows: StoredRow[]; readonly next?: readonly [device: string, epoch: number, seq: number] }>;
+  predictions(args: {
+    readonly device?: string;
+    readonly asset?: string;
+    readonly model?: string;
+    readonly digest?: string;
+    readonly sites?: readonly string[];
+    readonly afterId?: number;
+    readonly limit: number;
+  }): Promise<StoredPrediction[]>;
+  events(args: {
+    readonly device?: string;
+    readonly sites?: readonly string[];
+    readonly afterId?: number;
+    readonly limit: number;
+  }): Promise<StoredEvent[]>;
+  gaps(args: {
+    readonly device?: string;
+    readonly sites?: readonly string[];
+    readonly limit: number;
+  }): Promise<StoredGap[]>;
+  deadLetters(args: {
+    readonly device?: string;
+    readonly sites?: readonly string[];
+    readonly afterId?: number;
+    readonly limit: number;
+  }): Promise<DeadLetter[]>;
+  counts(args: Record<string, never>): Promise<{ readonly deadLetters: number; readonly gapRecords: number }>;
+}

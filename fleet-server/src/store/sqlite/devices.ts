@@ -1,0 +1,257 @@
+import type { BirthMessage, ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { Database } from "better-sqlite3";
+import type { CohortRecord, DeviceRecord, DevicesStore, RefusalRecord, SubscriberRecord } from "../devices.ts";
+import { type Commands, read, write } from "./command.ts";
+import { enrolment } from "./enrolment.ts";
+
+export const devicesMigrations = [
+  `CREATE TABLE devices (
+     device TEXT PRIMARY KEY, site TEXT NOT NULL, serial TEXT, public_hex TEXT NOT NULL, phase TEXT NOT NULL,
+     labels TEXT NOT NULL, facts TEXT NOT NULL, enrolled_at_ms INTEGER NOT NULL, last_seen_at_ms INTEGER,
+     heartbeat_ms INTEGER, session INTEGER NOT NULL, agent_version TEXT, state TEXT, director_version INTEGER NOT NULL,
+     reported_rev INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE enrolment_tokens (
+     id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, site TEXT NOT NULL, labels TEXT NOT NULL, serials TEXT,
+     preapproved INTEGER NOT NULL, uses_left INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL,
+     created_at_ms INTEGER NOT NULL, created_by TEXT NOT NULL, revoked INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE births (
+     device TEXT NOT NULL, asset TEXT NOT NULL, session INTEGER NOT NULL, body TEXT NOT NULL,
+     PRIMARY KEY (device, asset)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE reported (
+     device TEXT NOT NULL, model TEXT NOT NULL, phase TEXT NOT NULL, body TEXT NOT NULL, updated_at_ms INTEGER NOT NULL,
+     PRIMARY KEY (device, model)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE refusals (
+     device TEXT NOT NULL, at_ms INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
+     PRIMARY KEY (device, at_ms, code)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE cohorts (
+     cohort TEXT PRIMARY KEY, selector TEXT NOT NULL, created_at_ms INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE subscribers (
+     account TEXT PRIMARY KEY, hash TEXT NOT NULL, sites TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
+     revoked INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
+];
+
+export interface DeviceRow {
+  readonly device: string;
+  readonly site: string;
+  readonly serial: string | null;
+  readonly public_hex: string;
+  readonly phase: DeviceRecord["phase"];
+  readonly labels: string;
+  readonly facts: string;
+  readonly enrolled_at_ms: number;
+  readonly last_seen_at_ms: number | null;
+  readonly heartbeat_ms: number | null;
+  readonly session: number;
+  readonly agent_version: string | null;
+  readonly state: string | null;
+}
+
+export function deviceOf(row: DeviceRow): DeviceRecord {
+  return {
+    device: row.device,
+    site: row.site,
+    serial: row.serial,
+    publicHex: row.public_hex,
+    phase: row.phase,
+    labels: JSON.parse(row.labels),
+    facts: JSON.parse(row.facts),
+    enrolledAtMs: row.enrolled_at_ms,
+    lastSeenAtMs: row.last_seen_at_ms,
+    heartbeatMs: row.heartbeat_ms,
+    session: row.session,
+    agentVersion: row.agent_version,
+    state: row.state === null ? null : JSON.parse(row.state),
+  };
+}
+
+function changed(db: Database, device: string, set: string, value: unknown): Result<DeviceRecord> {
+  const row = db.prepare(`UPDATE devices SET ${set} = ? WHERE device = ? RETURNING *`).get(value, device);
+  return row ? ok(deviceOf(row as DeviceRow)) : err("NOT_FOUND", { what: "device", name: device });
+}
+
+/** A session number may only rise: what an older life of a device said is history. True when this one counts. */
+function advanceSession(db: Database, device: string, session: number): boolean {
+  return (
+    db.prepare("UPDATE devices SET session = ? WHERE device = ? AND session <= ?").run(session, device, session)
+      .changes === 1
+  );
+}
+
+interface SubscriberRow {
+  readonly account: string;
+  readonly sites: string;
+  readonly created_at_ms: number;
+  readonly revoked: number;
+}
+
+function subscriberOf(row: SubscriberRow): SubscriberRecord {
+  return {
+    account: row.account,
+    sites: JSON.parse(row.sites),
+    createdAtMs: row.created_at_ms,
+    revoked: row.revoked === 1,
+  };
+}
+
+/** Refusals of one device that are kept; older ones give way. */
+const REFUSALS_MAX = 100;
+
+export const devices = {
+  ...enrolment,
+  get: read((db, { device }) => {
+    const row = db.prepare("SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
+    return row && deviceOf(row);
+  }),
+
+  list: read((db, { sites, after, limit }) =>
+    (
+      db
+        .prepare(
+          `SELECT * FROM devices WHERE device > ? AND (?2 IS NULL OR site IN (SELECT value FROM json_each(?2)))
+           ORDER BY device LIMIT ?`,
+        )
+        .all(after ?? "", sites ? JSON.stringify(sites) : null, limit) as DeviceRow[]
+    ).map(deviceOf),
+  ),
+
+  setLabels: write((db, { device, labels }) => changed(db, device, "labels", JSON.stringify(labels))),
+  setPhase: write((db, { device, phase }) => changed(db, device, "phase", phase)),
+
+  seen: write((db, { at }) => {
+    const note = db.prepare(
+      "UPDATE devices SET last_seen_at_ms = max(coalesce(last_seen_at_ms, 0), ?) WHERE device = ?",
+    );
+    for (const [device, atMs] of at) note.run(atMs, device);
+  }),
+
+  state: write((db, { device, message }) => {
+    if (!advanceSession(db, device, message.session)) return false;
+    const { streams: _streams, ...state } = message;
+    db.prepare("UPDATE devices SET state = ?, heartbeat_ms = coalesce(?, heartbeat_ms) WHERE device = ?").run(
+      JSON.stringify(state),
+      message.heartbeatMs ?? null,
+      device,
+    );
+    return true;
+  }),
+
+  birth: write((db, { device, message }) => {
+    if (!advanceSession(db, device, message.session)) return false;
+    db.prepare(
+      "INSERT INTO births VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET session = excluded.session, body = excluded.body",
+    ).run(device, message.asset, message.session, JSON.stringify(message));
+    db.prepare("UPDATE devices SET facts = ?, agent_version = ? WHERE device = ?").run(
+      JSON.stringify(message.facts),
+      message.agentVersion,
+      device,
+    );
+    // When the whole set has arrived, assets of earlier sessions are gone from the device.
+    const { n } = db
+      .prepare("SELECT count(*) AS n FROM births WHERE device = ? AND session = ?")
+      .get(device, message.session) as { n: number };
+    if (n >= message.of) db.prepare("DELETE FROM births WHERE device = ? AND session < ?").run(device, message.session);
+    return true;
+  }),
+
+  reported: write((db, { device, message, nowMs }) => {
+    const current = db.prepare("SELECT reported_rev FROM devices WHERE device = ?").pluck().get(device) as number;
+    if (!advanceSession(db, device, message.session)) return current;
+    db.prepare("UPDATE devices SET reported_rev = ?, director_version = max(director_version, ?) WHERE device = ?").run(
+      message.rev,
+      message.directorVersion,
+      device,
+    );
+    const keep = db.prepare(
+      `INSERT INTO reported VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET phase = excluded.phase, body = excluded.body, updated_at_ms = excluded.updated_at_ms`,
+    );
+    for (const model of message.models) keep.run(device, model.model, model.phase, JSON.stringify(model), nowMs);
+    const names = JSON.stringify(message.models.map((model) => model.model));
+    db.prepare("DELETE FROM reported WHERE device = ? AND model NOT IN (SELECT value FROM json_each(?))").run(
+      device,
+      names,
+    );
+    const refuse = db.prepare("INSERT INTO refusals VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
+    for (const refusal of message.refusals) refuse.run(device, refusal.atMs, refusal.code, refusal.message);
+    db.prepare(
+      `DELETE FROM refusals WHERE device = ?1 AND at_ms < (
+         SELECT at_ms FROM refusals WHERE device = ?1 ORDER BY at_ms DESC LIMIT 1 OFFSET ?2)`,
+    ).run(device, REFUSALS_MAX - 1);
+    return message.rev;
+  }),
+
+  births: read((db, { device }) =>
+    (db.prepare("SELECT body FROM births WHERE device = ? ORDER BY asset").pluck().all(device) as string[]).map(
+      (body) => JSON.parse(body) as BirthMessage,
+    ),
+  ),
+
+  reportedModels: read((db, { device }) => ({
+    models: (
+      db.prepare("SELECT body FROM reported WHERE device = ? ORDER BY model").pluck().all(device) as string[]
+    ).map((body) => JSON.parse(body) as ReportedModel),
+    refusals: db
+      .prepare("SELECT code, message, at_ms AS atMs FROM refusals WHERE device = ? ORDER BY at_ms DESC")
+      .all(device) as RefusalRecord[],
+    directorVersion:
+      (db.prepare("SELECT director_version FROM devices WHERE device = ?").pluck().get(device) as number) ?? 0,
+  })),
+
+  retained: read((db) => {
+    const states = db
+      .prepare(
+        "SELECT 'bw/v1/' || site || '/' || device || '/up/state' AS topic, state AS body FROM devices WHERE state IS NOT NULL",
+      )
+      .all() as { topic: string; body: string }[];
+    return states.map(({ topic, body }) => ({ topic, payload: Buffer.from(body) }));
+  }),
+
+  putCohort: write((db, { cohort }) => {
+    db.prepare("INSERT INTO cohorts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET selector = excluded.selector").run(
+      cohort.cohort,
+      cohort.selector,
+      cohort.createdAtMs,
+    );
+    return cohort;
+  }),
+  deleteCohort: write((db, { cohort }) => db.prepare("DELETE FROM cohorts WHERE cohort = ?").run(cohort).changes === 1),
+  listCohorts: read(
+    (db) =>
+      db
+        .prepare("SELECT cohort, selector, created_at_ms AS createdAtMs FROM cohorts ORDER BY cohort")
+        .all() as CohortRecord[],
+  ),
+
+  addSubscriber: write((db, { hash, subscriber }) => {
+    const added = db
+      .prepare("INSERT INTO subscribers VALUES (?, ?, ?, ?, 0) ON CONFLICT DO NOTHING")
+      .run(subscriber.account, hash, JSON.stringify(subscriber.sites), subscriber.createdAtMs);
+    if (added.changes === 1) return ok(subscriber);
+    return err("CONFLICT", {
+      what: "The subscriber",
+      name: subscriber.account,
+      reason: "an account of this name exists",
+    });
+  }),
+  findSubscriber: read((db, { account, hash }) => {
+    const row = db
+      .prepare("SELECT * FROM subscribers WHERE account = ? AND hash = ? AND revoked = 0")
+      .get(account, hash);
+    return row ? subscriberOf(row as SubscriberRow) : undefined;
+  }),
+  listSubscribers: read((db) =>
+    (db.prepare("SELECT * FROM subscribers ORDER BY account").all() as SubscriberRow[]).map(subscriberOf),
+  ),
+  revokeSubscriber: write((db, { account }) => {
+    const row = db.prepare("UPDATE subscribers SET revoked = 1 WHERE account = ? RETURNING *").get(account);
+    return row ? ok(subscriberOf(row as SubscriberRow)) : err("NOT_FOUND", { what: "subscriber", name: account });
+  }),
+} as const satisfies Commands<DevicesStore>;
