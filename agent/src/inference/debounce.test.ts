@@ -29,10 +29,18 @@ test.each([
 
 test("below looks the other way", () => {
   const debounce = createDebounce({ direction: "below", threshold: 30, k: 1, n: 1 });
-  expect(debounce.next(31)).toEqual({ active: false, changed: false });
-  expect(debounce.next(29)).toEqual({ active: true, changed: true });
-  expect(debounce.next(29)).toEqual({ active: true, changed: false });
-  expect(debounce.next(40)).toEqual({ active: false, changed: true });
+  expect([31, 29, 29, 40].map((value) => debounce.next(value).active)).toEqual([false, true, true, false]);
+});
+
+test("it is settled once it has seen n outputs, failures not counted", () => {
+  const debounce = above(1, 3);
+  expect([1, undefined, 1, 1, undefined].map((value) => debounce.next(value).settled)).toEqual([
+    false,
+    false,
+    false,
+    true,
+    true,
+  ]);
 });
 
 test("it equals counting the last n by hand", () => {

@@ -1,9 +1,17 @@
 import type { AlertRule } from "@bellwether/protocol/package/manifest.ts";
 
+/** What k of n says of one more output. */
+export interface Decision {
+  /** At least k of the last n crossed. */
+  readonly active: boolean;
+  /** n outputs were seen since it began: only then does a missing crossing mean anything. */
+  readonly settled: boolean;
+}
+
 /** k of n: whether an asset's alert stands, from its last n primary outputs. */
 export interface Debounce {
   /** Takes the next primary output; undefined stands for an inference that failed and decides nothing. */
-  next(value: number | undefined): { readonly active: boolean; readonly changed: boolean };
+  next(value: number | undefined): Decision;
 }
 
 /**
@@ -16,17 +24,17 @@ export function createDebounce(rule: AlertRule): Debounce {
   const needed = Math.min(rule.k, rule.n);
   let at = 0;
   let count = 0;
-  let active = false;
+  let seen = 0;
   return {
     next(value) {
-      if (value === undefined) return { active, changed: false };
-      const crosses = rule.direction === "above" ? value > rule.threshold : value < rule.threshold;
-      count += (crosses ? 1 : 0) - crossed[at]!;
-      crossed[at] = crosses ? 1 : 0;
-      at = at + 1 === rule.n ? 0 : at + 1;
-      const before = active;
-      active = count >= needed;
-      return { active, changed: active !== before };
+      if (value !== undefined) {
+        const crosses = rule.direction === "above" ? value > rule.threshold : value < rule.threshold;
+        count += (crosses ? 1 : 0) - crossed[at]!;
+        crossed[at] = crosses ? 1 : 0;
+        at = at + 1 === rule.n ? 0 : at + 1;
+        if (seen < rule.n) seen++;
+      }
+      return { active: count >= needed, settled: seen === rule.n };
     },
   };
 }

@@ -1,0 +1,319 @@
+import type { ErrorCode } from "@bellwether/protocol/errors.ts";
+import {
+  AssetFeatures,
+  type AssetFeaturesSnapshot,
+  type ChannelSource,
+  readRow,
+} from "@bellwether/protocol/features/asset.ts";
+import { compileFeatures, type FeatureProgram } from "@bellwether/protocol/features/program.ts";
+import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { createDebounce, type Debounce } from "./debounce.ts";
+import { CANDIDATES_MAX, candidates, occluded, strongest, type Usual, usualOf } from "./explanation.ts";
+import { LatencyHistogram } from "./latency.ts";
+import type { InputTensor, ModelSession, OutputTensor } from "./session.ts";
+
+/** While no alert stands, every so many inferences of an asset are explained; while one stands, ten times as often. */
+const EXPLAIN_EVERY = 100;
+const EXPLAIN_EVERY_ALERTING = 10;
+/** A model that cannot batch is explained by so many single runs. */
+const SINGLE_RUNS_MAX = 16;
+
+/** One vector as tensors are built from it. */
+export interface TensorVector {
+  readonly features: Float64Array;
+  readonly window?: { readonly rows: readonly Float64Array[] };
+}
+
+/** Between feature vectors and tensors, by the manifest's bindings. */
+export interface TensorCodec {
+  build(manifest: Manifest, vectors: readonly TensorVector[]): readonly InputTensor[];
+  read(
+    manifest: Manifest,
+    outputs: Readonly<Record<string, OutputTensor>>,
+    batch: number,
+  ): readonly Result<{ readonly primary: number; readonly outputs: NonNullable<InferenceRecord["outputs"]> }>[];
+}
+
+/** What a predictor needs of the world. */
+export interface PredictorOptions {
+  readonly tensors: TensorCodec;
+  /** Monotonic clock in microseconds. */
+  readonly nowUs: () => number;
+}
+
+/** What one flush gave. Records of one asset are in the order of its rows. */
+export interface Predictions {
+  readonly records: InferenceRecord[];
+  readonly events: EventRecord[];
+}
+
+/** What a predictor counted since it was made or `resetFigures` was called. */
+export interface PredictorFigures {
+  readonly inferences: number;
+  readonly errors: number;
+  readonly alerts: number;
+  readonly p99LatencyUs: number;
+}
+
+/** What a model remembers of one asset, as it is saved; plain JSON. */
+export interface AssetMemory {
+  readonly features: AssetFeaturesSnapshot;
+  readonly standing: boolean;
+}
+
+interface AssetState {
+  readonly asset: string;
+  readonly sources: readonly ChannelSource[];
+  readonly features: AssetFeatures;
+  readonly debounce: Debounce | undefined;
+  /** The alert as it was announced. */
+  standing: boolean;
+  sinceExplained: number;
+}
+
+interface Due extends TensorVector {
+  readonly state: AssetState;
+  readonly observedAtMs: number;
+  readonly quality: NonNullable<InferenceRecord["quality"]>;
+}
+
+type Answer =
+  | { readonly primary: number; readonly outputs: NonNullable<InferenceRecord["outputs"]> }
+  | { readonly error: ErrorCode };
+
+/** Compiles a session's feature list into a predictor. */
+export function createPredictor(session: ModelSession, options: PredictorOptions): Result<Predictor> {
+  const program = compileFeatures(session.manifest);
+  return program.ok ? ok(new Predictor(session, program.value, options)) : program;
+}
+
+/**
+ * One model over all its assets: rows go in, and the vectors that came due together run as micro-batches. Only vectors
+ * made from rows count as inferences.
+ */
+export class Predictor {
+  readonly session: ModelSession;
+  /** A predecessor only gives values for comparison: no alerts, no explanations. */
+  quiet = false;
+  readonly #program: FeatureProgram;
+  readonly #options: PredictorOptions;
+  readonly #assets = new Map<string, AssetState>();
+  readonly #usual: readonly (Usual | undefined)[];
+  readonly #rawWindow: boolean;
+  readonly #scratch: Float64Array;
+  #due: Due[] = [];
+  #latency = new LatencyHistogram();
+  #inferences = 0;
+  #errors = 0;
+  #alerts = 0;
+
+  constructor(session: ModelSession, program: FeatureProgram, options: PredictorOptions) {
+    this.session = session;
+    this.#program = program;
+    this.#options = options;
+    this.#usual = usualOf(session.reference, program.names);
+    this.#rawWindow = session.manifest.tensors.some(({ source }) => source.kind === "window");
+    this.#scratch = new Float64Array(program.channels.length);
+  }
+
+  /** Assets bound so far. */
+  get assets(): readonly string[] {
+    return [...this.#assets.keys()];
+  }
+
+  /** Binds an asset: where each of the model's channels comes from. */
+  bind(asset: string, sources: readonly ChannelSource[]): void {
+    const { alert } = this.session.manifest;
+    this.#assets.set(asset, {
+      asset,
+      sources,
+      features: new AssetFeatures(this.#program),
+      debounce: alert && createDebounce(alert),
+      standing: false,
+      // The first inference of an asset is explained: people look at a new model at once.
+      sinceExplained: EXPLAIN_EVERY,
+    });
+  }
+
+  /** Takes a row of a bound asset; its vector, when one is due, waits for `flush`. False when the asset is not bound. */
+  push(row: TelemetryRow): boolean {
+    const state = this.#assets.get(row.asset);
+    if (state === undefined) return false;
+    readRow(row, state.sources, this.#scratch);
+    const vector = state.features.push(row.observedAtMs, this.#scratch);
+    if (vector !== undefined) {
+      this.#due.push({
+        state,
+        observedAtMs: row.observedAtMs,
+        features: vector,
+        ...(this.#rawWindow ? { window: { rows: state.features.copyRows() } } : {}),
+        quality: state.features.quality(),
+      });
+    }
+    return true;
+  }
+
+  /** Runs what is due, at most `maxBatch` vectors per native run. */
+  async flush(): Promise<Predictions> {
+    const predictions: Predictions = { records: [], events: [] };
+    const due = this.#due;
+    if (due.length === 0) return predictions;
+    this.#due = [];
+    const { maxBatch } = this.session.manifest;
+    for (let from = 0; from < due.length; from += maxBatch) {
+      const batch = from === 0 && due.length <= maxBatch ? due : due.slice(from, from + maxBatch);
+      const startUs = this.#options.nowUs();
+      const answers = await this.#answers(batch);
+      const latencyUs = Math.round(this.#options.nowUs() - startUs);
+      for (let i = 0; i < batch.length; i++) await this.#record(batch[i]!, answers[i]!, latencyUs, predictions);
+    }
+    return predictions;
+  }
+
+  figures(): PredictorFigures {
+    return {
+      inferences: this.#inferences,
+      errors: this.#errors,
+      alerts: this.#alerts,
+      p99LatencyUs: this.#latency.quantileUs(0.99),
+    };
+  }
+
+  /** Counting begins again: this session now serves in another role. */
+  resetFigures(): void {
+    this.#latency = new LatencyHistogram();
+    this.#inferences = 0;
+    this.#errors = 0;
+    this.#alerts = 0;
+  }
+
+  /** What the model remembers of a bound asset, to be saved or handed to the version after it. */
+  memoryOf(asset: string): AssetMemory | undefined {
+    const state = this.#assets.get(asset);
+    return state && { features: state.features.snapshot(), standing: state.standing };
+  }
+
+  /** Takes over the alert that stands, so that a new version neither repeats nor forgets it. */
+  inheritAlert(asset: string, standing: boolean): void {
+    const state = this.#assets.get(asset);
+    if (state?.debounce !== undefined) state.standing = standing;
+  }
+
+  /** Goes on with a saved memory of a bound asset; one of another form is refused and the asset begins anew. */
+  recall(asset: string, memory: AssetMemory): Result<void> {
+    this.inheritAlert(asset, memory.standing);
+    return this.#assets.get(asset)?.features.restore(memory.features) ?? ok(undefined);
+  }
+
+  async #answers(batch: readonly TensorVector[]): Promise<Answer[]> {
+    try {
+      const { manifest } = this.session;
+      const { tensors } = this.#options;
+      const outputs = await this.session.run(tensors.build(manifest, batch));
+      return tensors
+        .read(manifest, outputs, batch.length)
+        .map((row) => (row.ok ? row.value : { error: row.error.code }));
+    } catch {
+      // The thrown text is ONNX Runtime's and differs by version; records carry the stable code. One vector that the
+      // model cannot take must not cost the others of its batch.
+      if (batch.length === 1) return [{ error: "INFERENCE_FAILED" }];
+      const singles: Answer[] = [];
+      for (const vector of batch) singles.push(...(await this.#answers([vector])));
+      return singles;
+    }
+  }
+
+  async #record(due: Due, answer: Answer, latencyUs: number, into: Predictions): Promise<void> {
+    const { manifest, digest } = this.session;
+    const { state, observedAtMs, quality } = due;
+    const head = { asset: state.asset, observedAtMs, model: manifest.model, version: manifest.version, digest };
+    this.#inferences++;
+    this.#latency.add(latencyUs);
+    if ("error" in answer) {
+      this.#errors++;
+      const { standing } = this.#judge(state, undefined);
+      into.records.push({ ...head, error: answer.error, latencyUs, quality, ...standing });
+      return;
+    }
+    const { standing, changed } = this.#judge(state, answer.primary);
+    const explanation = this.#wantsExplanation(state, changed) ? await this.#explain(due, answer.primary) : [];
+    into.records.push({
+      ...head,
+      value: answer.primary,
+      outputs: answer.outputs,
+      latencyUs,
+      quality,
+      ...standing,
+      ...(explanation.length === 0 ? {} : { explanation }),
+    });
+    if (changed) {
+      if (state.standing) this.#alerts++;
+      into.events.push(alertEvent(manifest, state.asset, observedAtMs, answer.primary, state.standing, explanation));
+    }
+  }
+
+  /** Steps the alert. A version that took over a standing alert clears it only once it has seen n outputs itself. */
+  #judge(state: AssetState, value: number | undefined): { standing: { alert?: boolean }; changed: boolean } {
+    if (state.debounce === undefined) return { standing: {}, changed: false };
+    const { active, settled } = state.debounce.next(value);
+    if (this.quiet) return { standing: {}, changed: false };
+    const before = state.standing;
+    state.standing = active || (before && !settled);
+    return { standing: { alert: state.standing }, changed: state.standing !== before };
+  }
+
+  #wantsExplanation(state: AssetState, changed: boolean): boolean {
+    if (this.quiet) return false;
+    state.sinceExplained++;
+    const every = state.standing ? EXPLAIN_EVERY_ALERTING : EXPLAIN_EVERY;
+    if (!(changed && state.standing) && state.sinceExplained < every) return false;
+    state.sinceExplained = 0;
+    return true;
+  }
+
+  async #explain(due: Due, value: number): Promise<NonNullable<InferenceRecord["explanation"]>> {
+    const { maxBatch } = this.session.manifest;
+    const limit = maxBatch === 1 ? SINGLE_RUNS_MAX : Math.min(maxBatch, CANDIDATES_MAX);
+    const chosen = candidates(due.features, this.#usual, limit);
+    if (chosen.length === 0) return [];
+    const vectors = occluded(due.features, this.#usual, chosen).map((features) => ({ ...due, features }));
+    const answers: Answer[] = [];
+    for (let from = 0; from < vectors.length; from += maxBatch) {
+      answers.push(...(await this.#answers(vectors.slice(from, from + maxBatch))));
+    }
+    return strongest(
+      value,
+      this.#program.names,
+      chosen,
+      answers.map((answer) => ("error" in answer ? undefined : answer.primary)),
+    );
+  }
+}
+
+function alertEvent(
+  manifest: ModelSession["manifest"],
+  asset: string,
+  atMs: number,
+  value: number,
+  active: boolean,
+  explanation: NonNullable<InferenceRecord["explanation"]>,
+): EventRecord {
+  const rule = manifest.alert!;
+  const primary = manifest.outputs.find((output) => output.primary === true)?.name ?? "output";
+  const crossing = `${rule.k} of the last ${rule.n} were ${rule.direction} ${rule.threshold}`;
+  const because = explanation.map(({ feature }) => feature).slice(0, 3);
+  return {
+    atMs,
+    kind: "alert",
+    severity: active ? "warning" : "info",
+    code: active ? "ALERT_RAISED" : "ALERT_CLEARED",
+    text: active
+      ? `${asset}: ${primary} is ${Number(value.toPrecision(6))}; ${crossing}${because.length > 0 ? `; mostly by ${because.join(", ")}` : ""}.`
+      : `${asset}: ${primary} is ${Number(value.toPrecision(6))}; no longer ${crossing}.`,
+    asset,
+    model: manifest.model,
+    detail: { value, threshold: rule.threshold, direction: rule.direction, k: rule.k, n: rule.n, explanation },
+  };
+}
