@@ -1,0 +1,216 @@
+import { createHash } from "node:crypto";
+import { type AssetFeaturesSnapshot, bindChannels } from "@bellwether/protocol/features/asset.ts";
+import type { ChannelBirth } from "@bellwether/protocol/messages/device.ts";
+import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
+import type { ModelBindingConfig } from "../config/config.ts";
+import type { ModelFigures } from "./pipeline.ts";
+import { type AssetMemory, createPredictor, type Predictor, type TensorCodec } from "./predictor.ts";
+import type { ModelSession } from "./session.ts";
+
+/** One model as it is to run. */
+export interface Serving {
+  readonly session: ModelSession;
+  readonly predecessor?: ModelSession;
+}
+
+export interface EngineOptions {
+  /** What the inputs feed: channels with their units, by asset. */
+  readonly channels: ReadonlyMap<string, readonly ChannelBirth[]>;
+  readonly bindings: readonly ModelBindingConfig[];
+  readonly tensors: TensorCodec;
+  readonly nowUs: () => number;
+  readonly nowMs: () => number;
+}
+
+/** What one pass gave, in the order of the rows for each asset and model. */
+export interface Pass {
+  readonly inference: InferenceRecord[];
+  readonly events: EventRecord[];
+}
+
+/** A model's memory of its assets as it is saved, with the definitions that it is a memory of. */
+export interface SavedMemory {
+  readonly v: 1;
+  readonly form: string;
+  readonly memory: AssetMemory;
+}
+
+interface Served {
+  readonly predictor: Predictor;
+  predecessor: Predictor | undefined;
+  sinceMs: number;
+  lastAtMs: number | undefined;
+}
+
+/**
+ * All models of the device over all its assets. `serve` and `process` must not overlap: the pipeline runs them one
+ * after another.
+ */
+export class Engine {
+  readonly #options: EngineOptions;
+  #served = new Map<string, Served>();
+  #saved = new Map<string, SavedMemory[]>();
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+  }
+
+  /** Offers a saved memory; it is used when a version of the same form is first served. */
+  remember(model: string, asset: string, saved: SavedMemory): void {
+    const key = memoryKey(model, asset);
+    this.#saved.set(key, [...(this.#saved.get(key) ?? []), saved]);
+  }
+
+  /** Sessions in use. */
+  sessions(): ModelSession[] {
+    return [...this.#served.values()].flatMap(({ predictor, predecessor }) =>
+      predecessor === undefined ? [predictor.session] : [predictor.session, predecessor.session],
+    );
+  }
+
+  /**
+   * Serves exactly these models from the next row on. A session that served before, in either role, keeps its windows;
+   * a new version of the same form takes over the windows and baselines of the one before it.
+   */
+  serve(servings: readonly Serving[]): Result<void> {
+    const next = new Map<string, Served>();
+    for (const { session, predecessor } of servings) {
+      const { model } = session.manifest;
+      const before = this.#served.get(model);
+      const predictor = this.#predictorOf(session, before);
+      if (!predictor.ok) return predictor;
+      const shadow = predecessor && this.#predictorOf(predecessor, before);
+      if (shadow && !shadow.ok) return shadow;
+      next.set(model, {
+        predictor: predictor.value,
+        predecessor: shadow?.value,
+        sinceMs: before?.predictor === predictor.value ? before.sinceMs : this.#options.nowMs(),
+        lastAtMs: before?.predictor === predictor.value ? before.lastAtMs : undefined,
+      });
+    }
+    for (const [model, { predictor, predecessor }] of next) {
+      if (predecessor !== undefined) predecessor.quiet = true;
+      const before = this.#served.get(model)?.predictor;
+      if (before === predictor) continue;
+      predictor.quiet = false;
+      // It may have run as predecessor: what it did then is no evidence for it now.
+      predictor.resetFigures();
+      for (const asset of before?.assets ?? []) {
+        predictor.inheritAlert(asset, before!.memoryOf(asset)?.standing === true);
+      }
+    }
+    this.#served = next;
+    return ok(undefined);
+  }
+
+  /** Runs every model on these rows. */
+  async process(rows: readonly TelemetryRow[]): Promise<Pass> {
+    const pass: Pass = { inference: [], events: [] };
+    for (const served of this.#served.values()) {
+      for (const row of rows) {
+        served.predictor.push(row);
+        served.predecessor?.push(row);
+      }
+      const { records, events } = await served.predictor.flush();
+      if (records.length > 0) served.lastAtMs = this.#options.nowMs();
+      const compared =
+        served.predecessor === undefined
+          ? records
+          : withPredecessor(records, (await served.predecessor.flush()).records);
+      pass.inference.push(...compared);
+      pass.events.push(...events);
+    }
+    return pass;
+  }
+
+  figures(): ModelFigures[] {
+    return [...this.#served.entries()].map(([model, { predictor, sinceMs, lastAtMs }]) => ({
+      model,
+      version: predictor.session.manifest.version,
+      digest: predictor.session.digest,
+      slotDir: predictor.session.slotDir,
+      assets: predictor.assets,
+      ...predictor.figures(),
+      sinceMs,
+      ...(lastAtMs === undefined ? {} : { lastAtMs }),
+    }));
+  }
+
+  /** What the models remember, to be saved: by model, asset and role. */
+  *memories(): Generator<{ model: string; asset: string; role: "serving" | "predecessor"; saved: SavedMemory }> {
+    for (const [model, { predictor, predecessor }] of this.#served) {
+      yield* memoriesOf(model, "serving", predictor);
+      if (predecessor !== undefined) yield* memoriesOf(model, "predecessor", predecessor);
+    }
+  }
+
+  #predictorOf(session: ModelSession, before: Served | undefined): Result<Predictor> {
+    const existing = [before?.predictor, before?.predecessor].find((predictor) => predictor?.session === session);
+    if (existing !== undefined) return ok(existing);
+    const { tensors, nowUs } = this.#options;
+    const created = createPredictor(session, { tensors, nowUs });
+    if (!created.ok) return created;
+    this.#bind(created.value, before?.predictor);
+    return created;
+  }
+
+  #bind(predictor: Predictor, before: Predictor | undefined): void {
+    const { manifest } = predictor.session;
+    const { model } = manifest;
+    const binding = this.#options.bindings.find((candidate) => candidate.model === model);
+    const form = formOf(manifest);
+    const sameForm = before !== undefined && formOf(before.session.manifest) === form;
+    for (const [asset, channels] of this.#options.channels) {
+      if (binding?.assets !== undefined && !binding.assets.includes(asset)) continue;
+      const offered = new Map(channels.map(({ channel, unit }) => [channel, unit]));
+      const sources = bindChannels(manifest.channels, offered, binding?.channels);
+      if (!sources.ok) continue; // an asset without the model's channels is simply not one of its assets
+      predictor.bind(asset, sources.value);
+      const saved = this.#saved.get(memoryKey(model, asset))?.find((candidate) => candidate.form === form);
+      const memory = sameForm ? before.memoryOf(asset) : saved?.memory;
+      // A memory that does not fit leaves the asset new: the window fills again.
+      if (memory !== undefined) predictor.recall(asset, memory);
+    }
+  }
+}
+
+function* memoriesOf(model: string, role: "serving" | "predecessor", predictor: Predictor) {
+  const form = formOf(predictor.session.manifest);
+  for (const asset of predictor.assets) {
+    const memory = predictor.memoryOf(asset);
+    if (memory !== undefined) yield { model, asset, role, saved: { v: 1, form, memory } satisfies SavedMemory };
+  }
+}
+
+/** Versions whose rows become vectors in the same way can take over each other's windows and baselines. */
+function formOf({ channels, window, features, baseline, restart }: Manifest): string {
+  return createHash("sha256")
+    .update(JSON.stringify([channels, window, features, baseline, restart]))
+    .digest("hex");
+}
+
+function memoryKey(model: string, asset: string): string {
+  return `${model}/${asset}`;
+}
+
+function withPredecessor(records: readonly InferenceRecord[], earlier: readonly InferenceRecord[]): InferenceRecord[] {
+  const byVector = new Map(earlier.map((record) => [`${record.asset}/${record.observedAtMs}`, record]));
+  return records.map((record) => {
+    const other = byVector.get(`${record.asset}/${record.observedAtMs}`);
+    if (other?.value === undefined) return record;
+    return { ...record, predecessor: { digest: other.digest, value: other.value } };
+  });
+}
+
+/** Whether a saved document is a memory; its features are judged when it is recalled. */
+export function isSavedMemory(value: unknown): value is SavedMemory {
+  const { v, form, memory } = (value ?? {}) as Partial<SavedMemory>;
+  const { features, standing } = (memory ?? {}) as Partial<AssetMemory>;
+  return v === 1 && typeof form === "string" && typeof standing === "boolean" && isSnapshot(features);
+}
+
+function isSnapshot(value: unknown): value is AssetFeaturesSnapshot {
+  return typeof value === "object" && value !== null && "window" in value;
+}
