@@ -52,11 +52,21 @@ export function sendTagged(request: FastifyRequest, reply: FastifyReply, answer:
   return sendText(reply, answer);
 }
 
-/** Sends a stream; an error midway breaks the connection, so that no client takes half for the whole. */
-export function sendStream(reply: FastifyReply, status: number, answer: StreamAnswer): FastifyReply {
+/** Sends a stream, noted in `live` until its end; an error midway breaks the connection, so that no client takes half for the whole. */
+export function sendStream(
+  reply: FastifyReply,
+  status: number,
+  answer: StreamAnswer,
+  live: Set<Readable>,
+): FastifyReply {
   reply.code(status).header("content-type", answer.contentType).header("cache-control", "no-store");
   if (answer.fileName) reply.header("content-disposition", `attachment; filename="${safe(answer.fileName)}"`);
-  return reply.send(Readable.from(answer.body, { objectMode: false }));
+  // HEAD gets the headers only; the body must not be drained for it, it may never end.
+  if (reply.request.method === "HEAD") return reply.send(Readable.from([]));
+  const stream = Readable.from(answer.body, { objectMode: false });
+  live.add(stream);
+  stream.once("close", () => live.delete(stream));
+  return reply.send(stream);
 }
 
 /** Sends a file, or the range of it that was asked for. */
@@ -73,7 +83,7 @@ export function sendArtifact(request: FastifyRequest, reply: FastifyReply, answe
   const { from, to } = range.value ?? { from: 0, to: answer.length - 1 };
   reply.header("content-type", answer.contentType).header("content-length", String(to - from + 1));
   if (range.value) reply.code(206).header("content-range", `bytes ${from}-${to}/${answer.length}`);
-  if (request.method === "HEAD") return reply.send();
+  if (request.method === "HEAD") return reply.send(Readable.from([]));
   return reply.send(to < from ? "" : answer.open(from, to));
 }
 

@@ -55,6 +55,9 @@ export interface AppOptions {
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 
+/** How long a closing server waits for requests under way. */
+const CLOSE_GRACE_MS = 2000;
+
 /**
  * The REST API over these routes; not yet listening. Every answer carries `x-request-id`; every error is
  * problem+json with a stable code.
@@ -71,7 +74,7 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     genReqId: (request) => acceptableId(request.headers["x-request-id"]) ?? randomUUID(),
     exposeHeadRoutes: true,
     return503OnClosing: true,
-    forceCloseConnections: true,
+    forceCloseConnections: "idle",
     clientErrorHandler: (error, socket) => {
       // What never became a request: there is nobody to answer but the socket. Node has parsed no header to keep.
       if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
@@ -99,7 +102,18 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     clock: options.clock ?? Date.now,
     limiter: new RateLimiter(),
     checkAnswers: options.checkAnswers ?? false,
+    live: new Set(),
   };
+  let closing = false;
+  app.addHook("onSend", async (_request, reply) => {
+    if (closing) reply.header("connection", "close");
+  });
+  app.addHook("preClose", async () => {
+    closing = true;
+    for (const stream of pipeline.live) stream.destroy();
+    // A client that reads or sends too slowly does not keep the server from stopping.
+    setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS).unref();
+  });
   takeRawBodies(app);
   addCommonAnswers(app, options, pipeline.clock);
   addRoutes(app, options.routes, pipeline);

@@ -93,6 +93,38 @@ const routes = [
   }),
 ];
 
+const endless = defineRoute({
+  method: "GET",
+  path: "/v1/endless",
+  operation: "endless",
+  summary: "Never ends.",
+  role: "viewer",
+  answer: "stream",
+  handler: async () =>
+    ok({
+      contentType: "text/plain",
+      body: (async function* () {
+        yield "tick\n";
+        await new Promise(() => {});
+      })(),
+    }),
+});
+const { promise: slowStarted, resolve: startSlow } = Promise.withResolvers<void>();
+const { promise: slowFinished, resolve: finishSlow } = Promise.withResolvers<void>();
+const slow = defineRoute({
+  method: "GET",
+  path: "/v1/slow",
+  operation: "slow",
+  summary: "Takes its time.",
+  role: "viewer",
+  answer: "none",
+  handler: async () => {
+    startSlow();
+    await slowFinished;
+    return ok(undefined);
+  },
+});
+
 let api: TestApi;
 beforeAll(async () => {
   api = await testApi(routes);
@@ -265,6 +297,29 @@ describe("answers", () => {
     expect([answer.statusCode, answer.headers["content-range"]]).toEqual([416, "bytes */10"]);
   });
 
+  it("answers HEAD with the headers of the whole and no body", async () => {
+    const headers = { authorization: "Bearer viewer" };
+    const answer = await api.app.inject({ method: "HEAD", url: "/v1/pumps/p1/file", headers });
+    expect([answer.statusCode, answer.headers["content-length"], answer.body]).toEqual([200, "10", ""]);
+  });
+
+  it("ends endless streams and finishes short requests when the server closes", async () => {
+    const other = await testApi([endless, slow]);
+    await other.app.listen({ host: "127.0.0.1", port: 0 });
+    const base = `http://127.0.0.1:${(other.app.server.address() as AddressInfo).port}`;
+    const headers = { authorization: "Bearer viewer" };
+    const stream = await fetch(`${base}/v1/endless`, { headers });
+    const reader = stream.body!.getReader();
+    expect(Buffer.from((await reader.read()).value!).toString()).toBe("tick\n");
+    const short = fetch(`${base}/v1/slow`, { headers });
+    await slowStarted;
+    const closed = other.close();
+    finishSlow();
+    expect((await short).status).toBe(204);
+    await expect(reader.read()).rejects.toThrow();
+    await closed;
+  });
+
   it("streams under a safe file name", async () => {
     const answer = await api.call("viewer", "GET /v1/lines");
     expect([answer.body, answer.headers["content-disposition"]]).toEqual([
@@ -285,12 +340,12 @@ describe("what never becomes a request", () => {
     return Buffer.concat(answer).toString();
   };
   it.each([
-    ["HELO there\r\n\r\n", "400"],
-    ["GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", "400"],
-    [`GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(20_000)}\r\n\r\n`, "400"],
-  ])("is answered with a problem too: %s", async (text, http) => {
+    ["no HTTP", "HELO there\r\n\r\n"],
+    ["two lengths", "GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"],
+    ["a header too long", `GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(20_000)}\r\n\r\n`],
+  ])("is answered with a problem too: %s", async (_what, text) => {
     const answer = await ask(text);
-    expect(answer).toContain(`HTTP/1.1 ${http} `);
+    expect(answer).toContain("HTTP/1.1 400 ");
     expect(answer).toContain('"code":"BAD_REQUEST"');
   });
 });

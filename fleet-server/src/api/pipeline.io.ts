@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { FastifyReply, FastifyRequest } from "fastify";
@@ -21,6 +22,8 @@ export interface Pipeline {
   readonly clock: () => number;
   readonly limiter: RateLimiter;
   readonly checkAnswers: boolean;
+  /** Streams under way: a closing server waits for answers, but not for what never ends. */
+  readonly live: Set<Readable>;
 }
 
 /** What `admit` found out and `handle` goes on with. */
@@ -158,7 +161,7 @@ async function run(
     }
     return sendProblem(reply, result.error);
   }
-  if (route.answer === "stream") return sendStream(reply, route.success, result.value as StreamAnswer);
+  if (route.answer === "stream") return sendStream(reply, route.success, result.value as StreamAnswer, pipeline.live);
   if (route.answer === "artifact") return sendArtifact(request, reply, result.value as ArtifactAnswer);
   const answer = jsonAnswer(route.success, route.answer === "none" ? undefined : result.value);
   if (repeatable) await pipeline.idempotency.keep(repeatable, answer);
