@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { Readable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 import { httpStatusOf, type Problem } from "@bellwether/protocol/errors.ts";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { PROBLEM_TYPE, problemBody } from "./problem.ts";
@@ -57,16 +57,15 @@ export function sendStream(
   reply: FastifyReply,
   status: number,
   answer: StreamAnswer,
-  live: Set<Readable>,
+  live: Set<Writable>,
 ): FastifyReply {
   reply.code(status).header("content-type", answer.contentType).header("cache-control", "no-store");
   if (answer.fileName) reply.header("content-disposition", `attachment; filename="${safe(answer.fileName)}"`);
   // HEAD gets the headers only; the body must not be drained for it, it may never end.
   if (reply.request.method === "HEAD") return reply.send(Readable.from([]));
-  const stream = Readable.from(answer.body, { objectMode: false });
-  live.add(stream);
-  stream.once("close", () => live.delete(stream));
-  return reply.send(stream);
+  live.add(reply.raw);
+  reply.raw.once("close", () => live.delete(reply.raw));
+  return reply.send(Readable.from(answer.body, { objectMode: false }));
 }
 
 /** Sends a file, or the range of it that was asked for. */

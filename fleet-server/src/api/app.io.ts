@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
+import type { Writable } from "node:stream";
 import { problem } from "@bellwether/protocol/errors.ts";
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyServerOptions } from "fastify";
 import { RateLimiter } from "../governance/rate.ts";
@@ -104,21 +105,23 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     checkAnswers: options.checkAnswers ?? false,
     live: new Set(),
   };
-  let closing = false;
-  app.addHook("onSend", async (_request, reply) => {
-    if (closing) reply.header("connection", "close");
-  });
-  app.addHook("preClose", async () => {
-    closing = true;
-    for (const stream of pipeline.live) stream.destroy();
-    // A client that reads or sends too slowly does not keep the server from stopping.
-    setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS).unref();
-  });
+  app.addHook("preClose", async () => closeGently(app, pipeline.live));
   takeRawBodies(app);
   addCommonAnswers(app, options, pipeline.clock);
   addRoutes(app, options.routes, pipeline);
   await app.ready();
   return app;
+}
+
+/** Cuts endless streams, lets requests under way finish, and hangs up on whoever is then idle or still slow. */
+function closeGently(app: FastifyInstance, live: Iterable<Writable>): void {
+  for (const answer of live) answer.destroy();
+  const idle = setInterval(() => app.server.closeIdleConnections(), 20);
+  const late = setTimeout(() => app.server.closeAllConnections(), CLOSE_GRACE_MS);
+  app.server.once("close", () => {
+    clearInterval(idle);
+    clearTimeout(late);
+  });
 }
 
 /** Bodies reach the handlers unread: what may be read, and how much of it, is decided there. */

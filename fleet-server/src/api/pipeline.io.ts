@@ -1,4 +1,4 @@
-import type { Readable } from "node:stream";
+import type { Writable } from "node:stream";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { FastifyReply, FastifyRequest } from "fastify";
@@ -22,8 +22,8 @@ export interface Pipeline {
   readonly clock: () => number;
   readonly limiter: RateLimiter;
   readonly checkAnswers: boolean;
-  /** Streams under way: a closing server waits for answers, but not for what never ends. */
-  readonly live: Set<Readable>;
+  /** Answers whose stream is under way: a closing server waits for answers, but not for what never ends. */
+  readonly live: Set<Writable>;
 }
 
 /** What `admit` found out and `handle` goes on with. */
