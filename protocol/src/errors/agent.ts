@@ -67,4 +67,41 @@ export const AGENT_ERRORS = {
     sentence: "No agent answers on the state directory {stateDir}.",
     remedy: "Start it with `bellwether-agent run`.",
   },
+  OUTBOX_IN_USE: {
+    http: 409,
+    sentence: "The outbox {file} is in use by another process.",
+    remedy: "Only one agent may run on a state directory; stop the other one.",
+  },
+  OUTBOX_FORMAT: {
+    http: 409,
+    sentence: "The outbox {file} has format {actual}, and this agent knows {expected}.",
+    remedy: "Run the agent version that wrote it, or one newer than it.",
+  },
+  OUTBOX_CORRUPT: {
+    http: 500,
+    sentence:
+      "The outbox file was corrupt ({reason}); a new one was begun under a new epoch, with {records} records saved.",
+    remedy: "Check the device's disk; records that could not be saved are lost.",
+  },
+  OUTBOX_DISK_FULL: {
+    http: 507,
+    sentence: "The disk under the outbox is full; records wait in memory, and the oldest give way.",
+    remedy: "Free space on the device, or lower buffer.maxBytes.",
+  },
+  OUTBOX_DISK_FAILED: {
+    http: 500,
+    sentence: "The outbox cannot be written or read: {reason}.",
+    remedy: "Check the device's disk; the agent goes on in memory and tries again.",
+  },
+  OUTBOX_SHEDDING: {
+    http: 507,
+    sentence:
+      "The outbox is over its budget of {bytesMax} bytes: {records} of the oldest, least important records gave way.",
+    remedy: "Restore the connection, or raise buffer.maxBytes.",
+  },
+  RECORD_REFUSED: {
+    http: 400,
+    sentence: "A record of the {stream} stream was refused: at {path}, {expected}.",
+    remedy: "It was counted and not sent.",
+  },
 } as const satisfies ErrorTable;

@@ -113,6 +113,7 @@ export const ClockReading = Type.Object({
   clockSynced: Type.Boolean(),
 });
 export type ClockReading = Static<typeof ClockReading>;
+export const clockReading = validator("The clock reading", ClockReading);
 
 /**
  * The unit of every durable stream: records with consecutive seq from `fromSeq`, or a counted gap that takes the place
