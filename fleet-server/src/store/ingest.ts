@@ -109,6 +109,10 @@ export interface IngestStore {
     readonly after?: readonly [device: string, epoch: number, seq: number];
     readonly batches: number;
   }): Promise<{ readonly rows: StoredRow[]; readonly next?: readonly [device: string, epoch: number, seq: number] }>;
+  /** The newest row of every asset that has sent since the start of its newest batch. */
+  last(
+    args: Record<string, never>,
+  ): Promise<{ readonly site: string; readonly device: string; readonly hist: boolean; readonly row: TelemetryRow }[]>;
   predictions(args: {
     readonly device?: string;
     readonly asset?: string;

@@ -2,6 +2,11 @@ import type { ErrorTable } from "./entry.ts";
 
 /** Errors of devices, cohorts and ingest. */
 export const FLEET_ERRORS = {
+  SELECTOR_INVALID: {
+    http: 400,
+    sentence: 'The selector cannot be read at "{part}": {reason}.',
+    remedy: "Write requirements with commas between: site=a,hw in (orin,xavier),!retired,line!=2.",
+  },
   ENROLMENT_REFUSED: {
     http: 403,
     sentence: "The enrolment is refused.",

@@ -3,7 +3,7 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import type { DeadLetter, IngestStore, StoredGap, StoredRow } from "../ingest.ts";
 import { type Commands, read } from "./command.ts";
 
-type Reads = Pick<IngestStore, "rows" | "predictions" | "events" | "gaps" | "deadLetters" | "counts">;
+type Reads = Pick<IngestStore, "rows" | "last" | "predictions" | "events" | "gaps" | "deadLetters" | "counts">;
 
 /** SQL that is true where the row's site is one of a JSON list, or where there is no list. */
 const IN_SITES = "(@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))";
@@ -62,6 +62,23 @@ export const ingestReads = {
     return last && found.length === batches
       ? { rows, next: [last.device, last.epoch_no, last.from_seq] as const }
       : { rows };
+  }),
+
+  last: read((db) => {
+    const newest = db
+      .prepare(
+        `SELECT site, device, epoch_no, max(from_seq) AS from_seq, hist, committed_at_ms, bytes FROM telemetry_batches b
+         WHERE epoch_no = (SELECT max(epoch_no) FROM telemetry_batches WHERE device = b.device)
+         GROUP BY device, assets`,
+      )
+      .all() as (BatchRow & { site: string })[];
+    const rows = new Map<string, { site: string; device: string; hist: boolean; row: StoredRow }>();
+    for (const batch of newest.sort((a, b) => a.from_seq - b.from_seq)) {
+      for (const row of rowsOfBatch(batch)) {
+        rows.set(`${batch.site}/${row.asset}`, { site: batch.site, device: batch.device, hist: row.hist, row });
+      }
+    }
+    return [...rows.values()];
   }),
 
   predictions: read((db, { device, asset, model, digest, sites, afterId, limit }) =>

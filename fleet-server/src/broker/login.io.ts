@@ -1,0 +1,74 @@
+import { randomBytes } from "node:crypto";
+import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
+import { loginBytes, verifyHex } from "@bellwether/protocol/trust/login.ts";
+import type { DeviceRecord, DevicesStore } from "../store/devices.ts";
+import {
+  claimedDevice,
+  DEVICE_TOKEN_LIFE_MS,
+  isDeviceToken,
+  makeDeviceToken,
+  makeNonce,
+  nonceExpiry,
+} from "./nonce.ts";
+
+/** Proves who a device is: for the broker, and for metadata and blobs over HTTP. */
+export interface DeviceLogin {
+  readonly brokerId: string;
+  /** A nonce for a device to sign; any name gets one, so that nobody learns which devices exist. */
+  nonce(device: string): string;
+  /** The device, when the signature over this broker's nonce is its own, and for the first time. */
+  verify(device: string, nonce: string, signatureHex: string): Promise<DeviceRecord | undefined>;
+  /** A short-lived HTTP token for a device that was verified. */
+  token(device: DeviceRecord): { readonly token: string; readonly expiresAtMs: number };
+  /** Whose token this is; undefined when it is not one of ours, has expired, or the device is no longer active. */
+  authenticate(token: string): Promise<DeviceRecord | undefined>;
+}
+
+/** Used nonces remembered at most; beyond it logins are refused until the oldest expire. */
+const USED_NONCES_MAX = 200_000;
+
+/** Logins over the store. `secret` never leaves the server; losing it only makes devices log in again. */
+export function createDeviceLogin(options: {
+  readonly brokerId: string;
+  readonly secret: Uint8Array;
+  readonly devices: Pick<DevicesStore, "get">;
+  now(): number;
+}): DeviceLogin {
+  const { brokerId, secret, devices, now } = options;
+  const used = new Map<string, number>();
+
+  /** True the first time. Entries are in the order of use, so expired ones stand in front. */
+  function spend(nonce: string, expiresAtMs: number): boolean {
+    for (const [old, endMs] of used) {
+      if (endMs > now()) break;
+      used.delete(old);
+    }
+    if (used.has(nonce) || used.size >= USED_NONCES_MAX) return false;
+    used.set(nonce, expiresAtMs);
+    return true;
+  }
+
+  return {
+    brokerId,
+    nonce: (device) => makeNonce(secret, device, randomBytes(16), now()),
+    async verify(device, nonce, signatureHex) {
+      const expiresAtMs = nonceExpiry(secret, device, nonce, now());
+      if (expiresAtMs === undefined) return undefined;
+      const record = await devices.get({ device });
+      const key = record && readPublicKey(record.publicHex);
+      if (record?.phase !== "active" || !key?.ok) return undefined;
+      if (!verifyHex(loginBytes(brokerId, device, nonce), signatureHex, key.value)) return undefined;
+      return spend(nonce, expiresAtMs) ? record : undefined;
+    },
+    token: (device) => ({
+      token: makeDeviceToken(secret, device.device, device.publicHex, now()),
+      expiresAtMs: now() + DEVICE_TOKEN_LIFE_MS,
+    }),
+    async authenticate(token) {
+      const device = claimedDevice(token);
+      const record = device === undefined ? undefined : await devices.get({ device });
+      if (record?.phase !== "active") return undefined;
+      return isDeviceToken(secret, token, record.publicHex, now()) ? record : undefined;
+    },
+  };
+}

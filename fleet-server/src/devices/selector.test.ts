@@ -1,0 +1,54 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { formatSelector, parseSelector, type Requirement, selects } from "./selector.ts";
+
+const labels = { site: "a", hw: "orin", line: "2" };
+
+describe("a label selector", () => {
+  it.each([
+    ["", true],
+    ["site=a", true],
+    ["site==a,hw=orin", true],
+    ["site=b", false],
+    ["site!=b", true],
+    ["zone!=b", true],
+    ["hw in (orin, xavier)", true],
+    ["hw in (nano)", false],
+    ["hw notin (nano),site", true],
+    ["zone notin (nano)", true],
+    ["zone", false],
+    ["!zone", true],
+    ["! site", false],
+    ["zone=", false],
+  ])('"%s" selects: %s', (text, expected) => {
+    const selector = parseSelector(text);
+    expect(selector.ok && selects(selector.value, labels)).toBe(expected);
+  });
+
+  it.each(["=a", "site=a,", "site in a", "hw in (a", "a b", "site=ä", "(a)", "x".repeat(1_001), "!!a"])(
+    'refuses "%s"',
+    (text) => {
+      const selector = parseSelector(text);
+      expect(selector.ok ? undefined : selector.error.code).toBe("SELECTOR_INVALID");
+    },
+  );
+
+  it("reads back what it wrote, and answers any text", () => {
+    const word = fc.stringMatching(/^[a-z0-9]{1,8}$/);
+    const requirement: fc.Arbitrary<Requirement> = fc.oneof(
+      fc.record({
+        kind: fc.constantFrom("in" as const, "notIn" as const),
+        key: word,
+        values: fc.array(word, { minLength: 1, maxLength: 4 }),
+      }),
+      fc.record({ kind: fc.constantFrom("exists" as const, "absent" as const), key: word }),
+    );
+    fc.assert(
+      fc.property(fc.array(requirement, { maxLength: 6 }), (selector) => {
+        const read = parseSelector(formatSelector(selector));
+        expect(read).toEqual({ ok: true, value: selector });
+      }),
+    );
+    fc.assert(fc.property(fc.string(), (text) => typeof parseSelector(text).ok === "boolean"));
+  });
+});

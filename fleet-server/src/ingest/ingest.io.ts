@@ -1,0 +1,186 @@
+import { birthMessage, reportedMessage, stateMessage } from "@bellwether/protocol/messages/device.ts";
+import type { AckMessage, Stream, StreamAck } from "@bellwether/protocol/messages/stream.ts";
+import { STREAMS } from "@bellwether/protocol/messages/stream.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
+import { deviceTopic } from "@bellwether/protocol/topics.ts";
+import type { DeviceMessage } from "../broker/broker.io.ts";
+import type { CommittedBatch, IncomingBatch } from "../store/ingest.ts";
+import type { Store } from "../store/store.ts";
+
+/** What ingest needs of the other rooms. */
+export interface IngestPorts {
+  readonly store: Pick<Store, "devices" | "ingest">;
+  toDevice(device: string, topic: string, payload: Uint8Array): boolean;
+  /** Committed batches for the feed; asked for records only where somebody listens. */
+  readonly feed: {
+    wanted(): boolean;
+    committed(batches: readonly CommittedBatch[]): void;
+    presence(device: string): void;
+  };
+  /** A device was heard: its session may just have begun. */
+  onReported(device: string): void;
+  now(): number;
+  report(problem: string, detail: unknown): void;
+}
+
+export interface IngestCounts {
+  readonly messages: number;
+  readonly bytes: number;
+  readonly committed: number;
+  readonly duplicates: number;
+  readonly poison: number;
+  readonly conflicts: number;
+  readonly waiting: number;
+}
+
+/** Takes what devices say, commits it in groups, and only then acknowledges. */
+export interface Ingest {
+  offer(message: DeviceMessage): void;
+  counts(): IngestCounts;
+  /** Commits what waits and notes when devices were heard last. */
+  close(): Promise<void>;
+}
+
+/** Messages and bytes committed in one transaction at most: more would only make the acknowledgement late. */
+const GROUP_MESSAGES_MAX = 512;
+const GROUP_BYTES_MAX = 4_194_304;
+const SEEN_EVERY_MS = 500;
+const RETRY_MS = 1_000;
+
+/** An ingest over the store. */
+export function createIngest(ports: IngestPorts): Ingest {
+  const queue: { batch: IncomingBatch; done(): void }[] = [];
+  const sessions = new Map<string, Promise<void>>();
+  const seen = new Map<string, number>();
+  const counts = { messages: 0, bytes: 0, committed: 0, duplicates: 0, poison: 0, conflicts: 0 };
+  let committing: Promise<void> | undefined;
+
+  function takeGroup() {
+    let bytes = 0;
+    let length = 0;
+    while (length < queue.length && length < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX) {
+      bytes += queue[length++]?.batch.bytes.byteLength ?? 0;
+    }
+    return queue.splice(0, length);
+  }
+
+  async function commitAll(): Promise<void> {
+    while (queue.length > 0) {
+      const group = takeGroup();
+      try {
+        const committed = await ports.store.ingest.commit({
+          batches: group.map((entry) => entry.batch),
+          withRecords: ports.feed.wanted(),
+        });
+        acknowledge(committed);
+        ports.feed.committed(committed);
+      } catch (cause) {
+        // Not acknowledged: the devices keep it and send it again.
+        ports.report("ingest", cause);
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      } finally {
+        for (const entry of group) entry.done();
+      }
+    }
+    committing = undefined;
+  }
+
+  function acknowledge(committed: readonly CommittedBatch[]): void {
+    const acks = new Map<string, { site: string; streams: Record<string, StreamAck>; newEpoch: boolean }>();
+    for (const { device, site, stream, outcome, ack } of committed) {
+      if (outcome === "committed") counts.committed++;
+      else if (outcome === "duplicate") counts.duplicates++;
+      else if (outcome === "poison") counts.poison++;
+      else counts.conflicts++;
+      const own = acks.get(device) ?? { site, streams: {}, newEpoch: false };
+      if (ack) own.streams[stream] = ack;
+      own.newEpoch ||= outcome === "conflict";
+      acks.set(device, own);
+    }
+    for (const [device, { site, streams, newEpoch }] of acks) {
+      sendAck(device, site, { v: 1, streams, ...(newEpoch ? { newEpoch } : {}) });
+    }
+  }
+
+  function sendAck(device: string, site: string, ack: AckMessage): void {
+    ports.toDevice(device, deviceTopic(site, device).down("ack"), Buffer.from(JSON.stringify(ack)));
+  }
+
+  /** State, birth and reported of one device in the order they came: a will must not overtake the birth before it. */
+  function inOrder(message: DeviceMessage, run: () => Promise<void>): void {
+    const before = sessions.get(message.device) ?? Promise.resolve();
+    const after = before
+      .then(run)
+      .catch((cause) => ports.report(`${message.kind} of ${message.device}`, cause))
+      .finally(() => {
+        message.done();
+        if (sessions.get(message.device) === after) sessions.delete(message.device);
+      });
+    sessions.set(message.device, after);
+  }
+
+  async function control(message: DeviceMessage): Promise<void> {
+    const { device, site, bytes } = message;
+    if (message.kind === "state") {
+      const state = stateMessage.parse(bytes);
+      if (!state.ok) return refuse(message, state);
+      // A last will is the broker's word, not the device's: it must not make the device look alive.
+      if (state.value.online) seen.set(device, ports.now());
+      if (!(await ports.store.devices.state({ device, message: state.value }))) return;
+      ports.feed.presence(device);
+      const { epoch, streams } = state.value;
+      if (epoch === undefined || streams === undefined) return;
+      const opened = await ports.store.ingest.openSession({ device, epoch, streams, nowMs: ports.now() });
+      sendAck(device, site, { v: 1, streams: opened.acks, ...(opened.conflict ? { newEpoch: true } : {}) });
+    } else if (message.kind === "birth") {
+      const birth = birthMessage.parse(bytes);
+      if (!birth.ok) return refuse(message, birth);
+      await ports.store.devices.birth({ device, message: birth.value });
+    } else {
+      const reported = reportedMessage.parse(bytes);
+      if (!reported.ok) return refuse(message, reported);
+      const reportedRev = await ports.store.devices.reported({ device, message: reported.value, nowMs: ports.now() });
+      sendAck(device, site, { v: 1, streams: {}, reportedRev });
+      ports.onReported(device);
+    }
+  }
+
+  function refuse(message: DeviceMessage, result: Result<unknown>): void {
+    counts.poison++;
+    if (!result.ok) ports.report(`${message.kind} of ${message.device}`, result.error);
+  }
+
+  async function noteSeen(): Promise<void> {
+    if (seen.size === 0) return;
+    const at = [...seen];
+    seen.clear();
+    await ports.store.devices.seen({ at }).catch((cause) => ports.report("presence", cause));
+  }
+  const timer = setInterval(() => void noteSeen(), SEEN_EVERY_MS);
+
+  return {
+    offer(message) {
+      counts.messages++;
+      counts.bytes += message.bytes.byteLength;
+      if (message.kind !== "state") seen.set(message.device, ports.now());
+      if (!isStream(message.kind)) return inOrder(message, () => control(message));
+      const { device, site, kind, bytes } = message;
+      queue.push({
+        batch: { device, site, stream: kind, bytes, receivedAtMs: ports.now() },
+        done: () => message.done(),
+      });
+      committing ??= Promise.resolve().then(commitAll);
+    },
+    counts: () => ({ ...counts, waiting: queue.length }),
+    async close() {
+      clearInterval(timer);
+      await committing;
+      await Promise.all(sessions.values());
+      await noteSeen();
+    },
+  };
+}
+
+function isStream(kind: DeviceMessage["kind"]): kind is Stream {
+  return (STREAMS as readonly string[]).includes(kind);
+}
