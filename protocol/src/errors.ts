@@ -6,6 +6,7 @@ import { CONFIG_ERRORS } from "./errors/config.ts";
 import { FEATURE_ERRORS } from "./errors/features.ts";
 import { FLEET_ERRORS } from "./errors/fleet.ts";
 import { HISTORY_ERRORS } from "./errors/history.ts";
+import { INPUT_ERRORS } from "./errors/inputs.ts";
 import { LINK_ERRORS } from "./errors/link.ts";
 import { MODEL_ERRORS } from "./errors/model.ts";
 import { ROLLOUT_ERRORS } from "./errors/rollout.ts";
@@ -18,6 +19,7 @@ import { TRUST_ERRORS } from "./errors/trust.ts";
 export const ERRORS = {
   ...COMMON_ERRORS,
   ...CONFIG_ERRORS,
+  ...INPUT_ERRORS,
   ...MODEL_ERRORS,
   ...FEATURE_ERRORS,
   ...TRUST_ERRORS,

@@ -1,6 +1,6 @@
 import { nearest } from "@bellwether/protocol/text.ts";
 import { conversionOf } from "@bellwether/protocol/units.ts";
-import type { AgentConfig, InputConfig, PointConfig } from "./config.ts";
+import { type AgentConfig, HOST_UNITS, type InputConfig, type PointConfig } from "./config.ts";
 import type { Reading } from "./reading.ts";
 import { SIGNALS, type SignalName } from "./signals.ts";
 
@@ -68,6 +68,7 @@ function checkInput(input: InputConfig, key: string, config: AgentConfig, readin
     if (point.asset !== undefined) checkOnce(point.asset, `${at}.asset`);
     checkGrid(point, at, reading);
     if (input.type === "simulator") checkSignal(input.points[i]!, at, reading);
+    if (input.type === "host") checkUnit(HOST_UNITS[input.points[i]!.source], point.unit, at, reading);
   });
   if (input.type === "simulator") {
     const [low, high] = input.machines.lifeRows;
@@ -98,11 +99,12 @@ function checkSignal(point: { source: string; unit: string }, at: string, readin
     });
     return;
   }
-  const signal = SIGNALS[point.source as SignalName];
-  if (!conversionOf(signal.unit, point.unit).ok) {
-    const expected = `a unit that ${signal.unit} converts to`;
-    reading.fault("CONFIG_WRONG", `${at}.unit`, { expected, found: point.unit });
-  }
+  checkUnit(SIGNALS[point.source as SignalName].unit, point.unit, at, reading);
+}
+
+function checkUnit(read: string, wanted: string, at: string, reading: Reading): void {
+  if (conversionOf(read, wanted).ok) return;
+  reading.fault("CONFIG_WRONG", `${at}.unit`, { expected: `a unit that ${read} converts to`, found: wanted });
 }
 
 /** Where the rows name their asset, it may be any: such points stand for one more, unknown asset. */

@@ -46,7 +46,7 @@ export interface SimulatorInputConfig extends InputBase {
   readonly stepMs: number;
   /** Source time of row 0; undefined: rows carry the time they are made at. */
   readonly startMs?: number;
-  /** Rows a second over all assets; 0: as fast as the pipeline takes them. */
+  /** Rows a second of each asset; 0: as fast as the pipeline takes them. */
   readonly rowsPerSecond: number;
   /** First row of each asset. */
   readonly from: number;
@@ -71,9 +71,10 @@ export type ReplayTime =
 /** A recorded file played again. */
 export interface ReplayInputConfig extends InputBase {
   readonly type: "replay";
-  /** Relative to the configuration file. */
+  /** Path, from the configuration's own folder where it was not absolute. */
   readonly file: string;
   readonly format: "csv" | "tsv" | "cmapss";
+  /** CSV: rows a second of the file; C-MAPSS: of each engine, which run side by side. 0: as fast as they are taken. */
   readonly rowsPerSecond: number;
   /** Every row is of this asset, or this column names it (C-MAPSS: the unit number), with a prefix. */
   readonly asset?: string;
@@ -110,6 +111,14 @@ export interface MqttInputConfig extends InputBase {
 export const HOST_SOURCES = ["cpu.load", "memory.used_fraction", "disk.used_fraction", "temperature"] as const;
 export type HostSource = (typeof HOST_SOURCES)[number];
 
+/** Unit each source is read in; a point's unit must be one it converts to. */
+export const HOST_UNITS = {
+  "cpu.load": "1",
+  "memory.used_fraction": "1",
+  "disk.used_fraction": "1",
+  temperature: "Cel",
+} as const satisfies Record<HostSource, string>;
+
 export interface HostPoint extends PointConfig {
   readonly asset: string;
   readonly source: HostSource;
@@ -137,7 +146,7 @@ export interface ModelBindingConfig {
 
 /** What `bellwether-agent run` is told; every default is filled in. */
 export interface AgentConfig {
-  /** As given, for messages; `file:` of replay inputs is relative to its folder. */
+  /** As given, for messages. */
   readonly fileName: string;
   readonly heartbeatMs: number;
   readonly assets: readonly { readonly id: string }[];

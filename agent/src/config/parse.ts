@@ -1,7 +1,8 @@
+import { dirname, isAbsolute, join } from "node:path";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import { checkConfig } from "./checks.ts";
-import type { AgentConfig } from "./config.ts";
+import type { AgentConfig, InputConfig } from "./config.ts";
 import { inputReader } from "./inputs.ts";
 import { integer, list, name, object, optional, Reading, record, required, withDefault } from "./reading.ts";
 
@@ -66,7 +67,17 @@ export function parseConfig(text: string, fileName: string): Result<AgentConfig>
     const all = reading.problems.map(({ message }) => message);
     return { ok: false, error: { ...first, detail: { ...first.detail, all } } };
   }
-  return ok(config!);
+  return ok({ ...config!, inputs: config!.inputs.map((input) => placed(input, dirname(fileName))) });
+}
+
+/** Files are named from the configuration's own folder, wherever the agent is started. */
+function placed(input: InputConfig, folder: string): InputConfig {
+  const at = (file: string) => (isAbsolute(file) ? file : join(folder, file));
+  if (input.type === "replay") return { ...input, file: at(input.file) };
+  if (input.type === "mqtt" && input.passwordFile !== undefined) {
+    return { ...input, passwordFile: at(input.passwordFile) };
+  }
+  return input;
 }
 
 /** The ids under `assets`, whatever else may be wrong there: that is reported where it is read. */

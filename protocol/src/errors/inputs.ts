@@ -1,0 +1,55 @@
+import type { ErrorTable } from "./entry.ts";
+
+/** Errors of the agent's inputs. */
+export const INPUT_ERRORS = {
+  INPUT_FILE_UNREADABLE: {
+    http: 422,
+    sentence: "The input {input} cannot read {file}: {reason}.",
+    remedy: "Check the path and its permissions.",
+  },
+  INPUT_FILE_WRONG: {
+    http: 422,
+    sentence: "The input {input} cannot go on with {file} after line {line}: {reason}.",
+    remedy: "Correct the file; the input goes on from there at the next start.",
+  },
+  INPUT_ROW_WRONG: {
+    http: 422,
+    sentence: "The input {input} left out line {line} of {file}: {reason}.",
+    remedy: "",
+  },
+  INPUT_VALUE_WRONG: {
+    http: 422,
+    sentence: "The input {input} has no value for {channel} in line {line} of {file}: {reason}.",
+    remedy: "The sample is kept as bad.",
+  },
+  INPUT_COLUMN_MISSING: {
+    http: 422,
+    sentence: "The input {input} needs the column {column}, which {file} does not have{hint}.",
+    remedy: "Correct the column's name in the configuration.",
+  },
+  INPUT_FILE_CHANGED: {
+    http: 422,
+    sentence: "The input {input} was part way through another {file}.",
+    remedy: "It starts this one from its beginning.",
+  },
+  INPUT_PAYLOAD_WRONG: {
+    http: 422,
+    sentence: "The input {input} cannot read {channel} from {topic}: {reason}.",
+    remedy: "The sample is kept as bad.",
+  },
+  INPUT_DISCONNECTED: {
+    http: 503,
+    sentence: "The input {input} lost its connection to {url}.",
+    remedy: "It connects again by itself.",
+  },
+  INPUT_OVERFLOW: {
+    http: 503,
+    sentence: "The input {input} gets rows faster than they can be taken: {dropped} were dropped.",
+    remedy: "Send less often, or to another device.",
+  },
+  INPUT_STOPPED: {
+    http: 500,
+    sentence: "The input {input} stopped: {reason}.",
+    remedy: "It starts again with the agent.",
+  },
+} as const satisfies ErrorTable;
