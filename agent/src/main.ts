@@ -1,3 +1,6 @@
 import { currentRole } from "@bellwether/protocol/process/roles.io.ts";
 
-console.error(currentRole() ?? "nothing to run yet");
+const role = currentRole();
+if (role !== undefined) throw new Error(`unknown role ${role}`);
+const { runCli } = await import("./cli.ts");
+await runCli(process.argv.slice(2));

@@ -8,7 +8,7 @@ test("reads a line of the published files", () => {
   const row = parseCmapssLine(line);
   if (typeof row === "string") throw new Error(row);
   expect([row.unit, row.cycle, row.values.length]).toEqual([1, 1, CMAPSS_CHANNELS.length]);
-  expect(row.values[CMAPSS_CHANNELS.findIndex(({ channel }) => channel === "sensor15")]).toBe(8.4195);
+  expect(row.values[CMAPSS_CHANNELS.findIndex(({ channel }) => channel === "s15")]).toBe(8.4195);
 });
 
 test.each([

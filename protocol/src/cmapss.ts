@@ -7,8 +7,8 @@ import type { ChannelBirth } from "./messages/device.ts";
  * Simulation", PHM 2008.
  */
 export const CMAPSS_CHANNELS: readonly Required<Pick<ChannelBirth, "channel" | "unit" | "resolution">>[] = [
-  ...Array.from({ length: 3 }, (_, i) => `setting${i + 1}`),
-  ...Array.from({ length: 21 }, (_, i) => `sensor${i + 1}`),
+  ...Array.from({ length: 3 }, (_, i) => `setting_${i + 1}`),
+  ...Array.from({ length: 21 }, (_, i) => `s${i + 1}`),
 ].map((channel) => ({ channel, unit: "1", resolution: 0.0001 }));
 
 /** One line of such a file. */

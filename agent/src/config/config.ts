@@ -82,6 +82,8 @@ export interface ReplayInputConfig extends InputBase {
   readonly assetPrefix: string;
   /** Only these assets (after the prefix); absent: all. */
   readonly only?: readonly string[];
+  /** Rows per asset before the input ends; absent: to the end of the file. */
+  readonly rows?: number;
   readonly time: ReplayTime;
   readonly points: readonly ReplayPoint[];
 }

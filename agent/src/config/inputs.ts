@@ -160,6 +160,8 @@ const replayShape = object({
     "",
   ),
   only: optional(list(name, 10_000, 1)),
+  units: optional(list(integer(1, 1e9), 10_000, 1)),
+  rows: optional(integer(1, 1e9)),
   timeColumn: optional(text("the header of a column", 256)),
   timeFormat: withDefault(oneOf(["iso", "epoch_ms", "epoch_s"]), "iso"),
   start: withDefault(isoTime, Date.UTC(2026, 0, 1)),
@@ -174,13 +176,17 @@ const replayShape = object({
 });
 
 function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: string): ReplayInputConfig | undefined {
-  const { timeColumn, timeFormat, start, stepMs: step, points: given, ...rest } = shape;
+  const { timeColumn, timeFormat, start, stepMs: step, points: given, units, ...rest } = shape;
   const cmapss = shape.format === "cmapss";
   if (cmapss && (shape.asset ?? shape.assetColumn ?? timeColumn ?? given) !== undefined) {
     return reading.fault("CONFIG_WRONG", key, {
       expected: "without asset, assetColumn, timeColumn and points: the C-MAPSS format has its own",
       found: "one of them",
     });
+  }
+  if (units !== undefined && (!cmapss || shape.only !== undefined)) {
+    const expected = "given only with format cmapss, and without only";
+    return reading.fault("CONFIG_WRONG", `${key}.units`, { expected, found: "it there" });
   }
   if (!cmapss && (shape.asset === undefined) === (shape.assetColumn === undefined)) {
     return reading.fault("CONFIG_WRONG", key, {
@@ -200,11 +206,13 @@ function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: st
           ...(shape.asset === undefined ? {} : { asset: point.asset ?? shape.asset }),
         }),
       );
+  const assetPrefix = cmapss && rest.assetPrefix === "" ? "engine-" : rest.assetPrefix;
   return present({
     ...rest,
     type: "replay" as const,
     points,
-    assetPrefix: cmapss && rest.assetPrefix === "" ? "engine-" : rest.assetPrefix,
+    assetPrefix,
+    ...(units === undefined ? {} : { only: units.map((unit) => `${assetPrefix}${unit}`) }),
     time:
       timeColumn === undefined
         ? { kind: "steps" as const, startMs: start, stepMs: step }

@@ -142,6 +142,7 @@ async function cmapssRows(config: ReplayInputConfig, report: Report): Promise<Cm
       continue;
     }
     if (only !== undefined && !only.has(`${config.assetPrefix}${row.unit}`)) continue;
+    if (row.cycle > (config.rows ?? Number.POSITIVE_INFINITY)) continue;
     if (rows.length === CMAPSS_ROWS_MAX) {
       report(
         problem("INPUT_FILE_WRONG", { input, file, line: item.line, reason: `more than ${CMAPSS_ROWS_MAX} rows` }),

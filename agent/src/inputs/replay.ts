@@ -17,7 +17,7 @@ export interface ReadLine {
   readonly unreadable: readonly { readonly channel: string; readonly reason: string }[];
 }
 
-/** Reads the lines of one CSV file, one after another (rows without a time column are counted per asset). */
+/** Reads the lines of one CSV file, one after another: it counts the rows of each asset. */
 export interface LineReader {
   /** The row of a line, or why the line has none. */
   read(cells: readonly string[]): ReadLine | string;
@@ -49,7 +49,8 @@ export function lineReader(config: ReplayInputConfig, header: readonly string[])
       const asset = assetIndex < 0 ? config.asset! : `${config.assetPrefix}${cells[assetIndex]!.trim()}`;
       if (!isName(asset)) return `"${asset.slice(0, 80)}" is no name for an asset`;
       const count = counts.get(asset) ?? 0;
-      if (time.kind === "steps") counts.set(asset, count + 1);
+      counts.set(asset, count + 1);
+      if (count >= (config.rows ?? Number.POSITIVE_INFINITY)) return { unreadable: [] };
       if (config.only !== undefined && !config.only.includes(asset)) return { unreadable: [] };
       const observedAtMs = timeOf(config, timeIndex < 0 ? "" : cells[timeIndex]!, count);
       if (observedAtMs === undefined) return `"${cells[timeIndex]!.slice(0, 40)}" is no time`;

@@ -43,7 +43,9 @@ test("a row is a function of seed, asset and index: any alone, in any order, bes
 test("plants stay what they were: the rows of seed 7 by digest", () => {
   const simulator = plant(7, ["pump-1", "pump-2"]);
   const rows = simulator.assets.flatMap((asset) => Array.from({ length: 1_000 }, (_, i) => simulator.row(asset, i)));
-  expect(createHash("sha256").update(JSON.stringify(rows)).digest("hex").slice(0, 16)).toMatchInlineSnapshot(`"b96792d59a51c884"`);
+  expect(createHash("sha256").update(JSON.stringify(rows)).digest("hex").slice(0, 16)).toMatchInlineSnapshot(
+    `"b96792d59a51c884"`,
+  );
 });
 
 test("lives follow one another: remaining rows count down to 0, hours of service up from 0, then a new life", () => {
