@@ -1,5 +1,8 @@
 import type { Problem } from "@bellwether/protocol/errors.ts";
-import type { AckMessage, EventRecord, Stream } from "@bellwether/protocol/messages/stream.ts";
+import type { AckMessage, EventRecord } from "@bellwether/protocol/messages/stream.ts";
+import type { OutboxChunk, OutboxFigures, OutboxPositions } from "../buffer/outbox.ts";
+import type { AgentConfig } from "../config/config.ts";
+import type { AssetChannels } from "../inputs/input.ts";
 
 /**
  * The words between the main thread (link, update, health) and the pipeline worker (inputs, windows, features,
@@ -13,29 +16,6 @@ export interface ActiveModel {
   readonly slotDir: string;
   /** While this version is being confirmed: the version before it, which runs on the same rows for comparison. */
   readonly predecessorSlotDir?: string;
-}
-
-/** One encoded batch of the outbox on its way to the server. */
-export interface OutboxChunk {
-  readonly stream: Stream;
-  readonly fromSeq: number;
-  readonly toSeq: number;
-  readonly bytes: Uint8Array;
-}
-
-/** What the outbox holds of each stream, for the message that opens a session. */
-export interface OutboxPositions {
-  readonly epoch: string;
-  readonly streams: readonly { readonly stream: Stream; readonly firstHeld: number; readonly next: number }[];
-}
-
-export interface OutboxFigures {
-  readonly bytes: number;
-  readonly bytesMax: number;
-  readonly phase: "normal" | "pressured" | "shedding";
-  readonly evictedRecords: number;
-  /** Records that the server has not acknowledged. */
-  readonly unacked: number;
 }
 
 /**
@@ -72,14 +52,18 @@ export type ToPipeline =
   | { readonly kind: "models"; readonly request: number; readonly active: readonly ActiveModel[] }
   /** The link wants up to `maxBytes` of batches; answered by `chunks` as soon as there are any. One take at a time. */
   | { readonly kind: "take"; readonly request: number; readonly maxBytes: number }
-  /** Forget the open take, and offer from the oldest unacknowledged record again: a session was opened. */
+  /** A session opens: an open take is forgotten, everything unacknowledged is offered again. Answered by `positions`. */
   | { readonly kind: "open"; readonly request: number }
+  /** Whether the server hears us; what is taken while it does not is backfill. */
+  | { readonly kind: "online"; readonly online: boolean }
   | { readonly kind: "ack"; readonly ack: AckMessage }
   /** Something the main thread noticed, to be kept in the event stream. */
   | { readonly kind: "event"; readonly record: EventRecord }
   | { readonly kind: "figures"; readonly request: number }
-  /** Stop the inputs, finish what was taken, commit, close; answered by `stopped`. */
-  | { readonly kind: "stop" };
+  /** Stop the inputs and make everything taken durable; answered by `quiet`. Takes and acks are still served. */
+  | { readonly kind: "quiet"; readonly request: number }
+  /** Close the outbox and end; answered by `closed`. */
+  | { readonly kind: "close"; readonly request: number };
 
 /** How opening one model for serving ended. On a failure the model that served before goes on serving. */
 export interface ModelOutcome {
@@ -92,11 +76,35 @@ export interface ModelOutcome {
 
 export type FromPipeline =
   /** The outbox is open and the inputs run. */
-  | { readonly kind: "ready"; readonly epoch: string }
+  | {
+      readonly kind: "ready";
+      readonly epoch: string;
+      readonly channels: readonly AssetChannels[];
+      readonly outcomes: readonly ModelOutcome[];
+    }
+  /** From now on `index` in the heartbeat means this slot; sent before its first native call. */
+  | { readonly kind: "slot"; readonly index: number; readonly slotDir: string }
   | { readonly kind: "models"; readonly request: number; readonly outcomes: readonly ModelOutcome[] }
   | { readonly kind: "chunks"; readonly request: number; readonly chunks: readonly OutboxChunk[] }
   | { readonly kind: "positions"; readonly request: number; readonly positions: OutboxPositions }
-  | { readonly kind: "figures"; readonly request: number; readonly figures: PipelineFigures }
-  /** The pipeline cannot go on (outbox unreadable, state directory in use); the process ends with this sentence. */
+  | { readonly kind: "figures"; readonly request?: number; readonly figures: PipelineFigures }
+  /** A new epoch was drawn: the link must open its session again. */
+  | { readonly kind: "epoch"; readonly epoch: string }
+  /** For the log, and for people who look at the device. The pipeline goes on. */
+  | { readonly kind: "problem"; readonly where: string; readonly problem: Problem }
+  /** An input has come to its end. */
+  | { readonly kind: "ended"; readonly input: string }
+  /** The pipeline cannot go on; the process ends with this sentence. */
   | { readonly kind: "fatal"; readonly problem: Problem }
-  | { readonly kind: "stopped" };
+  | { readonly kind: "quiet"; readonly request: number }
+  | { readonly kind: "closed"; readonly request: number };
+
+/** What the worker is started with. */
+export interface PipelineStart {
+  readonly stateDir: string;
+  readonly config: AgentConfig;
+  readonly active: readonly ActiveModel[];
+  /** Shared memory of the heartbeat: `BEAT.length` Int32. */
+  readonly beat: SharedArrayBuffer;
+  readonly bootId: string;
+}

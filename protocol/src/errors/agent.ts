@@ -47,6 +47,11 @@ export const AGENT_ERRORS = {
     sentence: "The pipeline thread did nothing for {ms} ms.",
     remedy: "The agent restarted itself; look for a slow disk or an input that blocks.",
   },
+  PIPELINE_ENDED: {
+    http: 500,
+    sentence: "The pipeline thread ended: {reason}.",
+    remedy: "The agent stops, so that its service starts it again; report the log.",
+  },
   STATE_DIRECTORY_IN_USE: {
     http: 409,
     sentence: "Another agent already runs on the state directory {stateDir}.",

@@ -1,0 +1,30 @@
+import { randomUUID } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import type { ClockReading } from "@bellwether/protocol/messages/stream.ts";
+
+const SYNCED_AGE_MS_MAX = 60_000;
+/** systemd-timesyncd touches this file once it has set the clock (systemd-timesyncd.service(8)). */
+const SYNCED_FLAG = "/run/systemd/timesync/synchronized";
+
+/** This boot's id (random(4)), or one of this process where the kernel gives none. */
+export function readBootId(): string {
+  try {
+    return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  } catch {
+    return randomUUID(); // not Linux: the monotonic clock is then only compared within this process
+  }
+}
+
+/** Reads the device's clocks; whether the wall clock is synchronised is asked at most once a minute. */
+export function createClock(bootId: string): () => ClockReading {
+  let askedAtMs = Number.NEGATIVE_INFINITY;
+  let clockSynced = false;
+  return () => {
+    const monoMs = Number(process.hrtime.bigint() / 1_000n) / 1_000;
+    if (monoMs - askedAtMs > SYNCED_AGE_MS_MAX) {
+      askedAtMs = monoMs;
+      clockSynced = existsSync(SYNCED_FLAG);
+    }
+    return { bootId, monoMs, wallMs: Date.now(), clockSynced };
+  };
+}

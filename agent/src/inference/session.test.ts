@@ -1,0 +1,94 @@
+import { appendFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { unwrap } from "@bellwether/protocol/result.ts";
+import { expect, test } from "vitest";
+import { temporaryFolder } from "../../../test/kit/folder.ts";
+import { linearModel } from "../../../test/kit/onnx.ts";
+import { writeSlot } from "../../../test/kit/slots.ts";
+import { openSession } from "./session.io.ts";
+
+const slot = (name = "slot") => join(temporaryFolder(), name);
+const input = (...values: number[]) => [
+  { name: "in", type: "float32", dims: [values.length, 1], data: Float32Array.from(values) } as const,
+];
+
+test("a slot opens and runs; the digest is the manifest's own", async () => {
+  const written = writeSlot(slot(), linearModel([2], 1));
+  const session = unwrap(await openSession(written.slotDir));
+  const { out } = await session.run(input(3, 4));
+  expect([...out!.data]).toEqual([7, 9]);
+  expect(session.digest).toBe(written.digest);
+  expect(session.manifest.model).toBe("pump-rul");
+  await session.close();
+});
+
+test("every native call is marked for the watchdog, a failing one too", async () => {
+  const marks: string[] = [];
+  const guard = { enter: (model: number) => marks.push(`in ${model}`), leave: () => marks.push("out") };
+  const { slotDir } = writeSlot(slot(), linearModel([2]));
+  const session = unwrap(await openSession(slotDir, { guard, index: 4 }));
+  await session.run(input(1));
+  const wrong = [{ name: "in", type: "float32", dims: [1, 3], data: Float32Array.of(1, 2, 3) } as const];
+  await expect(session.run(wrong)).rejects.toThrow();
+  expect(marks).toEqual(["in 4", "out", "in 4", "out", "in 4", "out"]);
+  await session.close();
+});
+
+test.each([
+  {
+    name: "a changed model",
+    code: "SLOT_CHANGED",
+    spoil: (dir: string) => appendFileSync(join(dir, "model.onnx"), "x"),
+  },
+  {
+    name: "a changed profile",
+    code: "SLOT_CHANGED",
+    spoil: (dir: string) => appendFileSync(join(dir, "reference.json"), " "),
+  },
+  { name: "a missing model", code: "SLOT_UNREADABLE", spoil: (dir: string) => rmSync(join(dir, "model.onnx")) },
+  { name: "a missing manifest", code: "SLOT_UNREADABLE", spoil: (dir: string) => rmSync(join(dir, "manifest.json")) },
+  {
+    name: "a manifest that is none",
+    code: "INVALID_JSON",
+    spoil: (dir: string) => appendFileSync(join(dir, "manifest.json"), "}"),
+  },
+])("$name is not run: $code", async ({ code, spoil }) => {
+  const { slotDir } = writeSlot(slot(), linearModel([2]));
+  spoil(slotDir);
+  expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code } });
+});
+
+test("bytes that are no model are refused by name and version", async () => {
+  const { slotDir } = writeSlot(slot(), Buffer.from("not a model"));
+  const opened = await openSession(slotDir);
+  expect(opened).toMatchObject({
+    ok: false,
+    error: { code: "MODEL_NOT_LOADABLE", detail: { model: "pump-rul", version: 1 } },
+  });
+});
+
+test.each([
+  {
+    side: "input",
+    changes: {
+      tensors: [
+        {
+          input: "other",
+          type: "float32" as const,
+          shape: ["batch" as const, 1],
+          source: { kind: "features" as const, features: ["x.last"] },
+        },
+      ],
+    },
+  },
+  {
+    side: "output",
+    changes: { outputs: [{ name: "value", output: "other", meaning: "value" as const, primary: true }] },
+  },
+])("a manifest that names no $side of the graph is refused before it serves", async ({ side, changes }) => {
+  const { slotDir } = writeSlot(slot(), linearModel([2]), changes);
+  expect(await openSession(slotDir)).toMatchObject({
+    ok: false,
+    error: { code: "MODEL_INPUT_UNBOUND", detail: { side } },
+  });
+});

@@ -1,0 +1,89 @@
+import { ok, type Result } from "@bellwether/protocol/result.ts";
+import type { Engine, Serving } from "./engine.ts";
+import type { ActiveModel, ModelOutcome } from "./pipeline.ts";
+import { openSession } from "./session.io.ts";
+import type { ModelSession, NativeGuard } from "./session.ts";
+
+export interface SessionsOptions {
+  readonly engine: Engine;
+  readonly guard: NativeGuard;
+  /** Told before a slot's first native call, so that a hang can be blamed on it. */
+  readonly announce: (index: number, slotDir: string) => void;
+}
+
+/** Opens and closes sessions so that the engine serves what is wanted. */
+export class Sessions {
+  readonly #options: SessionsOptions;
+  readonly #indices = new Map<string, number>();
+  #serving = new Map<string, Serving>();
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes the engine serve exactly these models. A model whose new session does not open goes on as it was; a session
+   * that is no longer wanted is closed after the switch. Call it between passes only.
+   */
+  async serve(active: readonly ActiveModel[]): Promise<ModelOutcome[]> {
+    const next = new Map<string, Serving>();
+    const outcomes: ModelOutcome[] = [];
+    for (const wanted of active) {
+      const startMs = performance.now();
+      const opened = await this.#servingOf(wanted);
+      const { model, slotDir } = wanted;
+      if (opened.ok) {
+        next.set(model, opened.value);
+        outcomes.push({ model, slotDir, gapMs: performance.now() - startMs });
+        continue;
+      }
+      const before = this.#serving.get(model);
+      if (before !== undefined) next.set(model, before);
+      outcomes.push({ model, slotDir, problem: opened.error });
+    }
+    const served = this.#options.engine.serve([...next.values()]);
+    if (!served.ok) {
+      await closeAllBut(next, this.#serving);
+      return active.map(({ model, slotDir }) => ({ model, slotDir, problem: served.error }));
+    }
+    const before = this.#serving;
+    this.#serving = next;
+    await closeAllBut(before, next);
+    return outcomes;
+  }
+
+  async close(): Promise<void> {
+    this.#options.engine.serve([]);
+    await closeAllBut(this.#serving, new Map());
+    this.#serving = new Map();
+  }
+
+  async #servingOf({ slotDir, predecessorSlotDir }: ActiveModel): Promise<Result<Serving>> {
+    const session = await this.#session(slotDir);
+    if (!session.ok) return session;
+    if (predecessorSlotDir === undefined) return ok({ session: session.value });
+    const predecessor = await this.#session(predecessorSlotDir);
+    // Without its predecessor a version can still be confirmed; only the comparison is missing.
+    return ok(predecessor.ok ? { session: session.value, predecessor: predecessor.value } : { session: session.value });
+  }
+
+  async #session(slotDir: string): Promise<Result<ModelSession>> {
+    const open = sessionsOf(this.#serving).find((session) => session.slotDir === slotDir);
+    if (open !== undefined) return ok(open);
+    const index = this.#indices.get(slotDir) ?? this.#indices.size;
+    this.#indices.set(slotDir, index);
+    this.#options.announce(index, slotDir);
+    return openSession(slotDir, { guard: this.#options.guard, index });
+  }
+}
+
+function sessionsOf(serving: ReadonlyMap<string, Serving>): ModelSession[] {
+  return [...serving.values()].flatMap(({ session, predecessor }) =>
+    predecessor ? [session, predecessor] : [session],
+  );
+}
+
+async function closeAllBut(these: ReadonlyMap<string, Serving>, kept: ReadonlyMap<string, Serving>): Promise<void> {
+  const keep = new Set(sessionsOf(kept));
+  for (const session of sessionsOf(these)) if (!keep.has(session)) await session.close();
+}

@@ -1,0 +1,31 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
+import { canonicalBytes } from "@bellwether/protocol/trust/canonical.ts";
+import { testManifest } from "./models.ts";
+
+const pin = (bytes: Uint8Array) => ({
+  digest: `sha256:${createHash("sha256").update(bytes).digest("hex")}`,
+  length: bytes.byteLength,
+});
+
+/** Writes a slot directory as the updater leaves it; `changes` go into `testManifest`. */
+export function writeSlot(
+  slotDir: string,
+  model: Uint8Array,
+  changes: Partial<Manifest> = {},
+  reference: unknown = { v: 1, features: { "x.last": { median: 0, std: 1 } } },
+): { slotDir: string; digest: string; manifest: Manifest } {
+  const referenceBytes = canonicalBytes(reference);
+  const golden = canonicalBytes({ v: 1, cases: [], outputs: [] });
+  const files = { model: pin(model), golden: pin(golden), reference: pin(referenceBytes) };
+  const manifest = testManifest({ files, ...changes });
+  const bytes = canonicalBytes(manifest);
+  mkdirSync(slotDir, { recursive: true });
+  writeFileSync(join(slotDir, "manifest.json"), bytes);
+  writeFileSync(join(slotDir, "model.onnx"), model);
+  writeFileSync(join(slotDir, "golden.json"), golden);
+  writeFileSync(join(slotDir, "reference.json"), referenceBytes);
+  return { slotDir, digest: pin(bytes).digest, manifest };
+}
