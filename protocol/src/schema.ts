@@ -18,6 +18,17 @@ export function oneOf<const Words extends readonly string[]>(words: Words) {
   return Type.Unsafe<Words[number]>({ type: "string", enum: [...words] });
 }
 
+/** Schema of exactly two of these. (TypeBox's own tuples are written in a draft that Ajv 2020 refuses.) */
+export function pairOf<S extends TSchema>(of: S) {
+  return Type.Unsafe<[Static<S>, Static<S>]>({
+    type: "array",
+    prefixItems: [of, of],
+    items: false,
+    minItems: 2,
+    maxItems: 2,
+  });
+}
+
 /** A compiled schema: judges a value, and parses JSON bytes after bounding their size. */
 export interface Validator<T> {
   /** The value itself when it fits, `INVALID_SHAPE` with path and expectation otherwise. */

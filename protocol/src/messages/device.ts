@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { oneOf, validator } from "../schema.ts";
+import { oneOf, pairOf, validator } from "../schema.ts";
 import { StreamName } from "./stream.ts";
 
 const Session = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
@@ -48,7 +48,7 @@ export const ChannelBirth = Type.Object({
   channel: Name,
   unit: Type.String({ maxLength: 32 }),
   resolution: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
-  range: Type.Optional(Type.Tuple([Type.Number(), Type.Number()])),
+  range: Type.Optional(pairOf(Type.Number())),
 });
 export type ChannelBirth = Static<typeof ChannelBirth>;
 

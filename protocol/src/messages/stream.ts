@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { oneOf, validator } from "../schema.ts";
+import { oneOf, pairOf, validator } from "../schema.ts";
 
 /** The durable streams of a device, most important first; the order is the order of eviction backwards. */
 export const STREAMS = ["event", "drift", "inference", "telemetry", "samples"] as const;
@@ -160,7 +160,7 @@ export const AckMessage = Type.Object({
             /** Everything up to and including this seq is committed; 0 when nothing is. */
             upTo: Type.Integer({ minimum: 0 }),
             /** Committed ranges beyond `upTo`, both ends included. */
-            also: Type.Array(Type.Tuple([Type.Integer({ minimum: 1 }), Type.Integer({ minimum: 1 })]), {
+            also: Type.Array(pairOf(Type.Integer({ minimum: 1 })), {
               maxItems: 256,
             }),
           }),

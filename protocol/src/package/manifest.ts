@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name } from "../ids.ts";
-import { oneOf, validator } from "../schema.ts";
+import { oneOf, pairOf, validator } from "../schema.ts";
 
 const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
 const DurationMs = Type.Integer({ minimum: 1, maximum: 400 * 86_400_000 });
@@ -114,7 +114,7 @@ export const OutputBinding = Type.Object(
     meaning: oneOf(OUTPUT_MEANINGS),
     unit: Type.Optional(Type.String({ maxLength: 32 })),
     /** A value outside is counted as an inference error. */
-    range: Type.Optional(Type.Tuple([Type.Number(), Type.Number()])),
+    range: Type.Optional(pairOf(Type.Number())),
     /** Half width of the interval at 90 %, in the output's unit, from held-out residuals. */
     intervalHalfWidth: Type.Optional(Type.Number({ minimum: 0 })),
     /** The output charts, alerts, gates and explanations look at; exactly one, and it is a number. */
