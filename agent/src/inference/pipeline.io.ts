@@ -203,9 +203,11 @@ class PipelineClient implements Pipeline {
         this.#settleReady?.(message.problem);
         this.#events.onFatal(message.problem);
         return;
+      case "present":
+        this.#figures = message.figures;
+        return;
       default:
-        if (message.kind === "figures") this.#figures = message.figures;
-        if (message.request !== undefined) this.#settle(message as Answer);
+        this.#settle(message);
     }
   }
 

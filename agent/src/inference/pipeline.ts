@@ -87,7 +87,9 @@ export type FromPipeline =
   | { readonly kind: "models"; readonly request: number; readonly outcomes: readonly ModelOutcome[] }
   | { readonly kind: "chunks"; readonly request: number; readonly chunks: readonly OutboxChunk[] }
   | { readonly kind: "positions"; readonly request: number; readonly positions: OutboxPositions }
-  | { readonly kind: "figures"; readonly request?: number; readonly figures: PipelineFigures }
+  | { readonly kind: "figures"; readonly request: number; readonly figures: PipelineFigures }
+  /** Every second, unasked. */
+  | { readonly kind: "present"; readonly figures: PipelineFigures }
   /** A new epoch was drawn: the link must open its session again. */
   | { readonly kind: "epoch"; readonly epoch: string }
   /** For the log, and for people who look at the device. The pipeline goes on. */

@@ -238,7 +238,7 @@ class Pipeline {
   }
 
   #everySecond(): void {
-    this.#tell({ kind: "figures", figures: this.#figures() });
+    this.#tell({ kind: "present", figures: this.#figures() });
     if (!this.#quiet && performance.now() - this.#memoriesAtMs > MEMORIES_EVERY_MS) this.#saveMemories();
   }
 

@@ -16,7 +16,7 @@ test("a slot opens and runs; the digest is the manifest's own", async () => {
   const written = writeSlot(slot(), linearModel([2], 1));
   const session = unwrap(await openSession(written.slotDir));
   const { out } = await session.run(input(3, 4));
-  expect([...out!.data]).toEqual([7, 9]);
+  expect(Array.from(out!.data)).toEqual([7, 9]);
   expect(session.digest).toBe(written.digest);
   expect(session.manifest.model).toBe("pump-rul");
   await session.close();
