@@ -1,7 +1,7 @@
-import { mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
+import { makeFolder } from "../durable.io.ts";
 
 /** The state directory belongs to this process until `release`, or until the process ends in whatever way. */
 export interface StateLock {
@@ -28,18 +28,5 @@ export function lockStateDirectory(stateDir: string): Result<StateLock> {
     const code = (cause as { code?: string }).code ?? String(cause);
     if (code.startsWith("SQLITE_BUSY")) return err("STATE_DIRECTORY_IN_USE", { stateDir });
     return err("STATE_DIRECTORY_UNUSABLE", { stateDir, reason: code });
-  }
-}
-
-/** Like mkdir -p, but Node's own `recursive` spins for ever below /proc, where a parent never comes to exist. */
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === "EEXIST") return;
-    if (code !== "ENOENT" || dirname(path) === path) throw cause;
-    makeFolder(dirname(path));
-    mkdirSync(path, { mode: 0o700 });
   }
 }

@@ -1,7 +1,8 @@
 import { arch, cpus, hostname, machine, release, totalmem, type } from "node:os";
+import packageJson from "../../package.json" with { type: "json" };
 
 /** The agent's version: facts, births and the compatibility check name it. */
-export const AGENT_VERSION = "0.1.0";
+export const AGENT_VERSION: string = packageJson.version;
 
 /**
  * What selectors and the compatibility check may know of this device. Texts, because labels and facts are matched

@@ -15,7 +15,7 @@ import type { TensorCodec } from "./predictor.ts";
 import { Sessions } from "./sessions.io.ts";
 
 /** Rows that make a commit worth its fsync at once; slower inputs wait for the outbox's own moment. */
-const ROWS_PER_COMMIT = 256;
+const ROWS_PER_COMMIT = 64;
 const COMMIT_RETRY_MS = 1_000;
 const FIGURES_EVERY_MS = 1_000;
 const HEARTBEAT_MS = 250;
