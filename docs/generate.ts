@@ -5,6 +5,7 @@ import { answerableCodes } from "../fleet-server/src/api/codes.ts";
 import { openApiDocument } from "../fleet-server/src/api/openapi.ts";
 import type { Route } from "../fleet-server/src/api/route.ts";
 import { declaredRoutes } from "../fleet-server/src/api/routes.ts";
+import { featuresText } from "./features.ts";
 
 const here = import.meta.dirname;
 const { version } = JSON.parse(readFileSync(`${here}/../package.json`, "utf8")) as { version: string };
@@ -14,6 +15,7 @@ export const DOCUMENTS: Readonly<Record<string, () => string>> = {
   "openapi.json": () => `${JSON.stringify(openApiDocument(declaredRoutes(version), version), undefined, 2)}\n`,
   "API.md": () => apiText(declaredRoutes(version)),
   "ERRORS.md": errorsText,
+  "FEATURES.md": featuresText,
 };
 
 const API_HEAD = `# The REST API

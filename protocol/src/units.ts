@@ -61,7 +61,7 @@ const ATOMS: Readonly<Record<string, Atom>> = {
 };
 
 /** What people write in place of the UCUM code. In this trade "g" is standard gravity, never the gram. */
-const ALIASES: Readonly<Record<string, string>> = {
+export const ALIASES: Readonly<Record<string, string>> = {
   g: "[g]",
   mg: "m[g]",
   psi: "[psi]",

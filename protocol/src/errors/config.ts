@@ -10,17 +10,17 @@ export const CONFIG_ERRORS = {
   CONFIG_YAML: {
     http: 400,
     sentence: "{file}:{line}: this is not YAML: {reason}.",
-    remedy: "",
+    remedy: "Correct that line.",
   },
   CONFIG_WRONG: {
     http: 400,
     sentence: "{file}:{line}: {key} must be {expected}, found {found}.",
-    remedy: "",
+    remedy: "Correct that value.",
   },
   CONFIG_MISSING: {
     http: 400,
     sentence: "{file}:{line}: {key} is missing: {expected}.",
-    remedy: "",
+    remedy: "Add it.",
   },
   CONFIG_KEY_UNKNOWN: {
     http: 400,
@@ -30,7 +30,7 @@ export const CONFIG_ERRORS = {
   CONFIG_TWICE: {
     http: 400,
     sentence: "{file}:{line}: {key}: {found} is used twice, it must be {expected}.",
-    remedy: "",
+    remedy: "Give each its own.",
   },
   CONFIG_REFERENCE: {
     http: 400,

@@ -15,7 +15,7 @@ export const INPUT_ERRORS = {
   INPUT_ROW_WRONG: {
     http: 422,
     sentence: "The input {input} left out line {line} of {file}: {reason}.",
-    remedy: "",
+    remedy: "Correct the line; the others were taken.",
   },
   INPUT_VALUE_WRONG: {
     http: 422,
