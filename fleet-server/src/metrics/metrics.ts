@@ -53,6 +53,17 @@ export class Metrics {
     };
   }
 
+  /** A counter that somebody else counts, read at each scrape. */
+  reading(name: string, help: string, read: () => readonly Reading[]): void {
+    if (!name.endsWith("_total")) throw new Error(`a counter's name ends in _total: ${name}`);
+    this.#add({
+      name,
+      help,
+      type: "counter",
+      lines: () => read().map(({ labels, value }) => `${name}${labelText(labels)} ${numberText(value)}`),
+    });
+  }
+
   /** A number read anew at each scrape; one that cannot be read is left out, never shown as its old value. */
   gauge(name: string, help: string, read: () => readonly Reading[] | Promise<readonly Reading[]>): void {
     this.#add({

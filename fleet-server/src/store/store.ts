@@ -1,4 +1,5 @@
 import type { DevicesStore } from "./devices.ts";
+import type { FiguresStore } from "./figures.ts";
 import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
 import type { RolloutsStore } from "./rollouts.ts";
@@ -16,6 +17,7 @@ export interface Store extends Rooms {
 export interface Rooms {
   readonly devices: DevicesStore;
   readonly ingest: IngestStore;
+  readonly figures: FiguresStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;
 }

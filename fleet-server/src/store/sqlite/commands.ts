@@ -1,12 +1,14 @@
 import type { Rooms } from "../store.ts";
 import type { Commands } from "./command.ts";
 import { devices } from "./devices.ts";
+import { figuresCommands } from "./figures.ts";
 import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
 import { rollouts } from "./rollouts.ts";
 
 /** Every room's commands against SQLite. */
 export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> } = {
+  figures: figuresCommands,
   governance: governanceCommands,
   devices,
   ingest,

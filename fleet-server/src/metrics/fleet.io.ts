@@ -1,0 +1,96 @@
+import type { Broker } from "../broker/broker.io.ts";
+import { PRESENCES, type PresenceRule, presenceOf } from "../devices/presence.ts";
+import type { IngestCounts } from "../ingest/ingest.io.ts";
+import { ROLLOUT_PHASES } from "../rollouts/machine.ts";
+import type { Store } from "../store/store.ts";
+import type { Metrics, Reading } from "./metrics.ts";
+
+export interface FleetMetricsPorts {
+  readonly store: Pick<Store, "figures">;
+  readonly rule: PresenceRule;
+  ingest(): IngestCounts;
+  broker(): ReturnType<Broker["counts"]>;
+  now(): number;
+}
+
+/** The fleet's figures: how many devices stand where and how old that is, what was taken in, what was lost. */
+export function addFleetMetrics(metrics: Metrics, ports: FleetMetricsPorts): void {
+  metrics.gauge("bellwether_devices", "Active devices by presence.", async () => {
+    const heard = await hearing(ports);
+    return PRESENCES.map((presence) => ({
+      labels: { presence },
+      value: heard.filter((one) => one.presence === presence).length,
+    }));
+  });
+  metrics.gauge(
+    "bellwether_device_oldest_age_seconds",
+    "Time since the longest unheard active device of each presence was heard.",
+    async () => {
+      const heard = await hearing(ports);
+      return PRESENCES.flatMap((presence): Reading[] => {
+        const ages = heard.filter((one) => one.presence === presence && one.ageMs !== null).map(({ ageMs }) => ageMs!);
+        return ages.length === 0 ? [] : [{ labels: { presence }, value: ages.reduce((a, b) => Math.max(a, b)) / 1000 }];
+      });
+    },
+  );
+  metrics.gauge("bellwether_devices_enrolled", "Devices by phase.", async () => {
+    const devices = await ports.store.figures.devices({});
+    return ["pending", "active", "revoked"].map((phase) => ({
+      labels: { phase },
+      value: devices.filter((device) => device.phase === phase).length,
+    }));
+  });
+  metrics.gauge("bellwether_rollouts", "Rollouts by phase.", async () => {
+    const counted = await ports.store.figures.rolloutsByPhase({});
+    return ROLLOUT_PHASES.map((phase) => ({
+      labels: { phase },
+      value: counted.find((one) => one.phase === phase)?.count ?? 0,
+    }));
+  });
+  metrics.gauge("bellwether_dead_letters", "Messages kept because they could not be read.", async () => [
+    { value: (await ports.store.figures.losses({})).deadLetters },
+  ]);
+  metrics.gauge(
+    "bellwether_gap_records",
+    "Records that devices dropped or lost, as their gaps count them.",
+    async () => [{ value: (await ports.store.figures.losses({})).gapRecords }],
+  );
+  addIngestMetrics(metrics, ports);
+  addBrokerMetrics(metrics, ports);
+}
+
+async function hearing({ store, rule, now }: FleetMetricsPorts) {
+  const nowMs = now();
+  const devices = await store.figures.devices({});
+  return devices
+    .filter(({ phase }) => phase === "active")
+    .map(({ online, ...heard }) => presenceOf({ ...heard, state: online === null ? null : { online } }, nowMs, rule));
+}
+
+function addIngestMetrics(metrics: Metrics, { ingest }: FleetMetricsPorts): void {
+  metrics.gauge("bellwether_ingest_waiting_messages", "Messages that wait for their commit.", () => [
+    { value: ingest().waiting },
+  ]);
+  metrics.reading("bellwether_ingest_messages_total", "Messages of devices.", () => [{ value: ingest().messages }]);
+  metrics.reading("bellwether_ingest_bytes_total", "Their bytes.", () => [{ value: ingest().bytes }]);
+  metrics.reading("bellwether_ingest_outcomes_total", "How durable messages ended.", () => {
+    const { committed, duplicates, poison, conflicts } = ingest();
+    return [
+      { labels: { outcome: "committed" }, value: committed },
+      { labels: { outcome: "duplicate" }, value: duplicates },
+      { labels: { outcome: "poison" }, value: poison },
+      { labels: { outcome: "conflict" }, value: conflicts },
+    ];
+  });
+}
+
+function addBrokerMetrics(metrics: Metrics, { broker }: FleetMetricsPorts): void {
+  metrics.gauge("bellwether_mqtt_connections", "Open MQTT connections.", () => [{ value: broker().connections }]);
+  metrics.reading("bellwether_mqtt_refused_total", "Refused MQTT logins.", () => [{ value: broker().refused }]);
+  metrics.reading("bellwether_mqtt_oversized_total", "Connections cut for a packet over its limit.", () => [
+    { value: broker().oversized },
+  ]);
+  metrics.reading("bellwether_feed_skipped_total", "Feed messages that a subscriber was too slow for.", () => [
+    { value: broker().skipped },
+  ]);
+}
