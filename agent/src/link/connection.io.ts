@@ -1,0 +1,91 @@
+import { connect, type MqttClient } from "mqtt";
+
+/** How an MQTT connection is opened. */
+export interface ConnectionOptions {
+  readonly url: string;
+  readonly clientId?: string;
+  readonly username?: string;
+  readonly password?: string;
+  readonly keepaliveS?: number;
+  readonly connectTimeoutMs?: number;
+  readonly will?: { readonly topic: string; readonly payload: Uint8Array };
+  readonly onMessage: (topic: string, payload: Uint8Array) => void;
+  /** The connection is over, whoever ended it; told once, with the reason. */
+  readonly onClosed: (reason: string) => void;
+}
+
+/** One MQTT 3.1.1 connection. It is never opened again by itself: whoever opened it decides about the next one. */
+export interface Connection {
+  /** Resolves when the broker granted every filter; rejects with a sentence otherwise. */
+  subscribe(filters: readonly string[]): Promise<void>;
+  /** QoS 1: resolves when the broker has it. Rejects when the connection ends before. */
+  publish(topic: string, payload: Uint8Array, retain?: boolean): Promise<void>;
+  /** Ends the connection: politely (the last will is not sent), or at once. */
+  end(politely: boolean): Promise<void>;
+}
+
+const KEEPALIVE_S = 30;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** Opens a connection; rejects with a sentence when the broker cannot be reached or refuses. */
+export function openConnection(options: ConnectionOptions): Promise<Connection> {
+  const client = connect(options.url, {
+    ...(options.clientId === undefined ? {} : { clientId: options.clientId }),
+    ...(options.username === undefined ? {} : { username: options.username }),
+    ...(options.password === undefined ? {} : { password: options.password }),
+    ...(options.will === undefined ? {} : { will: willOf(options.will) }),
+    protocolVersion: 4,
+    clean: true,
+    keepalive: options.keepaliveS ?? KEEPALIVE_S,
+    connectTimeout: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+    // Its own store would mix old and new messages after a reconnect; our outbox is the queue, our machine reconnects.
+    reconnectPeriod: 0,
+    resubscribe: false,
+    queueQoSZero: false,
+  });
+  return new Promise((resolve, reject) => {
+    let reason = "the connection was closed";
+    let state: "opening" | "open" | "over" = "opening";
+    client.on("error", (cause) => {
+      reason = cause.message || String(cause);
+      // After a refusal or a failed dial mqtt.js may emit no close.
+      if (state === "opening") over();
+    });
+    client.on("close", () => over());
+    client.on("message", (topic, payload) => options.onMessage(topic, payload));
+    client.on("connect", () => {
+      state = "open";
+      resolve(connectionOf(client));
+    });
+    function over(): void {
+      if (state === "over") return;
+      const opened = state === "open";
+      state = "over";
+      client.end(true);
+      if (opened) options.onClosed(reason);
+      else reject(new Error(reason));
+    }
+  });
+}
+
+function willOf({ topic, payload }: NonNullable<ConnectionOptions["will"]>) {
+  return { topic, payload: Buffer.from(payload), qos: 1 as const, retain: true };
+}
+
+function connectionOf(client: MqttClient): Connection {
+  return {
+    async subscribe(filters) {
+      const granted = await client.subscribeAsync([...filters], { qos: 1 });
+      // MQTT-3.9.3: 128 in the SUBACK is a refusal; some client versions report it here, some throw.
+      const refused = granted.filter(({ qos }) => qos > 2).map(({ topic }) => topic);
+      if (refused.length > 0) throw new Error(`the broker refused the subscription to ${refused.join(", ")}`);
+    },
+    async publish(topic, payload, retain = false) {
+      const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+      await client.publishAsync(topic, bytes, { qos: 1, retain });
+    },
+    async end(politely) {
+      await client.endAsync(!politely);
+    },
+  };
+}

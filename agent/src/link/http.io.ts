@@ -1,0 +1,47 @@
+import { err, type Result } from "@bellwether/protocol/result.ts";
+import type { Validator } from "@bellwether/protocol/schema.ts";
+
+const TIMEOUT_MS = 10_000;
+const ANSWER_BYTES_MAX = 65_536;
+
+/** Posts JSON and reads a JSON answer, bounded in time and size. Whatever goes wrong is a value. */
+export async function postJson<T>(url: string, body: object, answer: Validator<T>): Promise<Result<T>> {
+  try {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      redirect: "error",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    const bytes = await readBounded(response);
+    if (bytes === undefined) return err("SERVER_UNREACHABLE", { url, reason: "its answer is too long" });
+    if (response.ok) return answer.parse(bytes, ANSWER_BYTES_MAX);
+    return err("SERVER_REFUSED", { url, http: response.status, ...refusalIn(bytes) });
+  } catch (cause) {
+    const { message, cause: below } = cause as Error & { cause?: { code?: string } };
+    return err("SERVER_UNREACHABLE", { url, reason: below?.code ?? message });
+  }
+}
+
+async function readBounded(response: Response): Promise<Uint8Array | undefined> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of response.body ?? []) {
+    length += part.length;
+    if (length > ANSWER_BYTES_MAX) return undefined;
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+/** Code and sentence of a problem document, where the answer is one. */
+function refusalIn(bytes: Uint8Array): { code: string; reason: string } {
+  try {
+    const { code, detail } = JSON.parse(Buffer.from(bytes).toString("utf8")) as { code?: unknown; detail?: unknown };
+    const reason = typeof detail === "string" ? detail.slice(0, 500) : "it gave no reason";
+    return { code: typeof code === "string" ? code.slice(0, 64) : "none", reason };
+  } catch {
+    return { code: "none", reason: "its answer is no problem document" };
+  }
+}
