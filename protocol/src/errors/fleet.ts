@@ -7,6 +7,12 @@ export const FLEET_ERRORS = {
     sentence: 'The selector cannot be read at "{part}": {reason}.',
     remedy: "Write requirements with commas between: site=a,hw in (orin,xavier),!retired,line!=2.",
   },
+  DEVICE_LOGIN_REFUSED: {
+    http: 401,
+    sentence: "The login is refused.",
+    remedy:
+      "Fetch a new nonce and sign it with the key of the enrolment; a revoked or pending device must ask its administrator.",
+  },
   ENROLMENT_REFUSED: {
     http: 403,
     sentence: "The enrolment is refused.",

@@ -1,0 +1,283 @@
+import { Name } from "@bellwether/protocol/ids.ts";
+import { ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { oneOf } from "@bellwether/protocol/schema.ts";
+import { Type } from "typebox";
+import { PRESENCES, type PresenceRule, presenceOf } from "../devices/presence.ts";
+import { parseSelector, selects } from "../devices/selector.ts";
+import type { DeviceRecord } from "../store/devices.ts";
+import type { Store } from "../store/store.ts";
+import { type Caller, seesSite, siteScope } from "./caller.ts";
+import { Labels } from "./enrolment.ts";
+import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
+import { defineRoute, type Route } from "./route.ts";
+
+const closed = { additionalProperties: false } as const;
+const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+const Selector = Type.String({ maxLength: 1_000, description: "Label selector; the empty one selects everything." });
+
+const DeviceView = Type.Object(
+  {
+    device: Name,
+    site: Name,
+    phase: oneOf(["pending", "active", "revoked"]),
+    presence: oneOf(PRESENCES),
+    /** Age of the last word, in milliseconds; null when there was none. */
+    ageMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+    lastSeenAtMs: Type.Union([Time, Type.Null()]),
+    labels: Labels,
+    facts: Type.Record(Type.String(), Type.String()),
+    serial: Type.Union([Type.String(), Type.Null()]),
+    agentVersion: Type.Union([Type.String(), Type.Null()]),
+    enrolledAtMs: Time,
+  },
+  closed,
+);
+
+const DeviceDetail = Type.Object(
+  {
+    ...DeviceView.properties,
+    keyHex: Type.String(),
+    health: Type.Unknown({ description: "What the device last said of itself; null before." }),
+    assets: Type.Array(Type.Object({ asset: Name, channels: Type.Array(Type.Unknown()) }, closed)),
+    models: Type.Array(ReportedModel),
+    directorVersion: Type.Integer(),
+    refusals: Type.Array(Type.Object({ code: Type.String(), message: Type.String(), atMs: Time }, closed)),
+  },
+  closed,
+);
+
+const CohortView = Type.Object(
+  { cohort: Name, selector: Selector, createdAtMs: Time, devices: Type.Integer({ minimum: 0 }) },
+  closed,
+);
+
+export interface DeviceRoutesDeps {
+  readonly store: Pick<Store, "devices">;
+  readonly rule: PresenceRule;
+  kick(device: string): void;
+}
+
+/** Labels and facts as selectors see them; site and device name are labels by themselves. */
+export function selectable(device: DeviceRecord): Record<string, string> {
+  return { ...device.facts, ...device.labels, site: device.site, device: device.device };
+}
+
+/** Names of the active devices a selector matches, of these sites. */
+export async function matchingDevices(
+  store: Pick<Store, "devices">,
+  text: string,
+  sites?: readonly string[],
+): Promise<Result<readonly string[]>> {
+  const selector = parseSelector(text);
+  if (!selector.ok) return selector;
+  const all = await store.devices.list({ limit: 1_000_000, ...(sites ? { sites } : {}) });
+  return ok(
+    all
+      .filter((device) => device.phase === "active" && selects(selector.value, selectable(device)))
+      .map(({ device }) => device),
+  );
+}
+
+/** Devices and cohorts. */
+export function deviceRoutes(deps: DeviceRoutesDeps): Route[] {
+  return [...readRoutes(deps), ...changeRoutes(deps), ...cohortRoutes(deps)];
+}
+
+const list = cursors(Type.Object({ after: Name }, closed));
+
+function readRoutes({ store, rule }: DeviceRoutesDeps): Route[] {
+  return [
+    defineRoute({
+      method: "GET",
+      path: "/v1/devices",
+      operation: "listDevices",
+      summary: "Devices by name, with their presence and its age.",
+      role: "viewer",
+      query: { ...pageQuery, selector: Type.Optional(Selector), presence: Type.Optional(oneOf(PRESENCES)) },
+      answer: pageOf(DeviceView),
+      errors: ["INVALID_CURSOR", "SELECTOR_INVALID"],
+      handler: async ({ query, caller, request }) => {
+        const from = list.decode(query.cursor);
+        if (!from.ok) return from;
+        const selector = parseSelector(query.selector ?? "");
+        if (!selector.ok) return selector;
+        const limit = query.limit ?? PAGE_DEFAULT;
+        const sites = siteScope(caller);
+        const found: DeviceRecord[] = [];
+        let after = from.value?.after;
+        // A filter may leave out most of a page: read on until the page is full or nothing is left.
+        for (;;) {
+          const rows = await store.devices.list({
+            limit: 1_000,
+            ...(sites ? { sites } : {}),
+            ...(after ? { after } : {}),
+          });
+          found.push(
+            ...rows.filter(
+              (row) =>
+                selects(selector.value, selectable(row)) &&
+                (query.presence === undefined || presenceOf(row, request.nowMs, rule).presence === query.presence),
+            ),
+          );
+          after = rows.at(-1)?.device;
+          if (rows.length < 1_000 || found.length > limit) break;
+        }
+        const whole = page(found, limit, list, ({ device }) => ({ after: device }));
+        return ok({ ...whole, items: whole.items.map((device) => view(device, request.nowMs, rule)) });
+      },
+    }),
+    defineRoute({
+      method: "GET",
+      path: "/v1/devices/:device",
+      operation: "showDevice",
+      summary: "One device: presence, health, assets, and what it reports of its models.",
+      role: "viewer",
+      params: { device: Name },
+      answer: DeviceDetail,
+      errors: ["NOT_FOUND"],
+      handler: async ({ params, caller, request }) => {
+        const device = await visible(store, params.device, caller);
+        if (!device.ok) return device;
+        const [births, reported] = await Promise.all([
+          store.devices.births({ device: params.device }),
+          store.devices.reportedModels({ device: params.device }),
+        ]);
+        return ok({
+          ...view(device.value, request.nowMs, rule),
+          keyHex: device.value.publicHex,
+          health: device.value.state?.health ?? null,
+          assets: births.map(({ asset, channels }) => ({ asset, channels })),
+          models: reported.models,
+          directorVersion: reported.directorVersion,
+          refusals: [...reported.refusals],
+        });
+      },
+    }),
+  ];
+}
+
+async function visible(store: Pick<Store, "devices">, name: string, caller: Caller): Promise<Result<DeviceRecord>> {
+  const device = await store.devices.get({ device: name });
+  if (!device || !seesSite(caller, device.site)) return err("NOT_FOUND", { what: "device", name });
+  return ok(device);
+}
+
+function view(device: DeviceRecord, nowMs: number, rule: PresenceRule) {
+  return {
+    device: device.device,
+    site: device.site,
+    phase: device.phase,
+    ...presenceOf(device, nowMs, rule),
+    lastSeenAtMs: device.lastSeenAtMs,
+    labels: { ...device.labels },
+    facts: { ...device.facts },
+    serial: device.serial,
+    agentVersion: device.agentVersion,
+    enrolledAtMs: device.enrolledAtMs,
+  };
+}
+
+function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
+  const phaseRoute = (order: "approve" | "revoke", summary: string) =>
+    defineRoute({
+      method: "POST",
+      path: `/v1/devices/:device/${order}`,
+      operation: `${order}Device`,
+      summary,
+      role: order === "approve" ? "operator" : "admin",
+      params: { device: Name },
+      answer: DeviceView,
+      errors: ["NOT_FOUND", "CONFLICT"],
+      handler: async ({ params, caller, request }) => {
+        const device = await visible(store, params.device, caller);
+        if (!device.ok) return device;
+        if (order === "approve" && device.value.phase === "revoked") {
+          return err("CONFLICT", { what: "The device", name: params.device, reason: "it is revoked for good" });
+        }
+        const phase = order === "approve" ? "active" : "revoked";
+        const changed = await store.devices.setPhase({ device: params.device, phase });
+        if (order === "revoke") kick(params.device);
+        return changed.ok ? ok(view(changed.value, request.nowMs, rule)) : changed;
+      },
+    });
+  return [
+    defineRoute({
+      method: "PUT",
+      path: "/v1/devices/:device/labels",
+      operation: "labelDevice",
+      summary: "Sets a device's labels, whole.",
+      role: "operator",
+      params: { device: Name },
+      body: Labels,
+      answer: DeviceView,
+      errors: ["NOT_FOUND"],
+      handler: async ({ params, body, caller, request }) => {
+        const device = await visible(store, params.device, caller);
+        if (!device.ok) return device;
+        const changed = await store.devices.setLabels({ device: params.device, labels: body });
+        return changed.ok ? ok(view(changed.value, request.nowMs, rule)) : changed;
+      },
+    }),
+    phaseRoute("approve", "Lets a pending device in."),
+    phaseRoute("revoke", "Shuts a device out for good, and its live session at once."),
+  ];
+}
+
+function cohortRoutes({ store }: DeviceRoutesDeps): Route[] {
+  const count = async (selector: string, caller: Caller) => {
+    const matching = await matchingDevices(store, selector, siteScope(caller));
+    return matching.ok ? matching.value.length : 0;
+  };
+  return [
+    defineRoute({
+      method: "GET",
+      path: "/v1/cohorts",
+      operation: "listCohorts",
+      summary: "Named selectors, with how many active devices each selects now.",
+      role: "viewer",
+      answer: Type.Object({ items: Type.Array(CohortView) }, closed),
+      handler: async ({ caller }) => {
+        const cohorts = await store.devices.listCohorts({});
+        return ok({
+          items: await Promise.all(
+            cohorts.map(async (cohort) => ({ ...cohort, devices: await count(cohort.selector, caller) })),
+          ),
+        });
+      },
+    }),
+    defineRoute({
+      method: "PUT",
+      path: "/v1/cohorts/:cohort",
+      operation: "putCohort",
+      summary: "Names a selector.",
+      role: "operator",
+      params: { cohort: Name },
+      body: Type.Object({ selector: Selector }, closed),
+      answer: CohortView,
+      errors: ["SELECTOR_INVALID"],
+      handler: async ({ params, body, caller, request }) => {
+        const selector = parseSelector(body.selector);
+        if (!selector.ok) return selector;
+        const cohort = await store.devices.putCohort({
+          cohort: { cohort: params.cohort, selector: body.selector, createdAtMs: request.nowMs },
+        });
+        return ok({ ...cohort, devices: await count(body.selector, caller) });
+      },
+    }),
+    defineRoute({
+      method: "DELETE",
+      path: "/v1/cohorts/:cohort",
+      operation: "deleteCohort",
+      summary: "Forgets a cohort's name; its devices stay as they are.",
+      role: "operator",
+      params: { cohort: Name },
+      answer: "none",
+      errors: ["NOT_FOUND"],
+      handler: async ({ params }) => {
+        const deleted = await store.devices.deleteCohort({ cohort: params.cohort });
+        return deleted ? ok(undefined) : err("NOT_FOUND", { what: "cohort", name: params.cohort });
+      },
+    }),
+  ];
+}

@@ -1,0 +1,222 @@
+import { randomBytes } from "node:crypto";
+import { Name } from "@bellwether/protocol/ids.ts";
+import {
+  DeviceLoginResponse,
+  EnrolmentRequest,
+  EnrolmentResponse,
+  NonceResponse,
+} from "@bellwether/protocol/messages/device.ts";
+import { err, ok } from "@bellwether/protocol/result.ts";
+import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
+import { enrolmentBytes, verifyHex } from "@bellwether/protocol/trust/login.ts";
+import { Type } from "typebox";
+import type { DeviceLogin } from "../broker/login.io.ts";
+import { hashSecret } from "../governance/tokens.ts";
+import type { DevicesStore, EnrolmentTokenRecord } from "../store/devices.ts";
+import { callerName, seesSite, siteScope } from "./caller.ts";
+import { defineRoute, type Route } from "./route.ts";
+
+const closed = { additionalProperties: false } as const;
+const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+
+/** Labels of a device: what selectors look at. */
+export const Labels = Type.Record(
+  Type.String({ pattern: "^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$" }),
+  Type.String({ pattern: "^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?)?$" }),
+  { maxProperties: 64 },
+);
+
+const TokenRequest = Type.Object(
+  {
+    site: Name,
+    labels: Type.Optional(Labels),
+    uses: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 100_000, description: "Devices it lets in; 1 by default." }),
+    ),
+    serials: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 128 }), { minItems: 1, maxItems: 10_000 }),
+    ),
+    ttlSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 31_536_000, description: "One day by default." })),
+    preapproved: Type.Optional(
+      Type.Boolean({ description: "False: every device waits for approval. True by default." }),
+    ),
+  },
+  closed,
+);
+const TokenView = Type.Object(
+  {
+    id: Type.String(),
+    site: Name,
+    labels: Labels,
+    serials: Type.Union([Type.Array(Type.String()), Type.Null()]),
+    preapproved: Type.Boolean(),
+    usesLeft: Type.Integer(),
+    expiresAtMs: Time,
+    createdAtMs: Time,
+    createdBy: Type.String(),
+    revoked: Type.Boolean(),
+  },
+  closed,
+);
+
+/** What enrolment and login need of the other rooms. */
+export interface EnrolmentRoutesDeps {
+  readonly store: { readonly devices: DevicesStore };
+  readonly login: DeviceLogin;
+  mqttUrl(): string;
+  /** The first root metadata, which the device pins. */
+  rootMetadata(): Promise<string>;
+  kick(device: string): void;
+}
+
+/** Enrolment tokens, enrolment, and the login of devices. */
+export function enrolmentRoutes(deps: EnrolmentRoutesDeps): Route[] {
+  return [...tokenRoutes(deps), enrolRoute(deps), ...loginRoutes(deps)];
+}
+
+function tokenRoutes({ store }: EnrolmentRoutesDeps): Route[] {
+  return [
+    defineRoute({
+      method: "POST",
+      path: "/v1/enrolment-tokens",
+      operation: "createEnrolmentToken",
+      summary: "Makes a token that lets devices of one site enrol; the answer alone holds its secret.",
+      role: "operator",
+      body: TokenRequest,
+      answer: Type.Object({ secret: Type.String(), token: TokenView }, closed),
+      status: 201,
+      errors: ["FORBIDDEN"],
+      handler: async ({ body, caller, request }) => {
+        if (!seesSite(caller, body.site)) return err("FORBIDDEN", { role: "operator of this site" });
+        const secret = `bwe_${randomBytes(24).toString("base64url")}`;
+        const token: EnrolmentTokenRecord = {
+          id: `e-${randomBytes(6).toString("hex")}`,
+          site: body.site,
+          labels: body.labels ?? {},
+          serials: body.serials ?? null,
+          preapproved: body.preapproved ?? true,
+          usesLeft: body.uses ?? 1,
+          expiresAtMs: request.nowMs + (body.ttlSeconds ?? 86_400) * 1000,
+          createdAtMs: request.nowMs,
+          createdBy: callerName(caller),
+          revoked: false,
+        };
+        const added = await store.devices.addEnrolmentToken({ hash: hashSecret(secret), token });
+        return added.ok ? ok({ secret, token: view(added.value) }) : added;
+      },
+    }),
+    defineRoute({
+      method: "GET",
+      path: "/v1/enrolment-tokens",
+      operation: "listEnrolmentTokens",
+      summary: "The newest thousand enrolment tokens, never their secrets.",
+      role: "operator",
+      answer: Type.Object({ items: Type.Array(TokenView) }, closed),
+      handler: async ({ caller }) => {
+        const sites = siteScope(caller);
+        const tokens = await store.devices.listEnrolmentTokens(sites ? { sites } : {});
+        return ok({ items: tokens.map(view) });
+      },
+    }),
+    defineRoute({
+      method: "POST",
+      path: "/v1/enrolment-tokens/:token/revoke",
+      operation: "revokeEnrolmentToken",
+      summary: "Revokes an enrolment token; devices it let in stay.",
+      role: "operator",
+      params: { token: Name },
+      answer: TokenView,
+      errors: ["NOT_FOUND"],
+      handler: async ({ params, caller }) => {
+        const sites = siteScope(caller);
+        const known = await store.devices.listEnrolmentTokens(sites ? { sites } : {});
+        if (!known.some((token) => token.id === params.token)) {
+          return err("NOT_FOUND", { what: "enrolment token", name: params.token });
+        }
+        const revoked = await store.devices.revokeEnrolmentToken({ id: params.token });
+        return revoked.ok ? ok(view(revoked.value)) : revoked;
+      },
+    }),
+  ];
+}
+
+function view(token: EnrolmentTokenRecord) {
+  return { ...token, serials: token.serials ? [...token.serials] : null, labels: { ...token.labels } };
+}
+
+function enrolRoute({ store, login, mqttUrl, rootMetadata }: EnrolmentRoutesDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/enrolment",
+    operation: "enrolDevice",
+    summary: "Enrols a device by its token and a proof that it holds its key.",
+    role: "public",
+    body: EnrolmentRequest,
+    answer: EnrolmentResponse,
+    status: 201,
+    errors: ["ENROLMENT_REFUSED", "DEVICE_NAME_TAKEN", "KEY_INVALID"],
+    handler: async ({ body, request }) => {
+      const { token, device, serial, key } = body;
+      const publicKey = readPublicKey(key.publicHex);
+      if (!publicKey.ok) return publicKey;
+      const signed = enrolmentBytes({ token, device, publicHex: key.publicHex, ...(serial ? { serial } : {}) });
+      if (device === "feed" || !verifyHex(signed, body.signatureHex, publicKey.value)) {
+        return err("ENROLMENT_REFUSED", { reason: "the signature does not prove the key, or the name is reserved" });
+      }
+      const enrolled = await store.devices.enrol({
+        hash: hashSecret(token),
+        device,
+        serial: serial ?? null,
+        publicHex: key.publicHex,
+        nowMs: request.nowMs,
+      });
+      if (!enrolled.ok) return enrolled;
+      return ok({
+        site: enrolled.value.site,
+        device,
+        phase: enrolled.value.phase === "active" ? ("active" as const) : ("pending" as const),
+        brokerId: login.brokerId,
+        mqttUrl: mqttUrl(),
+        rootMetadata: await rootMetadata(),
+      });
+    },
+  });
+}
+
+function loginRoutes({ login }: EnrolmentRoutesDeps): Route[] {
+  return [
+    defineRoute({
+      method: "POST",
+      path: "/v1/device/nonce",
+      operation: "makeDeviceNonce",
+      summary: "A nonce for a device to sign; any name gets one.",
+      role: "public",
+      audit: false,
+      body: Type.Object({ device: Name }, closed),
+      answer: NonceResponse,
+      handler: async ({ body }) => ok({ nonce: login.nonce(body.device), brokerId: login.brokerId }),
+    }),
+    defineRoute({
+      method: "POST",
+      path: "/v1/device/login",
+      operation: "loginDevice",
+      summary: "A short-lived token for metadata and blobs, for the signature over a nonce.",
+      role: "public",
+      audit: false,
+      body: Type.Object(
+        {
+          device: Name,
+          nonce: Type.String({ minLength: 16, maxLength: 256 }),
+          signatureHex: Type.String({ pattern: "^[0-9a-f]{128}$" }),
+        },
+        closed,
+      ),
+      answer: DeviceLoginResponse,
+      errors: ["DEVICE_LOGIN_REFUSED"],
+      handler: async ({ body }) => {
+        const device = await login.verify(body.device, body.nonce, body.signatureHex);
+        return device ? ok(login.token(device)) : err("DEVICE_LOGIN_REFUSED");
+      },
+    }),
+  ];
+}

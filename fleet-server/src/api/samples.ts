@@ -1,0 +1,219 @@
+import { Name } from "@bellwether/protocol/ids.ts";
+import { ok } from "@bellwether/protocol/result.ts";
+import { oneOf } from "@bellwether/protocol/schema.ts";
+import { Type } from "typebox";
+import type { IngestStore, StoredPrediction } from "../store/ingest.ts";
+import type { Store } from "../store/store.ts";
+import { siteScope } from "./caller.ts";
+import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
+import { defineRoute, type Route } from "./route.ts";
+
+const closed = { additionalProperties: false } as const;
+const Time = Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC." });
+const about = { device: Type.Optional(Name), asset: Type.Optional(Name) };
+
+const PredictionView = Type.Object({
+  id: Type.Integer(),
+  device: Name,
+  epoch: Type.Integer(),
+  seq: Type.Integer(),
+  asset: Name,
+  observedAtMs: Time,
+  correctedAtMs: Time,
+  committedAtMs: Time,
+  hist: Type.Boolean(),
+  model: Name,
+  version: Type.Integer(),
+  digest: Type.String(),
+  value: Type.Optional(Type.Number()),
+  error: Type.Optional(Type.String()),
+});
+const EventView = Type.Object({
+  id: Type.Integer(),
+  device: Name,
+  committedAtMs: Time,
+  hist: Type.Boolean(),
+  atMs: Time,
+  kind: Type.String(),
+  severity: Type.String(),
+  code: Type.String(),
+  text: Type.String(),
+});
+const GapView = Type.Object(
+  {
+    device: Name,
+    stream: Type.String(),
+    epoch: Type.Integer(),
+    fromSeq: Type.Integer(),
+    toSeq: Type.Integer(),
+    reason: Type.String(),
+    atMs: Time,
+  },
+  closed,
+);
+const DeadLetterView = Type.Object(
+  {
+    id: Type.Integer(),
+    device: Name,
+    stream: Type.String(),
+    code: Type.String(),
+    message: Type.String(),
+    byteCount: Type.Integer(),
+    atMs: Time,
+  },
+  closed,
+);
+
+const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
+
+export interface SampleRoutesDeps {
+  readonly store: Pick<Store, "ingest">;
+}
+
+/** What was committed: samples, predictions, events, and what could not be. */
+export function sampleRoutes({ store }: SampleRoutesDeps): Route[] {
+  return [samplesRoute(store), predictionsRoute(store), eventsRoute(store), ...lossRoutes(store)];
+}
+
+function optional<T extends Record<string, unknown>>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+type RowsQuery = Omit<Parameters<IngestStore["rows"]>[0], "batches">;
+
+/** Rows a few batches at a time: an export of any length holds little memory. */
+async function* allRows(store: Pick<Store, "ingest">, query: RowsQuery) {
+  let after = query.after;
+  do {
+    const { rows, next } = await store.ingest.rows({ ...query, ...(after ? { after } : {}), batches: 50 });
+    yield rows;
+    after = next;
+  } while (after);
+}
+
+async function* ndjson(store: Pick<Store, "ingest">, query: RowsQuery) {
+  for await (const rows of allRows(store, query)) {
+    yield rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+  }
+}
+
+/** One line per value: channels differ from asset to asset, and a spreadsheet reads this shape best. */
+async function* csv(store: Pick<Store, "ingest">, query: RowsQuery) {
+  yield "device,asset,time,channel,value,quality,epoch,seq\n";
+  for await (const rows of allRows(store, query)) {
+    yield rows
+      .flatMap((row) =>
+        Object.entries(row.values).map(
+          ([channel, value]) =>
+            `${row.device},${row.asset},${new Date(row.observedAtMs).toISOString()},${channel},${value ?? ""},` +
+            `${row.quality?.[channel] ?? "good"},${row.epoch},${row.seq}\n`,
+        ),
+      )
+      .join("");
+  }
+}
+
+function samplesRoute(store: Pick<Store, "ingest">): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/samples",
+    operation: "exportSamples",
+    summary: "Committed samples, exactly as the devices measured them, in the order of device, epoch and seq.",
+    role: "viewer",
+    query: {
+      ...about,
+      fromMs: Type.Optional(Time),
+      toMs: Type.Optional(Time),
+      format: Type.Optional(oneOf(["ndjson", "csv"])),
+    },
+    answer: "stream",
+    handler: async ({ query: { format, ...query }, caller }) => {
+      const wanted = optional({ ...query, sites: siteScope(caller) });
+      if (format === "csv")
+        return ok({ contentType: "text/csv; charset=utf-8", body: csv(store, wanted), fileName: "samples.csv" });
+      return ok({ contentType: "application/x-ndjson", body: ndjson(store, wanted) });
+    },
+  });
+}
+
+function predictionsRoute(store: Pick<Store, "ingest">): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/predictions",
+    operation: "listPredictions",
+    summary: "Committed predictions in the order of their commit, with everything the device said of each.",
+    role: "viewer",
+    query: {
+      ...pageQuery,
+      ...about,
+      model: Type.Optional(Name),
+      digest: Type.Optional(Type.String({ maxLength: 71 })),
+    },
+    answer: pageOf(PredictionView),
+    errors: ["INVALID_CURSOR"],
+    handler: async ({ query: { cursor, limit = PAGE_DEFAULT, ...query }, caller }) => {
+      const from = byId.decode(cursor);
+      if (!from.ok) return from;
+      const wanted = optional({ ...query, ...from.value, sites: siteScope(caller) });
+      const rows = await store.ingest.predictions({ ...wanted, limit: limit + 1 });
+      const whole = page(rows, limit, byId, ({ id }: StoredPrediction) => ({ afterId: id }));
+      return ok({ ...whole, items: whole.items.map(({ record, ...rest }) => ({ ...record, ...rest })) });
+    },
+  });
+}
+
+function eventsRoute(store: Pick<Store, "ingest">): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/events",
+    operation: "listEvents",
+    summary: "Alerts, device and security events in the order of their commit.",
+    role: "viewer",
+    query: { ...pageQuery, device: Type.Optional(Name) },
+    answer: pageOf(EventView),
+    errors: ["INVALID_CURSOR"],
+    handler: async ({ query: { cursor, limit = PAGE_DEFAULT, device }, caller }) => {
+      const from = byId.decode(cursor);
+      if (!from.ok) return from;
+      const wanted = optional({ device, ...from.value, sites: siteScope(caller) });
+      const rows = await store.ingest.events({ ...wanted, limit: limit + 1 });
+      const whole = page(rows, limit, byId, ({ id }) => ({ afterId: id }));
+      return ok({ ...whole, items: whole.items.map(({ record, ...rest }) => ({ ...record, ...rest })) });
+    },
+  });
+}
+
+function lossRoutes(store: Pick<Store, "ingest">): Route[] {
+  return [
+    defineRoute({
+      method: "GET",
+      path: "/v1/gaps",
+      operation: "listGaps",
+      summary: "Counted ranges of records that devices had to drop or lost; the newest thousand.",
+      role: "viewer",
+      query: { device: Type.Optional(Name) },
+      answer: Type.Object({ items: Type.Array(GapView) }, closed),
+      handler: async ({ query, caller }) =>
+        ok({ items: await store.ingest.gaps({ ...optional({ ...query, sites: siteScope(caller) }), limit: 1_000 }) }),
+    }),
+    defineRoute({
+      method: "GET",
+      path: "/v1/dead-letters",
+      operation: "listDeadLetters",
+      summary: "Messages that could not be understood: acknowledged, kept, and counted.",
+      role: "viewer",
+      query: { ...pageQuery, device: Type.Optional(Name) },
+      answer: pageOf(DeadLetterView),
+      errors: ["INVALID_CURSOR"],
+      handler: async ({ query: { cursor, limit = PAGE_DEFAULT, device }, caller }) => {
+        const from = byId.decode(cursor);
+        if (!from.ok) return from;
+        const wanted = optional({ device, ...from.value, sites: siteScope(caller) });
+        const rows = await store.ingest.deadLetters({ ...wanted, limit: limit + 1 });
+        return ok(page(rows, limit, byId, ({ id }) => ({ afterId: id })));
+      },
+    }),
+  ];
+}
