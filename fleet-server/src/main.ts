@@ -1,18 +1,28 @@
-import { currentRole } from "@bellwether/protocol/process/roles.io.ts";
+import { currentRole, roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import packageJson from "../package.json" with { type: "json" };
+import type { ServerRole } from "./app.io.ts";
 
 /** What this entry runs when it was started for a role; the same entry serves every thread and child. */
-const ROLES: Readonly<Record<string, () => Promise<void>>> = {
+const ROLES: Readonly<Record<ServerRole, () => Promise<void>>> = {
   "store-writer": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
   "store-reader": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
 };
 
 const role = currentRole();
 if (role !== undefined) {
-  const run = ROLES[role];
+  const run = ROLES[role as ServerRole];
   if (!run) throw new Error(`unknown role ${role}`);
   await run();
 } else {
-  const [{ runCli }, { processWorld }] = await Promise.all([import("./cli/program.ts"), import("./cli/world.io.ts")]);
-  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version);
+  const [{ runCli }, { processWorld }, { addUpCommand }] = await Promise.all([
+    import("./cli/program.ts"),
+    import("./cli/world.io.ts"),
+    import("./cli/up.ts"),
+  ]);
+  const up = addUpCommand(async (options) => {
+    const { startServer } = await import("./app.io.ts");
+    const spawner = roleSpawner<ServerRole>(new URL(import.meta.url));
+    return startServer({ ...options, spawner, version: packageJson.version });
+  });
+  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [up]);
 }

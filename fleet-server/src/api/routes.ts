@@ -1,11 +1,16 @@
 import type { Metrics } from "../metrics/metrics.ts";
 import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
+import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
+import { type EnrolmentRoutesDeps, enrolmentRoutes } from "./enrolment.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { withOpenApi } from "./openapi.ts";
+import { type RepositoryRoutesDeps, repositoryRoutes } from "./repository.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
 import type { Route } from "./route.ts";
+import { type SampleRoutesDeps, sampleRoutes } from "./samples.ts";
 import { type ServerRouteDeps, serverRoutes } from "./server.ts";
+import { type SubscriberRoutesDeps, subscriberRoutes } from "./subscribers.ts";
 import { type TokenRoutesDeps, tokenRoutes } from "./tokens.ts";
 
 /** What the rooms' routes need; app.ts gives the real things, the OpenAPI document is made without them. */
@@ -14,6 +19,11 @@ export interface RouteDeps {
   readonly metrics: { readonly metrics: Metrics };
   readonly tokens: TokenRoutesDeps;
   readonly audit: { readonly store: { readonly governance: GovernanceStore } };
+  readonly enrolment: EnrolmentRoutesDeps;
+  readonly devices: DeviceRoutesDeps;
+  readonly samples: SampleRoutesDeps;
+  readonly subscribers: SubscriberRoutesDeps;
+  readonly repository: RepositoryRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
 }
 
@@ -25,6 +35,11 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...metricsRoutes(deps.metrics),
       ...tokenRoutes(deps.tokens),
       ...auditRoutes(deps.audit),
+      ...enrolmentRoutes(deps.enrolment),
+      ...deviceRoutes(deps.devices),
+      ...sampleRoutes(deps.samples),
+      ...subscriberRoutes(deps.subscribers),
+      ...repositoryRoutes(deps.repository),
       ...rolloutRoutes(deps.rollouts),
     ],
     deps.server.version,

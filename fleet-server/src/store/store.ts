@@ -1,4 +1,5 @@
 import type { DevicesStore } from "./devices.ts";
+import type { DirectorStore } from "./director.ts";
 import type { FiguresStore } from "./figures.ts";
 import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
@@ -16,6 +17,7 @@ export interface Store extends Rooms {
 /** The rooms that keep something. */
 export interface Rooms {
   readonly devices: DevicesStore;
+  readonly director: DirectorStore;
   readonly ingest: IngestStore;
   readonly figures: FiguresStore;
   readonly governance: GovernanceStore;

@@ -2,6 +2,11 @@ import type { ErrorTable } from "./entry.ts";
 
 /** Errors of keys, signatures, metadata, enrolment and login. */
 export const TRUST_ERRORS = {
+  RELEASE_EXISTS: {
+    http: 409,
+    sentence: "Version {version} of the model {model} was released already, with another manifest.",
+    remedy: "A release never changes: give the new manifest a new version.",
+  },
   ENVELOPE_WRONG_TYPE: {
     http: 400,
     sentence: "The envelope holds {actual}, not {expected}.",

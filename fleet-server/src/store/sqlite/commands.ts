@@ -1,6 +1,7 @@
 import type { Rooms } from "../store.ts";
 import type { Commands } from "./command.ts";
 import { devices } from "./devices.ts";
+import { director } from "./director.ts";
 import { figuresCommands } from "./figures.ts";
 import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
@@ -11,6 +12,7 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   figures: figuresCommands,
   governance: governanceCommands,
   devices,
+  director,
   ingest,
   rollouts,
 };

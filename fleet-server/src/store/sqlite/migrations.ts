@@ -1,6 +1,7 @@
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import { devicesMigrations } from "./devices.ts";
+import { directorMigrations } from "./director.ts";
 import { governanceMigrations } from "./governance.ts";
 import { ingestMigrations } from "./ingest.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
@@ -9,6 +10,7 @@ import { rolloutsMigrations } from "./rollouts.ts";
 export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   governance: governanceMigrations,
   devices: devicesMigrations,
+  director: directorMigrations,
   ingest: ingestMigrations,
   rollouts: rolloutsMigrations,
 };

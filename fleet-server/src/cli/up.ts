@@ -1,0 +1,102 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { Result } from "@bellwether/protocol/result.ts";
+import type { Command } from "commander";
+import { parse } from "yaml";
+import { type Settings, settingsFile, settingsOf } from "../settings.ts";
+import { type CliContext, wholeNumber } from "./context.io.ts";
+import { failure, must } from "./failure.ts";
+
+/** A started server as the command needs it. */
+export interface UpServer {
+  readonly url: string;
+  readonly mqttUrl: string;
+  readonly tokenFile: string;
+  readonly madeKeys: boolean;
+  close(): Promise<void>;
+}
+
+/** Starts a server; main.ts gives the real one. */
+export type StartServer = (options: {
+  readonly dir: string;
+  readonly port: number;
+  readonly mqttPort: number;
+  readonly settings: Settings;
+  log(level: "info" | "warn" | "error", message: string, detail?: unknown): void;
+}) => Promise<Result<UpServer>>;
+
+const LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
+
+/** `bellwether up`: the fleet server in this process, until it is told to stop. */
+export function addUpCommand(start: StartServer) {
+  return (program: Command, context: CliContext): void => {
+    program
+      .command("up")
+      .description("run the fleet server: REST API, MQTT broker and store in one process, on loopback")
+      .requiredOption("--dir <folder>", "where it keeps everything")
+      .option("--port <port>", "REST port; 0 takes a free one", wholeNumber(0, 65_535), 8443)
+      .option("--mqtt-port <port>", "MQTT port; 0 takes a free one", wholeNumber(0, 65_535), 1883)
+      .option("--config <file>", "settings as YAML")
+      .action(async (options: { dir: string; port: number; mqttPort: number; config?: string }) => {
+        const settings = await readSettings(options.config);
+        const shown = LEVELS.indexOf(settings.log);
+        const server = must(
+          await start({
+            dir: resolve(options.dir),
+            port: options.port,
+            mqttPort: options.mqttPort,
+            settings,
+            log(level, msg, detail) {
+              if (LEVELS.indexOf(level) > shown) return;
+              const error =
+                detail instanceof Error ? { error: detail.message } : detail === undefined ? {} : { detail };
+              context.say(
+                JSON.stringify({ time: new Date(context.world.nowMs()).toISOString(), level, msg, ...error }),
+              );
+            },
+          }),
+        );
+        const { url, mqttUrl, tokenFile, madeKeys } = server;
+        if (madeKeys) context.say(DEVELOPMENT_KEYS);
+        const ready = { url, mqttUrl, dir: resolve(options.dir), tokenFile };
+        if (context.format() === "json") await context.write(`${JSON.stringify(ready)}\n`);
+        else {
+          context.show(ready, [
+            { title: "REST", value: () => url },
+            { title: "MQTT", value: () => mqttUrl },
+            { title: "token", value: () => `${tokenFile} (administrator; use it with --token-file)` },
+          ]);
+        }
+        await told(context);
+        await server.close();
+      });
+  };
+}
+
+const DEVELOPMENT_KEYS = [
+  "WARNING: this start made DEVELOPMENT KEYS. The keys that release models lie on this machine, beside the server:",
+  "whoever takes the machine can release models to every device that enrols with it. Do not use them in production.",
+].join("\n");
+
+async function readSettings(file: string | undefined): Promise<Settings> {
+  if (file === undefined) return settingsOf({});
+  const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw failure("FILE_UNREADABLE", { file, reason: cause.code ?? cause.message });
+  });
+  let value: unknown;
+  try {
+    value = parse(text) ?? {};
+  } catch (cause) {
+    throw failure("FILE_UNREADABLE", { file, reason: (cause as Error).message });
+  }
+  return settingsOf(must(settingsFile.check(value)));
+}
+
+/** Resolves on SIGTERM or Ctrl-C. */
+function told(context: CliContext): Promise<void> {
+  return new Promise((resolve) => {
+    process.once("SIGTERM", () => resolve());
+    if (context.world.signal.aborted) resolve();
+    context.world.signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,83 @@
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { type ConfirmRule, type DirectedModel, sealDirector } from "@bellwether/protocol/trust/director.ts";
+import type { KeyPair } from "@bellwether/protocol/trust/keys.ts";
+import type { DesiredState } from "../store/director.ts";
+import type { Store } from "../store/store.ts";
+
+/** How long a director document holds; it is renewed at half of that, on connect and by the clock. */
+export const DIRECTOR_LIFE_MS = 7 * 86_400_000;
+
+/** Chooses, for each device, among what was released: signs the document and sends it. */
+export interface Director {
+  /** `version` null asks the device to stop running the model. */
+  assign(assignment: {
+    readonly device: string;
+    readonly model: string;
+    readonly version: number | null;
+    readonly rollout?: string;
+    readonly confirm: ConfirmRule;
+  }): Promise<Result<{ readonly directorVersion: number }>>;
+  /** Sends the newest document again: a device listens now. One that has used up half of its life is issued anew. */
+  resend(device: string): Promise<void>;
+}
+
+export interface DirectorPorts {
+  readonly store: Pick<Store, "director">;
+  readonly key: KeyPair;
+  /** What the image repository says of a version; undefined when it is not released. */
+  releaseOf(
+    model: string,
+    version: number,
+  ): { readonly manifestDigest: string; readonly manifestLength: number; readonly releaseCounter: number } | undefined;
+  publish(device: string, document: Uint8Array): void;
+  now(): number;
+}
+
+/** A director over the store. */
+export function createDirector(ports: DirectorPorts): Director {
+  function seal(desired: DesiredState): Buffer {
+    const models = desired.models.flatMap((wanted): DirectedModel[] => {
+      const release = ports.releaseOf(wanted.model, wanted.version);
+      // A release that was withdrawn meanwhile is asked of nobody any more.
+      if (!release) return [];
+      const { model, version, confirm, rollout } = wanted;
+      return [{ model, version, ...release, confirm, ...(rollout ? { rollout } : {}) }];
+    });
+    return sealDirector(
+      {
+        v: 1,
+        device: desired.device,
+        version: desired.version,
+        issuedAtMs: desired.issuedAtMs,
+        expiresAtMs: desired.issuedAtMs + DIRECTOR_LIFE_MS,
+        models,
+        remove: [...desired.remove],
+      },
+      ports.key,
+    );
+  }
+  return {
+    async assign({ device, model, version, rollout, confirm }) {
+      if (version !== null && !ports.releaseOf(model, version)) {
+        return err("ROLLOUT_VERSION_NOT_RELEASED", { model, version, phase: "not among the targets" });
+      }
+      const desired = await ports.store.director.change({
+        device,
+        nowMs: ports.now(),
+        ...(version === null
+          ? { remove: model }
+          : { set: { model, version, confirm, ...(rollout ? { rollout } : {}) } }),
+      });
+      ports.publish(device, seal(desired));
+      return ok({ directorVersion: desired.version });
+    },
+    async resend(device) {
+      let desired = await ports.store.director.get({ device });
+      if (!desired) return;
+      if (ports.now() - desired.issuedAtMs > DIRECTOR_LIFE_MS / 2) {
+        desired = await ports.store.director.change({ device, nowMs: ports.now() });
+      }
+      ports.publish(device, seal(desired));
+    },
+  };
+}

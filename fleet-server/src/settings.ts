@@ -1,0 +1,40 @@
+import { oneOf, validator } from "@bellwether/protocol/schema.ts";
+import { type Static, Type } from "typebox";
+import { PRESENCE_RULE } from "./devices/presence.ts";
+
+const closed = { additionalProperties: false } as const;
+
+/** What `bellwether up --config FILE` may say (YAML). Everything has a default. */
+export const SettingsFile = Type.Object(
+  {
+    presence: Type.Optional(
+      Type.Object(
+        {
+          lateAfterHeartbeats: Type.Optional(Type.Number({ minimum: 1, maximum: 10_000 })),
+          offlineAfterHeartbeats: Type.Optional(Type.Number({ minimum: 1, maximum: 10_000 })),
+        },
+        closed,
+      ),
+    ),
+    rollouts: Type.Optional(
+      Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
+    ),
+    broker: Type.Optional(
+      Type.Object({ connectionsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })) }, closed),
+    ),
+    log: Type.Optional(oneOf(["silent", "error", "warn", "info", "debug"])),
+  },
+  closed,
+);
+export const settingsFile = validator("The server's configuration", SettingsFile);
+
+/** The settings with every default filled in. */
+export function settingsOf(file: Static<typeof SettingsFile>) {
+  return {
+    presence: { ...PRESENCE_RULE, ...file.presence },
+    rolloutTickMs: file.rollouts?.tickMs ?? 2_000,
+    broker: { ...(file.broker?.connectionsMax ? { connectionsMax: file.broker.connectionsMax } : {}) },
+    log: file.log ?? "info",
+  };
+}
+export type Settings = ReturnType<typeof settingsOf>;

@@ -1,0 +1,32 @@
+import type { ConfirmRule } from "@bellwether/protocol/trust/director.ts";
+
+/** One model a device is asked to run. */
+export interface DesiredModel {
+  readonly model: string;
+  readonly version: number;
+  readonly confirm: ConfirmRule;
+  readonly rollout?: string;
+}
+
+/** What is asked of one device, and the newest document that said so. */
+export interface DesiredState {
+  readonly device: string;
+  readonly version: number;
+  readonly models: readonly DesiredModel[];
+  readonly remove: readonly string[];
+  readonly issuedAtMs: number;
+}
+
+export interface DirectorStore {
+  get(args: { readonly device: string }): Promise<DesiredState | undefined>;
+  /**
+   * Changes what is asked of a device and numbers the new document; `set` replaces the model of the same name,
+   * `remove` takes it away. With neither, the same wish gets a newer number.
+   */
+  change(args: {
+    readonly device: string;
+    readonly set?: DesiredModel;
+    readonly remove?: string;
+    readonly nowMs: number;
+  }): Promise<DesiredState>;
+}

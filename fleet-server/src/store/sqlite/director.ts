@@ -1,0 +1,42 @@
+import type { Database } from "better-sqlite3";
+import type { DesiredState, DirectorStore } from "../director.ts";
+import { type Commands, read, write } from "./command.ts";
+
+export const directorMigrations = [
+  `CREATE TABLE desired (
+     device TEXT PRIMARY KEY, version INTEGER NOT NULL, models TEXT NOT NULL, remove TEXT NOT NULL,
+     issued_at_ms INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
+];
+
+function get(db: Database, device: string): DesiredState | undefined {
+  const row = db.prepare("SELECT * FROM desired WHERE device = ?").get(device) as
+    | { version: number; models: string; remove: string; issued_at_ms: number }
+    | undefined;
+  if (!row) return undefined;
+  const { version, models, remove, issued_at_ms } = row;
+  return { device, version, models: JSON.parse(models), remove: JSON.parse(remove), issuedAtMs: issued_at_ms };
+}
+
+export const director = {
+  get: read((db, { device }) => get(db, device)),
+
+  change: write((db, { device, set, remove, nowMs }) => {
+    const before = get(db, device) ?? { version: 0, models: [], remove: [] };
+    const changed = set?.model ?? remove;
+    const models = before.models.filter((model) => model.model !== changed);
+    const removed = before.remove.filter((model) => model !== changed);
+    const next: DesiredState = {
+      device,
+      version: before.version + 1,
+      models: set ? [...models, set] : models,
+      remove: remove !== undefined ? [...removed, remove] : removed,
+      issuedAtMs: nowMs,
+    };
+    db.prepare(
+      `INSERT INTO desired VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET version = excluded.version,
+         models = excluded.models, remove = excluded.remove, issued_at_ms = excluded.issued_at_ms`,
+    ).run(device, next.version, JSON.stringify(next.models), JSON.stringify(next.remove), nowMs);
+    return next;
+  }),
+} as const satisfies Commands<DirectorStore>;
