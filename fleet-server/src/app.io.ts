@@ -12,18 +12,17 @@ import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
 import { createDeviceLogin } from "./broker/login.io.ts";
 import { createDirector } from "./devices/director.io.ts";
-import { presenceOf } from "./devices/presence.ts";
 import { writeDurably } from "./files.io.ts";
 import { createAudit, createIdempotency, createTokens } from "./governance/governance.io.ts";
 import { createIngest } from "./ingest/ingest.io.ts";
 import { createFeed } from "./live/feed.io.ts";
+import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { addHttpMetrics, addProcessMetrics } from "./metrics/process.io.ts";
 import { openRepository } from "./registry/repository.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
-import type { Store } from "./store/store.ts";
 
 /** Every role the server's entry can be started for. */
 export type ServerRole = StoreRole;
@@ -112,7 +111,13 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
 
   const metrics = new Metrics();
   const stopProcessMetrics = addProcessMetrics(metrics, options.version);
-  addFleetMetrics(metrics, { store, broker, ingest, settings });
+  addFleetMetrics(metrics, {
+    store,
+    rule: settings.presence,
+    ingest: () => ingest.counts(),
+    broker: () => theBroker().counts(),
+    now,
+  });
   const deps: RouteDeps = {
     server: { version: options.version, ready: async () => ok(undefined) },
     metrics: { metrics },
@@ -181,65 +186,4 @@ async function openIdentity(file: string): Promise<{ brokerId: string; secret: B
   const identity = kept ?? { brokerId: `bw-${randomUUID()}`, secretHex: randomBytes(32).toString("hex") };
   if (!kept) await writeDurably(file, JSON.stringify(identity));
   return { brokerId: identity.brokerId, secret: Buffer.from(identity.secretHex, "hex") };
-}
-
-function addFleetMetrics(
-  metrics: Metrics,
-  rooms: {
-    readonly store: Store;
-    readonly broker: Broker;
-    readonly ingest: ReturnType<typeof createIngest>;
-    readonly settings: Settings;
-  },
-): void {
-  const { store, broker, ingest, settings } = rooms;
-  metrics.gauge("bellwether_devices", "Devices by presence.", async () => {
-    const nowMs = Date.now();
-    const counts: Record<string, number> = { never: 0, online: 0, late: 0, offline: 0 };
-    for (const device of await store.devices.list({ limit: 1_000_000 })) {
-      const { presence } = presenceOf(device, nowMs, settings.presence);
-      counts[presence] = (counts[presence] ?? 0) + 1;
-    }
-    return Object.entries(counts).map(([presence, value]) => ({ labels: { presence }, value }));
-  });
-  metrics.gauge(
-    "bellwether_device_oldest_age_seconds",
-    "Age of the last word of the device silent for longest.",
-    async () => {
-      const nowMs = Date.now();
-      const devices = await store.devices.list({ limit: 1_000_000 });
-      const ages = devices.flatMap((device) => presenceOf(device, nowMs, settings.presence).ageMs ?? []);
-      return ages.length === 0 ? [] : [{ value: Math.max(...ages) / 1000 }];
-    },
-  );
-  metrics.gauge("bellwether_mqtt_connections", "Open MQTT connections.", () => [
-    { value: broker.counts().connections },
-  ]);
-  metrics.gauge(
-    "bellwether_mqtt_refused",
-    "Logins refused, packets over their limit, and feed messages skipped for slow readers.",
-    () => {
-      const { refused, oversized, skipped } = broker.counts();
-      return [
-        { labels: { what: "logins" }, value: refused },
-        { labels: { what: "oversized" }, value: oversized },
-        { labels: { what: "skipped" }, value: skipped },
-      ];
-    },
-  );
-  metrics.gauge("bellwether_ingest_messages", "Messages of devices since the start, by outcome.", () =>
-    Object.entries(ingest.counts()).map(([outcome, value]) => ({ labels: { outcome }, value })),
-  );
-  metrics.gauge("bellwether_losses", "Dead letters kept, and records in counted gaps.", async () => {
-    const { deadLetters, gapRecords } = await store.ingest.counts({});
-    return [
-      { labels: { what: "dead_letters" }, value: deadLetters },
-      { labels: { what: "gap_records" }, value: gapRecords },
-    ];
-  });
-  metrics.gauge("bellwether_rollouts", "Open rollouts by phase.", async () => {
-    const counts: Record<string, number> = {};
-    for (const { state } of await store.rollouts.open({})) counts[state.phase] = (counts[state.phase] ?? 0) + 1;
-    return Object.entries(counts).map(([phase, value]) => ({ labels: { phase }, value }));
-  });
 }
