@@ -15,7 +15,8 @@ A *row* is one asset's channels at one instant. Per asset, a model package keeps
 - \`{"kind": "time", "lengthMs": 60000, "hopMs": 10000, "minRows": 5}\`: the rows of the last minute, the old end left
   out; a vector whenever the rows' own time has entered another multiple of \`hopMs\`. At most 100,000 rows are held.
 
-A row older than the newest one is late: it is counted in the vector's quality, not used. A value that is missing or bad
+A row older than the newest one is late: it is counted in the vector's quality, not used. (After a thousand late rows in
+a row the newest one's time must have been wrong: the window begins again.) A value that is missing or bad
 is left out of its channel's figures; a figure without any value is missing (NaN), never 0. Each vector says how many
 rows its window should have had, had, and how many of those came late or lacked a channel.
 

@@ -35,7 +35,7 @@ afterEach(async () => {
   server.close();
 });
 
-test("values published on a site broker become rows; a lost broker is reported and found again", async () => {
+test("values published on a site broker become rows; a broker that refuses or is lost is reported and found again", async () => {
   const yaml = `
 assets: [{id: tank-1}]
 inputs:
@@ -45,6 +45,11 @@ inputs:
     points:
       - {name: level, asset: tank-1, channel: level, unit: m, resolution: 0.01, topic: plant/tank-1/level, valuePointer: /value, timePointer: /ts}
 `;
+  let refusals = 1;
+  broker.authorizeSubscribe = (_client, subscription, done) => {
+    refusals -= 1;
+    done(null, refusals >= 0 ? null : subscription);
+  };
   const rows: TelemetryRow[] = [];
   const problems: Problem[] = [];
   const input = createInput(unwrap(parseConfig(yaml, "agent.yaml")).inputs[0]!, {
@@ -61,7 +66,7 @@ inputs:
   input.start((some) => {
     rows.push(...some);
   });
-  const subscribed = () => vi.waitFor(() => expect(broker.connectedClients).toBe(1), 10_000);
+  const subscribed = () => vi.waitFor(() => expect(refusals).toBe(-1), 10_000);
   const publish = async (value: number, ts: number) => {
     const client = await connectAsync(url);
     await client.publishAsync("plant/tank-1/level", JSON.stringify({ value, ts }), { qos: 1, retain: true });

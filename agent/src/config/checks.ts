@@ -1,6 +1,12 @@
 import { nearest } from "@bellwether/protocol/text.ts";
 import { conversionOf } from "@bellwether/protocol/units.ts";
-import { type AgentConfig, HOST_UNITS, type InputConfig, type PointConfig } from "./config.ts";
+import {
+  type AgentConfig,
+  HOST_UNITS,
+  type InputConfig,
+  type PointConfig,
+  type SimulatorInputConfig,
+} from "./config.ts";
 import type { Reading } from "./reading.ts";
 import { SIGNALS, type SignalName } from "./signals.ts";
 
@@ -67,7 +73,7 @@ function checkInput(input: InputConfig, key: string, config: AgentConfig, readin
     once(names, scope + point.name, `${at}.name`, "unique within its input and asset", reading);
     if (point.asset !== undefined) checkOnce(point.asset, `${at}.asset`);
     checkGrid(point, at, reading);
-    if (input.type === "simulator") checkSignal(input.points[i]!, at, reading);
+    if (input.type === "simulator") checkMachine(input, i, at, reading);
     if (input.type === "host") checkUnit(HOST_UNITS[input.points[i]!.source], point.unit, at, reading);
   });
   if (input.type === "simulator") {
@@ -87,6 +93,14 @@ function checkGrid({ range, resolution }: PointConfig, at: string, reading: Read
   if (range === undefined || resolution === undefined || resolution < range[1] - range[0]) return;
   const expected = "smaller than the width of the range";
   reading.fault("CONFIG_WRONG", `${at}.resolution`, { expected, found: String(resolution) });
+}
+
+function checkMachine(input: SimulatorInputConfig, i: number, at: string, reading: Reading): void {
+  const point = input.points[i]!;
+  checkSignal(point, at, reading);
+  if (input.assets.includes(point.asset)) return;
+  const expected = "one of the input's own assets";
+  reading.fault("CONFIG_REFERENCE", `${at}.asset`, { expected, found: `the asset "${point.asset}"` });
 }
 
 function checkSignal(point: { source: string; unit: string }, at: string, reading: Reading): void {

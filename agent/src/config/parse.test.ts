@@ -140,6 +140,13 @@ describe("a wrong one names line, key and what was expected", () => {
       "the signal",
     ],
     [
+      "a point of an asset that is none of the simulator's",
+      minimal("  - {id: s, type: simulator, assets: [a], points: [{name: x, asset: b, channel: speed}]}"),
+      "CONFIG_REFERENCE",
+      3,
+      "points[0].asset",
+    ],
+    [
       "a unit of another kind",
       minimal("  - {id: s, type: simulator, points: [{name: x, asset: a, channel: speed, unit: bar}]}"),
       "CONFIG_WRONG",

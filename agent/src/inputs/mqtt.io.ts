@@ -8,6 +8,7 @@ import { readSiteMessage, rowsOfReadings, type SiteReading } from "./site-messag
 
 /** Rows that wait for the pipeline; beyond, the oldest are dropped and counted. */
 const WAITING_ROWS_MAX = 10_000;
+const EMIT_ROWS_MAX = 512;
 
 /** A site broker's topics. Messages come when they come, so what the pipeline cannot take waits in a bounded queue. */
 export function createMqttInput(config: MqttInputConfig, context: InputContext): InputAdapter {
@@ -129,9 +130,7 @@ class RowQueue {
         this.#wake = undefined;
         continue;
       }
-      const rows = this.#rows;
-      this.#rows = [];
-      await this.#emit(rows);
+      await this.#emit(this.#rows.splice(0, EMIT_ROWS_MAX));
     }
   }
 }

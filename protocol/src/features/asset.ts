@@ -1,17 +1,21 @@
+import { type Static, Type } from "typebox";
 import type { TelemetryRow } from "../messages/stream.ts";
 import { err, ok, type Result } from "../result.ts";
+import { validator } from "../schema.ts";
 import { type Conversion, conversionOf } from "../units.ts";
-import { AssetBaseline, type BaselineSnapshot } from "./baseline.ts";
+import { AssetBaseline, BaselineSnapshot } from "./baseline.ts";
 import type { FeatureProgram } from "./program.ts";
-import { RowWindow, type WindowQuality, type WindowSnapshot } from "./windows.ts";
+import { RowWindow, type WindowQuality, WindowSnapshot } from "./windows.ts";
 
+const Snapshot = Type.Object({
+  v: Type.Literal(1),
+  counter: Type.Union([Type.Number(), Type.Null()]),
+  window: WindowSnapshot,
+  baseline: Type.Optional(BaselineSnapshot),
+});
 /** Everything a model remembers of one asset, as it is saved; plain JSON. */
-export interface AssetFeaturesSnapshot {
-  readonly v: 1;
-  readonly counter: number | null;
-  readonly window: WindowSnapshot;
-  readonly baseline?: BaselineSnapshot;
-}
+export type AssetFeaturesSnapshot = Static<typeof Snapshot>;
+const snapshotShape = validator("The saved window", Snapshot);
 
 /**
  * One asset as one model sees it: window, baseline and the sign of a restart. The only way from rows to vectors: the
@@ -67,8 +71,11 @@ export class AssetFeatures {
   }
 
   /** Goes on where a snapshot was taken; on a refusal the asset begins anew. */
-  restore(saved: AssetFeaturesSnapshot): Result<void> {
-    if (saved.v !== 1 || (saved.baseline === undefined) !== (this.baseline === undefined)) {
+  restore(given: unknown): Result<void> {
+    const shape = snapshotShape.check(given);
+    if (!shape.ok) return err("FEATURE_STATE_WRONG", { reason: shape.error.message });
+    const saved = shape.value;
+    if ((saved.baseline === undefined) !== (this.baseline === undefined)) {
       return err("FEATURE_STATE_WRONG", { reason: "it is of another form" });
     }
     const window = this.window.restore(saved.window);

@@ -1,10 +1,12 @@
+import { type Static, Type } from "typebox";
 import { err, ok, type Result } from "../result.ts";
 
 /** A baseline as it is saved; plain JSON. */
-export interface BaselineSnapshot {
-  readonly counts: readonly number[];
-  readonly means: readonly number[];
-}
+export const BaselineSnapshot = Type.Object({
+  counts: Type.Array(Type.Integer({ minimum: 0 })),
+  means: Type.Array(Type.Number()),
+});
+export type BaselineSnapshot = Static<typeof BaselineSnapshot>;
 
 /**
  * What is normal for one asset: per feature the mean over its first `vectors` values that were not missing. After that

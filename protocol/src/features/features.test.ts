@@ -324,4 +324,20 @@ test("a snapshot of another shape is refused and the asset begins anew", () => {
   const restored = other.restore(saved);
   expect(restored.ok ? "ok" : restored.error.code).toBe("FEATURE_STATE_WRONG");
   expect(other.window.rows).toBe(0);
+  const same = new AssetFeatures(small.program);
+  for (const broken of [null, 7, {}, { ...saved, v: 2 }, { ...saved, window: { ...saved.window, cells: 5 } }]) {
+    const result = same.restore(broken);
+    expect(result.ok ? "ok" : result.error.code).toBe("FEATURE_STATE_WRONG");
+  }
+  expect(same.restore(saved).ok).toBe(true);
+});
+
+test("one row from the far future does not silence an asset for ever", () => {
+  const asset = new AssetFeatures(
+    unwrap(compileFeatures(manifestOf({ kind: "count", length: 4, hop: 1, minRows: 1 }))),
+  );
+  asset.push(1e15, row(1, 1, 1));
+  let vectors = 0;
+  for (let t = 0; t < 1_100; t += 1) if (asset.push(t, row(2, 2, 2)) !== undefined) vectors += 1;
+  expect(vectors).toBe(100);
 });

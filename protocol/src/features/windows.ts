@@ -1,3 +1,4 @@
+import { type Static, Type } from "typebox";
 import type { WindowSpec } from "../package/manifest.ts";
 import { err, ok, type Result } from "../result.ts";
 
@@ -6,6 +7,8 @@ const CELLS_MAX = 4 * 1024 * 1024;
 /** Most rows a window by time may hold; the oldest leave first, and the vector's quality shows what was expected. */
 const TIME_ROWS_MAX = 100_000;
 const ROWS_AT_FIRST = 16;
+/** So many late rows in a row mean that the newest one's time was wrong: it must not silence an asset for ever. */
+const LATE_RUN_MAX = 1_000;
 
 /** What a vector's window held: rows it should have had, rows it had, rows that came too late, rows that miss a channel. */
 export interface WindowQuality {
@@ -16,16 +19,18 @@ export interface WindowQuality {
 }
 
 /** A window with its rows, as it is saved beside the outbox; plain JSON. */
-export interface WindowSnapshot {
-  readonly ageRows: number;
-  readonly firstAtMs: number;
-  readonly dueAtMs: number;
-  readonly rowsSinceDue: number;
-  readonly late: number;
-  readonly timesMs: readonly number[];
+export const WindowSnapshot = Type.Object({
+  ageRows: Type.Integer({ minimum: 0 }),
+  firstAtMs: Type.Number(),
+  dueAtMs: Type.Number(),
+  rowsSinceDue: Type.Integer({ minimum: 0 }),
+  late: Type.Integer({ minimum: 0 }),
+  lateRun: Type.Integer({ minimum: 0 }),
+  timesMs: Type.Array(Type.Number()),
   /** The rows one after another as little-endian doubles, base64 (JSON knows no NaN). */
-  readonly cells: string;
-}
+  cells: Type.String(),
+});
+export type WindowSnapshot = Static<typeof WindowSnapshot>;
 
 /** Refuses windows whose members contradict each other or that would not fit the memory bound. */
 export function checkWindow(spec: WindowSpec, channels: number): Result<WindowSpec> {
@@ -42,7 +47,8 @@ export function checkWindow(spec: WindowSpec, channels: number): Result<WindowSp
 /**
  * The newest rows of one asset, oldest first, as a ring of doubles (NaN = missing). `push` says when a vector is due:
  * the first time at `minRows`, then every `hop` rows (by count) or whenever source time has entered another multiple of
- * `hopMs` (by time). A row older than the newest one is late: counted, not used.
+ * `hopMs` (by time). A row older than the newest one is late: counted, not used; after a thousand of them without one
+ * that is not, the window begins again with the next.
  */
 export class RowWindow {
   readonly spec: WindowSpec;
@@ -57,6 +63,7 @@ export class RowWindow {
   #incompleteRows = 0;
   #late = 0;
   #lateAtDue = 0;
+  #lateRun = 0;
   #ageRows = 0;
   #firstAtMs = Number.NaN;
   #rowsSinceDue = 0;
@@ -99,8 +106,11 @@ export class RowWindow {
   push(observedAtMs: number, row: Float64Array): boolean {
     if (this.#rows > 0 && observedAtMs < this.lastAtMs) {
       this.#late += 1;
-      return false;
+      this.#lateRun += 1;
+      if (this.#lateRun <= LATE_RUN_MAX) return false;
+      this.restart();
     }
+    this.#lateRun = 0;
     if (this.spec.kind === "time") this.#evictUntil(observedAtMs - this.spec.lengthMs);
     if (this.#rows === this.#rowsMax) this.#evictOldest();
     if (this.#rows === this.#capacity) this.#grow();
@@ -186,6 +196,7 @@ export class RowWindow {
       dueAtMs: Number.isNaN(this.#dueAtMs) ? -1 : this.#dueAtMs,
       rowsSinceDue: this.#rowsSinceDue,
       late: this.#late,
+      lateRun: this.#lateRun,
       timesMs: Array.from({ length: this.#rows }, (_, i) => this.timeAt(i)),
       cells: Buffer.from(cells.buffer).toString("base64"),
     };
@@ -208,6 +219,7 @@ export class RowWindow {
     this.#ageRows = saved.ageRows;
     this.#rowsSinceDue = saved.rowsSinceDue;
     this.#late = saved.late;
+    this.#lateRun = saved.lateRun;
     this.#firstAtMs = saved.firstAtMs < 0 ? Number.NaN : saved.firstAtMs;
     this.#dueAtMs = saved.dueAtMs < 0 ? Number.NaN : saved.dueAtMs;
     return ok(undefined);
