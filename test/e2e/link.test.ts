@@ -116,7 +116,6 @@ test("state, births and reported reach the server; reported is sent until the se
   await eventually("it cannot hear the server", () => one.phases.includes("backingOff"));
   one.link.report({ directorVersion: 3, models: [], refusals: [{ code: "X", message: "y", atMs: 5 }] });
   server.mute = false;
-  setTimeout(() => console.log(one.phases, one.problems, server.trouble, server.sent.slice(-5), one.link.figures()), 5000);
   await eventually("echoed", () => one.link.figures().reportedEchoed);
   const reported = await store.devices.reportedModels({ device: "gw-1" });
   expect(reported).toMatchObject({ directorVersion: 3, refusals: [{ code: "X" }] });

@@ -93,6 +93,19 @@ describe("ingest", () => {
     expect(await store.ingest.counts({})).toMatchObject({ gapRecords: 5 });
   });
 
+  it("takes a gap over what arrived after all, and a gap that grew, without a contradiction", async () => {
+    const store = await temporaryStore();
+    const gap = (count: number) => message(1, 0, { records: [], gap: { count, reason: "evicted" } });
+    const outcomes = await store.ingest.commit({ batches: [message(1, 2), gap(4), gap(6)], withRecords: false });
+    expect(outcomes.map(({ outcome, ack }) => [outcome, ack?.upTo])).toEqual([
+      ["committed", 2],
+      ["committed", 4],
+      ["committed", 6],
+    ]);
+    expect(await storedSeqs(store)).toEqual([1, 2]);
+    expect(await store.ingest.counts({})).toMatchObject({ gapRecords: 4 });
+  });
+
   it("sees an outbox that went back in time", async () => {
     const store = await temporaryStore();
     await store.ingest.commit({ batches: [message(1, 5)], withRecords: false });

@@ -115,10 +115,10 @@ export const devices = {
     (
       db
         .prepare(
-          `SELECT * FROM devices WHERE device > ? AND (?2 IS NULL OR site IN (SELECT value FROM json_each(?2)))
-           ORDER BY device LIMIT ?`,
+          `SELECT * FROM devices WHERE device > @after AND (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))
+           ORDER BY device LIMIT @limit`,
         )
-        .all(after ?? "", sites ? JSON.stringify(sites) : null, limit) as DeviceRow[]
+        .all({ after: after ?? "", sites: sites ? JSON.stringify(sites) : null, limit }) as DeviceRow[]
     ).map(deviceOf),
   ),
 
@@ -182,9 +182,9 @@ export const devices = {
     const refuse = db.prepare("INSERT INTO refusals VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
     for (const refusal of message.refusals) refuse.run(device, refusal.atMs, refusal.code, refusal.message);
     db.prepare(
-      `DELETE FROM refusals WHERE device = ?1 AND at_ms < (
-         SELECT at_ms FROM refusals WHERE device = ?1 ORDER BY at_ms DESC LIMIT 1 OFFSET ?2)`,
-    ).run(device, REFUSALS_MAX - 1);
+      `DELETE FROM refusals WHERE device = ? AND at_ms < (
+         SELECT at_ms FROM refusals WHERE device = ? ORDER BY at_ms DESC LIMIT 1 OFFSET ?)`,
+    ).run(device, device, REFUSALS_MAX - 1);
     return message.rev;
   }),
 

@@ -64,10 +64,10 @@ export const enrolment = {
     (
       db
         .prepare(
-          `SELECT * FROM enrolment_tokens WHERE (?1 IS NULL OR site IN (SELECT value FROM json_each(?1)))
+          `SELECT * FROM enrolment_tokens WHERE (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))
            ORDER BY created_at_ms DESC LIMIT 1000`,
         )
-        .all(sites ? JSON.stringify(sites) : null) as TokenRow[]
+        .all({ sites: sites ? JSON.stringify(sites) : null }) as TokenRow[]
     ).map(tokenOf),
   ),
 

@@ -118,7 +118,9 @@ function commitOne(db: Database, incoming: IncomingBatch, withRecords: boolean):
   const range: Range = [batch.fromSeq, batch.fromSeq + (batch.gap?.count ?? batch.records.length) - 1];
   const parts = missing(position, range);
   const ack = (at: Position) => ({ epoch: batch.epoch, ...at });
-  const same = sameContent(db, incoming, epochNo, batch.fromSeq);
+  // A gap says that records gave way, never what they were: where some arrived after all, it contradicts nothing. It may
+  // also come again longer or shorter than before.
+  const same = batch.gap ? undefined : sameContent(db, incoming, epochNo, batch.fromSeq);
   if (same === false) return { ...answer, outcome: "conflict", ack: ack(position) };
   if (parts.length === 0) return { ...answer, outcome: "duplicate", ack: ack(position) };
   const offsetMs = clockOffset(db, incoming, batch);
