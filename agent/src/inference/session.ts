@@ -1,21 +1,7 @@
-import type { Manifest, TensorType } from "@bellwether/protocol/package/manifest.ts";
+import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
+import type { InputTensor, OutputTensor } from "@bellwether/protocol/package/tensors.ts";
 
-/** What a tensor's elements are stored in. Booleans are bytes of 0 and 1. */
-export type TensorElements = Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array | string[];
-
-/** One input tensor of a run. */
-export interface InputTensor {
-  readonly name: string;
-  readonly type: TensorType;
-  readonly dims: readonly number[];
-  readonly data: TensorElements;
-}
-
-/** One fetched output of a run, as ONNX Runtime gives it. */
-export interface OutputTensor {
-  readonly dims: readonly number[];
-  readonly data: ArrayLike<number | bigint | boolean | string>;
-}
+export type { InputTensor, OutputTensor };
 
 /** A loaded model, ready to run. */
 export interface ModelSession {

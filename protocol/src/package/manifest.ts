@@ -51,23 +51,34 @@ export const FeatureSpec = Type.Object(
 );
 export type FeatureSpec = Static<typeof FeatureSpec>;
 
-export const TENSOR_TYPES = ["float32", "float64", "int64", "int32", "bool", "string"] as const;
+export const TENSOR_TYPES = [
+  ...(["float32", "float64", "int64", "int32", "bool", "string"] as const),
+  ...(["float16", "int8", "uint8", "int16", "uint16", "uint32", "uint64"] as const),
+] as const;
 export type TensorType = (typeof TENSOR_TYPES)[number];
 
 /** Where a tensor's elements come from. */
 export const TensorSource = Type.Union([
-  /** These features in this order (numbers are cast to the tensor's type; "string" gets the shortest decimal text). */
+  /**
+   * These features in this order. Numbers are cast to the tensor's type: towards zero for whole numbers, not 0 is true,
+   * "string" gets the shortest decimal text. A missing value has no form in whole numbers and booleans: that run fails.
+   */
   Type.Object(
     { kind: Type.Literal("features"), features: Type.Array(Type.String(), { minItems: 1, maxItems: 10_000 }) },
     closed,
   ),
-  /** The raw window, [batch, time, channel], oldest row first. A short window is padded in front. */
+  /**
+   * The raw window, [batch, time, channel], oldest row first. A missing value is the channel's value of the row before.
+   * A short window is padded in front; of a longer one the newest rows are taken.
+   */
   Type.Object(
     {
       kind: Type.Literal("window"),
       channels: Type.Array(Name, { minItems: 1, maxItems: 1_000 }),
       length: Count,
       padding: Type.Union([Type.Literal("zero"), Type.Literal("edge")]),
+      /** "channel-time" for models that want [batch, channel, time] (1-D convolutions of PyTorch). */
+      order: Type.Optional(Type.Union([Type.Literal("time-channel"), Type.Literal("channel-time")])),
       /** (x - offset) / scale per channel, before padding. */
       offset: Type.Optional(Type.Array(Type.Number())),
       scale: Type.Optional(Type.Array(Type.Number())),
