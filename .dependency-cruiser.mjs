@@ -30,7 +30,7 @@ export default {
     {
       name: "protocol-stands-alone",
       severity: "error",
-      from: { path: "^protocol/" },
+      from: { path: "^protocol/", pathNot: "\\.test\\.ts$" },
       to: { path: "^(agent|fleet-server|demo|test)/" },
     },
     {
