@@ -69,7 +69,11 @@ export function referenceProfile(
 
 /** The profile of these values (not changed); undefined when none of them is a finite number. */
 export function valueProfile(values: Float64Array): ValueProfile | undefined {
-  const sorted = values.filter(Number.isFinite).sort();
+  // Plus 0 makes one of both zeros: files know only one.
+  const sorted = values
+    .filter(Number.isFinite)
+    .map((value) => value + 0)
+    .sort();
   const n = sorted.length;
   if (n === 0) return undefined;
   const { mean, std } = momentsOf(sorted);
