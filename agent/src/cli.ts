@@ -1,13 +1,21 @@
+import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { Command } from "commander";
 import packageJson from "../package.json" with { type: "json" };
 import { configCheckCommand } from "./cli/config-check.ts";
+import { enrollCommand } from "./cli/enroll.ts";
+import { runCommand } from "./cli/run.ts";
 import { simulateCommand } from "./cli/simulate.ts";
+import { statusCommand } from "./cli/status.ts";
+import type { AgentRole } from "./roles.io.ts";
 
 /** The command line of `bellwether-agent`. */
-export async function runCli(argv: readonly string[]): Promise<void> {
+export async function runCli(argv: readonly string[], spawner: RoleSpawner<AgentRole>): Promise<void> {
   const program = new Command("bellwether-agent")
     .description("runs predictive-maintenance models on an unattended device")
     .version(packageJson.version)
+    .addCommand(enrollCommand())
+    .addCommand(runCommand(spawner))
+    .addCommand(statusCommand())
     .addCommand(configCheckCommand())
     .addCommand(simulateCommand());
   await program.parseAsync(argv, { from: "user" });

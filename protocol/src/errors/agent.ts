@@ -62,6 +62,11 @@ export const AGENT_ERRORS = {
     sentence: "The state directory {stateDir} cannot be used: {reason}.",
     remedy: "Check that it exists, has free space, and belongs to the user the agent runs as.",
   },
+  TOKEN_UNREADABLE: {
+    http: 400,
+    sentence: "The file {file} holds no enrolment token.",
+    remedy: "Write the token, and nothing else, into it.",
+  },
   AGENT_NOT_ENROLLED: {
     http: 409,
     sentence: "The state directory {stateDir} holds no enrolment.",

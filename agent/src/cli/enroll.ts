@@ -1,0 +1,60 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { problem } from "@bellwether/protocol/errors.ts";
+import { isDeviceName } from "@bellwether/protocol/topics.ts";
+import { Command, InvalidArgumentError } from "commander";
+import { enrol } from "../link/enrol.io.ts";
+import { failWith, stateOption } from "./options.ts";
+
+const TOKEN_CHARACTERS_MAX = 256;
+
+/** `bellwether-agent enroll`: makes the device's key and makes it known to a server. The token comes from a file only. */
+export function enrollCommand(): Command {
+  return new Command("enroll")
+    .description("make this device's key and enrol it with a fleet server")
+    .requiredOption("--url <url>", "the server's address, such as http://127.0.0.1:8080", httpUrl)
+    .requiredOption("--token-file <file>", 'file that holds the enrolment token; "-" reads standard input')
+    .requiredOption("--device <name>", "the device's name", deviceName)
+    .option("--serial <text>", "the device's serial number, where the token asks for one")
+    .addOption(stateOption())
+    .action(async (options: { url: string; tokenFile: string; device: string; serial?: string; state: string }) => {
+      const token = await readToken(options.tokenFile);
+      if (token === undefined) {
+        return failWith(problem("TOKEN_UNREADABLE", { file: options.tokenFile }));
+      }
+      const enrolled = await enrol({
+        stateDir: resolve(options.state),
+        serverUrl: options.url,
+        token,
+        device: options.device,
+        ...(options.serial === undefined ? {} : { serial: options.serial }),
+        nowMs: Date.now,
+      });
+      if (!enrolled.ok) return failWith(enrolled.error);
+      const { device, site, phase, brokerId } = enrolled.value;
+      process.stdout.write(`${JSON.stringify({ device, site, phase, brokerId })}\n`);
+      if (phase === "pending")
+        process.stderr.write("Enrolled; an operator must approve the device before it may connect.\n");
+    });
+}
+
+async function readToken(file: string): Promise<string | undefined> {
+  try {
+    const token = (await readFile(file === "-" ? "/dev/stdin" : file, "utf8")).trim();
+    return token.length > 0 && token.length <= TOKEN_CHARACTERS_MAX ? token : undefined;
+  } catch {
+    return undefined; // said as TOKEN_UNREADABLE
+  }
+}
+
+function httpUrl(text: string): string {
+  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
+    throw new InvalidArgumentError("It must be an http:// or https:// address.");
+  }
+  return text;
+}
+
+function deviceName(text: string): string {
+  if (!isDeviceName(text)) throw new InvalidArgumentError('It must be 1 to 64 of A-Z a-z 0-9 . _ - and not "feed".');
+  return text;
+}

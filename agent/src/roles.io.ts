@@ -1,0 +1,45 @@
+import { type MessagePort, parentPort } from "node:worker_threads";
+import { roleData } from "@bellwether/protocol/process/roles.io.ts";
+import type { PipelineStart } from "./inference/pipeline.ts";
+
+/** Threads and children of the agent. */
+export type AgentRole = "pipeline";
+
+/** What this program's entry runs when it was started for a role. Rooms are loaded only where they are needed. */
+export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
+  async pipeline() {
+    const [
+      { runPipeline },
+      { lockStateDirectory },
+      { openOutbox },
+      { createInput },
+      { connectMqtt },
+      clock,
+      probes,
+      tensors,
+    ] = await Promise.all([
+      import("./inference/pipeline.worker.ts"),
+      import("./buffer/lock.io.ts"),
+      import("./buffer/outbox.io.ts"),
+      import("./inputs/inputs.io.ts"),
+      import("./link/site-broker.io.ts"),
+      import("./health/clock.io.ts"),
+      import("./health/probes.io.ts"),
+      import("@bellwether/protocol/package/tensors.ts"),
+    ]);
+    const start = roleData<PipelineStart>();
+    await runPipeline(parent(), start, {
+      lock: lockStateDirectory,
+      openOutbox,
+      createInput,
+      inputContext: { connectMqtt, probes: probes.createProbes() },
+      tensors: { build: tensors.buildTensors, read: tensors.readOutputs },
+      clock: clock.createClock(start.bootId),
+    });
+  },
+};
+
+function parent(): MessagePort {
+  if (parentPort === null) throw new Error("this role runs in a thread");
+  return parentPort;
+}

@@ -1,0 +1,76 @@
+import { writeSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Problem } from "@bellwether/protocol/errors.ts";
+import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { startAgent } from "./agent.io.ts";
+import { loadConfig, sentencesOf } from "./cli/config-check.ts";
+import { readIdentity } from "./link/enrol.io.ts";
+import { createLogger, type Logger, type LogLevel } from "./log.ts";
+import type { AgentRole } from "./roles.io.ts";
+
+/** An agent that was asked to stop is gone within 5 s, whatever hangs. */
+const STOP_MS_MAX = 4_500;
+
+export interface RunOptions {
+  readonly configFile: string;
+  readonly stateDir: string;
+  readonly logLevel: LogLevel;
+  readonly spawner: RoleSpawner<AgentRole>;
+}
+
+/** `bellwether-agent run`: resolves with the exit code when the agent has stopped. */
+export async function run({ configFile, stateDir, logLevel, spawner }: RunOptions): Promise<number> {
+  const log = createLogger({ level: logLevel, nowMs: Date.now, write: writeLog });
+  const config = await loadConfig(configFile);
+  if (!config.ok) {
+    for (const sentence of sentencesOf(config.error)) log.error(sentence, { code: config.error.code });
+    return 1;
+  }
+  const path = resolve(stateDir);
+  const identity = readIdentity(path);
+  if (!identity.ok) return refuse(log, identity.error);
+
+  const stopped = new Promise<string>((stop) => {
+    process.once("SIGTERM", () => stop("SIGTERM"));
+    process.once("SIGINT", () => stop("SIGINT"));
+  });
+  const agent = await startAgent({
+    config: config.value,
+    stateDir: path,
+    identity: identity.value,
+    spawner,
+    log,
+    onFatal: (problem) => {
+      refuse(log, problem);
+      // Threads may hold native locks: nothing but the end of the process is safe, and its service starts it again.
+      process.exit(1);
+    },
+  });
+  if (!agent.ok) return 1;
+  const { device, site } = identity.value.enrolment;
+  log.info("the agent runs", { device, site, pid: process.pid, node: process.versions.node });
+
+  const signal = await stopped;
+  log.info("the agent stops", { signal });
+  const forced = setTimeout(() => {
+    log.error("stopping took too long; what is durable is sent after the next start");
+    process.kill(process.pid, "SIGKILL");
+  }, STOP_MS_MAX);
+  await agent.value.stop();
+  clearTimeout(forced);
+  log.info("the agent has stopped");
+  return 0;
+}
+
+function refuse(log: Logger, { code, message, detail }: Problem): number {
+  log.error(message, { code, detail });
+  return 1;
+}
+
+function writeLog(line: string): void {
+  try {
+    writeSync(2, line);
+  } catch {
+    // A full pipe or a reader that went away must not stop a device; the line is lost.
+  }
+}
