@@ -13,7 +13,7 @@ export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
       { lockStateDirectory },
       { openOutbox },
       { createInput },
-      { connectMqtt },
+      { connectSiteBroker },
       clock,
       probes,
       tensors,
@@ -32,7 +32,7 @@ export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
       lock: lockStateDirectory,
       openOutbox,
       createInput,
-      inputContext: { connectMqtt, probes: probes.createProbes() },
+      inputContext: { connectMqtt: connectSiteBroker, probes: probes.createProbes() },
       tensors: { build: tensors.buildTensors, read: tensors.readOutputs },
       clock: clock.createClock(start.bootId),
     });

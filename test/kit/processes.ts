@@ -77,7 +77,7 @@ export function startProcess(
       clearTimeout(timer);
       return { ended: how, ms: performance.now() - startMs };
     },
-    async line(what, pick, limitMs = 20_000) {
+    async line<T>(what: string, pick: (line: string) => T | undefined | false, limitMs = 20_000): Promise<T> {
       try {
         const found = await eventually(
           `${command}: ${what}`,
