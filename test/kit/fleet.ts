@@ -1,0 +1,83 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { runProcess, startProcess, type TestProcess } from "./processes.ts";
+
+/** A real fleet server of a test's own: its process, its addresses and its administrator. */
+export interface TestFleet {
+  readonly process: TestProcess;
+  readonly url: string;
+  readonly mqttUrl: string;
+  readonly dir: string;
+  /** A REST call as administrator; throws what is not 2xx. */
+  // biome-ignore lint/suspicious/noExplicitAny: an answer of any shape, judged by the test
+  call(target: string, body?: unknown): Promise<any>;
+  /** Committed samples, one object per row. */
+  samples(query?: string): Promise<readonly SampleRow[]>;
+}
+
+export interface SampleRow {
+  readonly device: string;
+  readonly asset: string;
+  readonly observedAtMs: number;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly values: Readonly<Record<string, number | null>>;
+}
+
+/** Starts `bellwether up` below a folder, on free ports unless they are given. */
+export async function startFleet(
+  dir: string,
+  options: { readonly port?: number; readonly mqttPort?: number; readonly settings?: string } = {},
+): Promise<TestFleet> {
+  const ports = ["--port", String(options.port ?? 0), "--mqtt-port", String(options.mqttPort ?? 0)];
+  const settings = join(dir, "..", "server.yaml");
+  if (options.settings !== undefined) writeFileSync(settings, options.settings);
+  const config = options.settings === undefined ? [] : ["--config", settings];
+  const server = startProcess("bellwether", ["up", "--dir", dir, ...ports, ...config, "-o", "json"]);
+  const { url, mqttUrl, tokenFile } = await server.line("ready", (line) => {
+    return line.startsWith("{") && (JSON.parse(line) as { url: string; mqttUrl: string; tokenFile: string });
+  });
+  const token = readFileSync(tokenFile, "utf8").trim();
+  async function fetched(target: string, body?: unknown): Promise<Response> {
+    const [method = "GET", path = target] = target.split(" ");
+    const response = await fetch(`${url}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    if (!response.ok) throw new Error(`${target}: ${response.status} ${await response.text()}`);
+    return response;
+  }
+  return {
+    process: server,
+    url,
+    mqttUrl,
+    dir,
+    call: async (target, body) => (await fetched(target, body)).json(),
+    async samples(query = "") {
+      const text = await (await fetched(`GET /v1/samples${query}`)).text();
+      return text
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line) => JSON.parse(line) as SampleRow);
+    },
+  };
+}
+
+/** Enrols a device as its owner would: a token from the server in a file, then `bellwether-agent enroll`. */
+export async function enrolDevice(
+  fleet: TestFleet,
+  stateDir: string,
+  device: string,
+  token: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
+  const { secret } = await fleet.call("POST /v1/enrolment-tokens", { site: "plant", ...token });
+  const tokenFile = `${stateDir}.token`;
+  writeFileSync(tokenFile, secret, { mode: 0o600 });
+  const args = ["enroll", "--url", fleet.url, "--token-file", tokenFile, "--device", device, "--state", stateDir];
+  const { ended, stderr } = await runProcess("bellwether-agent", args);
+  if (ended !== 0) throw new Error(`enrolling ${device} ended with ${ended}: ${stderr}`);
+}
