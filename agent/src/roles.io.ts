@@ -3,7 +3,7 @@ import { roleData } from "@bellwether/protocol/process/roles.io.ts";
 import type { PipelineStart } from "./inference/pipeline.ts";
 
 /** Threads and children of the agent. */
-export type AgentRole = "pipeline";
+export type AgentRole = "pipeline" | "candidate";
 
 /** What this program's entry runs when it was started for a role. Rooms are loaded only where they are needed. */
 export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
@@ -36,6 +36,10 @@ export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
       tensors: { build: tensors.buildTensors, read: tensors.readOutputs },
       clock: clock.createClock(start.bootId),
     });
+  },
+  async candidate() {
+    const { runCandidate } = await import("./inference/candidate.worker.ts");
+    await runCandidate(parent(), roleData<{ slotDir: string }>().slotDir);
   },
 };
 

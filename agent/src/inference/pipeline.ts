@@ -29,6 +29,7 @@ export interface ModelFigures {
   readonly slotDir: string;
   /** Assets whose channels this model is bound to. */
   readonly assets: readonly string[];
+  /** Vectors that gave a prediction; those that did not are `errors`. */
   readonly inferences: number;
   readonly errors: number;
   readonly alerts: number;

@@ -51,6 +51,7 @@ export interface Predictions {
 
 /** What a predictor counted since it was made or `resetFigures` was called. */
 export interface PredictorFigures {
+  /** Vectors that gave a prediction; those that did not are `errors`. */
   readonly inferences: number;
   readonly errors: number;
   readonly alerts: number;
@@ -229,7 +230,6 @@ export class Predictor {
     const { manifest, digest } = this.session;
     const { state, observedAtMs, quality } = due;
     const head = { asset: state.asset, observedAtMs, model: manifest.model, version: manifest.version, digest };
-    this.#inferences++;
     this.#latency.add(latencyUs);
     if ("error" in answer) {
       this.#errors++;
@@ -237,6 +237,7 @@ export class Predictor {
       into.records.push({ ...head, error: answer.error, latencyUs, quality, ...standing });
       return;
     }
+    this.#inferences++;
     const { standing, changed } = this.#judge(state, answer.primary);
     const explanation = this.#wantsExplanation(state, changed) ? await this.#explain(due, answer.primary) : [];
     into.records.push({

@@ -47,6 +47,11 @@ export const AGENT_ERRORS = {
     sentence: "The pipeline thread did nothing for {ms} ms.",
     remedy: "The agent restarted itself; look for a slow disk or an input that blocks.",
   },
+  CANDIDATE_LOST: {
+    http: 500,
+    sentence: "The candidate model could not be tried: {reason}.",
+    remedy: "The version before it goes on serving.",
+  },
   PIPELINE_ENDED: {
     http: 500,
     sentence: "The pipeline thread ended: {reason}.",
