@@ -1,12 +1,10 @@
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
+import { digestOf, parseManifest } from "@bellwether/protocol/package/check.ts";
+import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { LOAD_LIMIT_MS, type ModelSession, type NativeGuard, type OutputTensor, runLimitMs } from "./session.ts";
-
-const MANIFEST_BYTES_MAX = 4 * 1024 * 1024;
 
 // ONNX Runtime's default pools spin: 100 runs/s took 104 % of a core, against 4.5 % with one thread each.
 const SESSION_OPTIONS = {
@@ -35,7 +33,7 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
   const { guard = unguarded, index = 0 } = options;
   const manifestFile = await readSlotFile(slotDir, "manifest.json");
   if (!manifestFile.ok) return manifestFile;
-  const manifest = manifestShape.parse(manifestFile.value, MANIFEST_BYTES_MAX);
+  const manifest = parseManifest(manifestFile.value);
   if (!manifest.ok) return manifest;
   const { model, version, files } = manifest.value;
   const modelFile = await readPinned(slotDir, "model.onnx", files.model.digest);
@@ -124,8 +122,4 @@ async function readSlotFile(slotDir: string, file: string): Promise<Result<Buffe
       reason: (cause as NodeJS.ErrnoException).code ?? String(cause),
     });
   }
-}
-
-function digestOf(bytes: Uint8Array): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
