@@ -6,6 +6,8 @@ import { enrollCommand } from "./cli/enroll.ts";
 import { runCommand } from "./cli/run.ts";
 import { simulateCommand } from "./cli/simulate.ts";
 import { statusCommand } from "./cli/status.ts";
+import { askLocal } from "./health/local.io.ts";
+import { enrol } from "./link/enrol.io.ts";
 import type { AgentRole } from "./roles.io.ts";
 
 /** The command line of `bellwether-agent`. */
@@ -13,9 +15,9 @@ export async function runCli(argv: readonly string[], spawner: RoleSpawner<Agent
   const program = new Command("bellwether-agent")
     .description("runs predictive-maintenance models on an unattended device")
     .version(packageJson.version)
-    .addCommand(enrollCommand())
+    .addCommand(enrollCommand(enrol))
     .addCommand(runCommand(spawner))
-    .addCommand(statusCommand())
+    .addCommand(statusCommand(askLocal))
     .addCommand(configCheckCommand())
     .addCommand(simulateCommand());
   await program.parseAsync(argv, { from: "user" });

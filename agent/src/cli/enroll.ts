@@ -3,13 +3,13 @@ import { resolve } from "node:path";
 import { problem } from "@bellwether/protocol/errors.ts";
 import { isDeviceName } from "@bellwether/protocol/topics.ts";
 import { Command, InvalidArgumentError } from "commander";
-import { enrol } from "../link/enrol.io.ts";
+import type { enrol } from "../link/enrol.io.ts";
 import { failWith, stateOption } from "./options.ts";
 
 const TOKEN_CHARACTERS_MAX = 256;
 
 /** `bellwether-agent enroll`: makes the device's key and makes it known to a server. The token comes from a file only. */
-export function enrollCommand(): Command {
+export function enrollCommand(enrolDevice: typeof enrol): Command {
   return new Command("enroll")
     .description("make this device's key and enrol it with a fleet server")
     .requiredOption("--url <url>", "the server's address, such as http://127.0.0.1:8080", httpUrl)
@@ -22,7 +22,7 @@ export function enrollCommand(): Command {
       if (token === undefined) {
         return failWith(problem("TOKEN_UNREADABLE", { file: options.tokenFile }));
       }
-      const enrolled = await enrol({
+      const enrolled = await enrolDevice({
         stateDir: resolve(options.state),
         serverUrl: options.url,
         token,
