@@ -2,6 +2,101 @@ import type { ErrorTable } from "./entry.ts";
 
 /** Errors of ONNX models and model packages. */
 export const MODEL_ERRORS = {
+  ONNX_LFS_POINTER: {
+    http: 422,
+    sentence: "The file is a Git LFS pointer, not the model itself.",
+    remedy: "Run `git lfs pull` where it comes from and upload the real file.",
+  },
+  ONNX_RUNTIME_FORMAT: {
+    http: 422,
+    sentence: "The file is in ONNX Runtime's own format, which cannot be checked.",
+    remedy: "Upload the ONNX file it was made from.",
+  },
+  ONNX_CORRUPT: {
+    http: 422,
+    sentence: "The file is no ONNX model, or was cut off: {reason}.",
+    remedy: "Export or copy it again.",
+  },
+  ONNX_TOO_LARGE: {
+    http: 422,
+    sentence: "The ONNX {what} is too large: {actual}, and the limit is {limit}.",
+    remedy: "Use a smaller model.",
+  },
+  ONNX_TOO_MANY_NODES: {
+    http: 422,
+    sentence: "The ONNX graph has more than {limit} nodes.",
+    remedy: "Simplify the model; a tree ensemble is one node when exported with ai.onnx.ml.",
+  },
+  ONNX_TOO_DEEP: {
+    http: 422,
+    sentence: "The ONNX graph nests graphs more than {limit} deep.",
+    remedy: "Flatten the model's control flow.",
+  },
+  ONNX_PART_REFUSED: {
+    http: 422,
+    sentence: "The ONNX file brings {part}, which are not accepted.",
+    remedy: "Inline its functions (onnx.inliner) and export the inference graph only.",
+  },
+  ONNX_OPSET_MISSING: {
+    http: 422,
+    sentence: "The ONNX file does not say which operator sets it uses.",
+    remedy: "Export it again; every model has to import the operator sets of its nodes.",
+  },
+  ONNX_OPSET_TOO_NEW: {
+    http: 422,
+    sentence: "The ONNX file uses operator set {version} of {domain}; the newest that devices run is {limit}.",
+    remedy: "Export it for an older operator set.",
+  },
+  ONNX_DOMAIN_UNKNOWN: {
+    http: 422,
+    sentence: "The node {node} uses the custom operator {operator} of the domain {domain}, which devices do not have.",
+    remedy: "Express it in standard ONNX operators.",
+  },
+  ONNX_OPERATOR_REFUSED: {
+    http: 422,
+    sentence: "The node {node} uses the operator {operator}, which is not on the list of allowed ones{hint}.",
+    remedy: "Express it in other operators; docs/MODELS.md says which are refused and why.",
+  },
+  ONNX_LOOP_REFUSED: {
+    http: 422,
+    sentence: "The node {node} is a {operator}: how long it runs cannot be known before it runs.",
+    remedy: "Unroll it when exporting, or use LSTM, GRU or RNN operators.",
+  },
+  ONNX_MEMORY_ADDRESS: {
+    http: 422,
+    sentence: "The tensor {tensor} claims to lie at an address in the runtime's own memory.",
+    remedy: "This is an attack or a broken export; do not use the file.",
+  },
+  ONNX_EXTERNAL_DATA: {
+    http: 422,
+    sentence: "The tensor {tensor} lies outside the file, at {location}.",
+    remedy: "Save the model with all its weights inside (onnx.save with save_as_external_data=False).",
+  },
+  ONNX_TENSOR_TOO_LARGE: {
+    http: 422,
+    sentence: "The tensor {tensor} of shape {dims} is larger than {limitMb} MB.",
+    remedy: "Use a smaller model.",
+  },
+  ONNX_TENSOR_WRONG: {
+    http: 422,
+    sentence: "The tensor {tensor} cannot be right: {reason}.",
+    remedy: "Export the model again.",
+  },
+  ONNX_INPUT_UNSUPPORTED: {
+    http: 422,
+    sentence: "The graph input {input} cannot be fed: it is {kind}.",
+    remedy: "Inputs are tensors of numbers, booleans or texts; leave conversions to the model.",
+  },
+  ONNX_INPUT_TOO_LARGE: {
+    http: 422,
+    sentence: "The graph input {input} takes {elements} elements for each vector; the limit is {limit}.",
+    remedy: "Use a model with a smaller input.",
+  },
+  ONNX_OUTPUT_UNSUPPORTED: {
+    http: 422,
+    sentence: "None of the graph outputs is a tensor that can be read: {outputs}.",
+    remedy: "Export with a tensor output (scikit-learn: options={'zipmap': False}).",
+  },
   MANIFEST_WRONG: {
     http: 422,
     sentence: "The manifest contradicts itself at {path}: {reason}.",
