@@ -40,8 +40,20 @@ export function createDirector(ports: DirectorPorts): Director {
       const release = ports.releaseOf(wanted.model, wanted.version);
       // A release that was withdrawn meanwhile is asked of nobody any more.
       if (!release) return [];
-      const { model, version, confirm, rollout } = wanted;
-      return [{ model, version, ...release, confirm, ...(rollout ? { rollout } : {}) }];
+      const { model, version, confirm, rollout, assignedIn } = wanted;
+      const { manifestDigest, manifestLength, releaseCounter } = release;
+      return [
+        {
+          model,
+          version,
+          manifestDigest,
+          manifestLength,
+          releaseCounter,
+          confirm,
+          ...(rollout ? { rollout } : {}),
+          ...(assignedIn ? { assignedIn } : {}),
+        },
+      ];
     });
     return sealDirector(
       {

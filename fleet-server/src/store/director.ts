@@ -6,6 +6,8 @@ export interface DesiredModel {
   readonly version: number;
   readonly confirm: ConfirmRule;
   readonly rollout?: string;
+  /** Version of the document that first asked for it. */
+  readonly assignedIn?: number;
 }
 
 /** What is asked of one device, and the newest document that said so. */
@@ -25,7 +27,7 @@ export interface DirectorStore {
    */
   change(args: {
     readonly device: string;
-    readonly set?: DesiredModel;
+    readonly set?: Omit<DesiredModel, "assignedIn">;
     readonly remove?: string;
     readonly nowMs: number;
   }): Promise<DesiredState>;

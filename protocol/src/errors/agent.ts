@@ -2,6 +2,72 @@ import type { ErrorTable } from "./entry.ts";
 
 /** Errors of the agent's inputs, inference, update and buffer. */
 export const AGENT_ERRORS = {
+  DIGEST_MISMATCH: {
+    http: 422,
+    sentence: "{what} has the digest {actual}, not {expected} as it was signed.",
+    remedy: "Somebody or something changed it: check the server's disk and the network between. It was not installed.",
+  },
+  DOWNLOAD_FAILED: {
+    http: 502,
+    sentence: "{what} could not be downloaded: {reason}.",
+    remedy: "The device tries again by itself; check the link if it stays so.",
+  },
+  DOWNLOAD_TOO_LONG: {
+    http: 422,
+    sentence: "{what} is longer than the {limit} bytes that were signed.",
+    remedy: "Somebody else answers in the server's name, or its disk was changed. It was not installed.",
+  },
+  DISK_TOO_FULL: {
+    http: 507,
+    sentence: "The device has {free} bytes free; the model needs {needed}.",
+    remedy: "Free space on the device.",
+  },
+  METADATA_REFUSED: {
+    http: 422,
+    sentence: "The release repository's metadata was refused: {reason}.",
+    remedy: "Check the clocks and the repository's signatures; models that run go on running.",
+  },
+  NOT_IN_TARGETS: {
+    http: 422,
+    sentence:
+      "The director asks for version {version} of {model}, which the release repository does not name with this {member}.",
+    remedy: "Only what the owners released is installed: release the version, or look at who speaks for the director.",
+  },
+  SELF_TEST_FAILED: {
+    http: 422,
+    sentence: "The self-test ended without a verdict: {reason}.",
+    remedy: "Look at the model's size and load time against its manifest's limits.",
+  },
+  UPDATE_SUPERSEDED: {
+    http: 409,
+    sentence: "A newer wish came before this model was confirmed.",
+    remedy: "Nothing needs to be done: the device takes up the newer one.",
+  },
+  CONFIRM_INTERRUPTED: {
+    http: 500,
+    sentence: "The agent was restarted {times} times while the new model was being confirmed.",
+    remedy: "Look in the device's log for what ended it; the model may be what takes it down.",
+  },
+  INFERENCE_ERRORS: {
+    http: 422,
+    sentence: "{errors} of {total} live inferences failed, more than the share of {allowed} that is allowed.",
+    remedy: "Look at the errors of the device's predictions, and at the input it had.",
+  },
+  LATENCY_EXCEEDED: {
+    http: 422,
+    sentence: "The 99th percentile of the latency was {p99Us} us, more than the {limitUs} us of the manifest.",
+    remedy: "Use a smaller model on this class of device, or state a limit it can meet.",
+  },
+  NO_LIVE_INFERENCES: {
+    http: 422,
+    sentence: "The new model made no live inference within {deadlineMs} ms, so nothing was proven.",
+    remedy: "See why the device has no input for this model, then try again.",
+  },
+  CONFIRM_DEADLINE: {
+    http: 422,
+    sentence: "The new model made {inferences} of {needed} live inferences within {deadlineMs} ms.",
+    remedy: "Allow more time or ask for fewer inferences, or see why the input is slow.",
+  },
   SLOT_UNREADABLE: {
     http: 500,
     sentence: "The model slot {slot} cannot be opened: {file}: {reason}.",

@@ -26,6 +26,8 @@ export const DirectedModel = Type.Object({
   releaseCounter: Type.Integer({ minimum: 1 }),
   confirm: ConfirmRule,
   rollout: Type.Optional(Type.String({ maxLength: 64 })),
+  /** Version of the document that first asked for this: a renewed document repeats it, a second attempt raises it. */
+  assignedIn: Type.Optional(Type.Integer({ minimum: 1 })),
 });
 export type DirectedModel = Static<typeof DirectedModel>;
 

@@ -29,7 +29,7 @@ export const director = {
     const next: DesiredState = {
       device,
       version: before.version + 1,
-      models: set ? [...models, set] : models,
+      models: set ? [...models, { ...set, assignedIn: before.version + 1 }] : models,
       remove: remove !== undefined ? [...removed, remove] : removed,
       issuedAtMs: nowMs,
     };

@@ -1,0 +1,116 @@
+import { createHash } from "node:crypto";
+import { open, stat, unlink } from "node:fs/promises";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+
+/** How a download is bounded. */
+export interface DownloadLimits {
+  /** Nothing for this long ends a try. */
+  readonly idleMs: number;
+  /** Less than this over any whole window ends a try: a server that drips must not hold the device for ever. */
+  readonly minBytesPerSecond: number;
+  readonly rateWindowMs: number;
+}
+
+export const DOWNLOAD_LIMITS: DownloadLimits = { idleMs: 30_000, minBytesPerSecond: 256, rateWindowMs: 60_000 };
+
+export interface DownloadRequest {
+  readonly url: string;
+  readonly token: string;
+  /** Where the bytes go; what an earlier try left there is gone on from. */
+  readonly file: string;
+  /** How people call it. */
+  readonly what: string;
+  readonly digest: string;
+  readonly length: number;
+  readonly limits?: DownloadLimits;
+  readonly signal?: AbortSignal;
+  onProgress?(bytes: number): void;
+}
+
+/**
+ * Downloads one blob and returns when exactly the signed bytes lie in the file, fsynced. Goes on where an earlier try
+ * ended (Range), never follows a redirect, never keeps more than the signed length. `DIGEST_MISMATCH` and
+ * `DOWNLOAD_TOO_LONG` are final, `DOWNLOAD_FAILED` is worth another try.
+ */
+export async function downloadBlob(request: DownloadRequest): Promise<Result<void>> {
+  const { file, what, digest, length } = request;
+  const present = (await stat(file).catch(() => undefined))?.size ?? 0;
+  if (present < length) {
+    const fetched = await fetchRest(request, present);
+    if (!fetched.ok) return fetched;
+  }
+  const actual = await digestOfFile(file, length);
+  if (actual === digest) return ok(undefined);
+  // Whatever is wrong with these bytes, the next try must not build on them.
+  await unlink(file);
+  return err("DIGEST_MISMATCH", { what, actual, expected: digest });
+}
+
+async function fetchRest(request: DownloadRequest, present: number): Promise<Result<void>> {
+  const { url, token, file, what, length, limits = DOWNLOAD_LIMITS } = request;
+  const stop = new AbortController();
+  const outer = () => stop.abort(new Error("given up"));
+  request.signal?.addEventListener("abort", outer, { once: true });
+  let idle = setTimeout(() => stop.abort(new Error("nothing came in time")), limits.idleMs);
+  const output = await open(file, present > 0 ? "r+" : "w", 0o600);
+  try {
+    const answer = await fetch(url, {
+      headers: { authorization: `Bearer ${token}`, ...(present > 0 ? { range: `bytes=${present}-` } : {}) },
+      redirect: "error",
+      signal: stop.signal,
+    });
+    if (answer.status !== 200 && answer.status !== 206) {
+      await answer.body?.cancel();
+      return err("DOWNLOAD_FAILED", { what, reason: `the server answered ${answer.status}` });
+    }
+    // A server that ignores the range sends the whole again.
+    let at = answer.status === 206 ? present : 0;
+    let windowBytes = 0;
+    let windowStartMs = performance.now();
+    for await (const part of answer.body ?? []) {
+      clearTimeout(idle);
+      idle = setTimeout(() => stop.abort(new Error("nothing came in time")), limits.idleMs);
+      if (at + part.byteLength > length) return err("DOWNLOAD_TOO_LONG", { what, limit: length });
+      await output.write(part, 0, part.byteLength, at);
+      at += part.byteLength;
+      windowBytes += part.byteLength;
+      request.onProgress?.(at);
+      const windowMs = performance.now() - windowStartMs;
+      if (windowMs < limits.rateWindowMs) continue;
+      if (windowBytes / (windowMs / 1000) < limits.minBytesPerSecond) {
+        return err("DOWNLOAD_FAILED", { what, reason: "it came too slowly" });
+      }
+      windowBytes = 0;
+      windowStartMs = performance.now();
+    }
+    if (at < length) return err("DOWNLOAD_FAILED", { what, reason: `it ended after ${at} of ${length} bytes` });
+    await output.truncate(length);
+    await output.sync();
+    return ok(undefined);
+  } catch (cause) {
+    const { message, cause: below } = cause as Error & { cause?: { code?: string } };
+    return err("DOWNLOAD_FAILED", { what, reason: below?.code ?? message });
+  } finally {
+    clearTimeout(idle);
+    request.signal?.removeEventListener("abort", outer);
+    stop.abort();
+    await output.close();
+  }
+}
+
+async function digestOfFile(path: string, length: number): Promise<string> {
+  const hash = createHash("sha256");
+  const file = await open(path, "r");
+  try {
+    const buffer = Buffer.allocUnsafe(1 << 18);
+    for (let at = 0; at <= length; ) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) break;
+      hash.update(buffer.subarray(0, bytesRead));
+      at += bytesRead;
+    }
+  } finally {
+    await file.close();
+  }
+  return `sha256:${hash.digest("hex")}`;
+}

@@ -1,0 +1,126 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
+import { err, type Result } from "@bellwether/protocol/result.ts";
+import { downloadBlob } from "./download.io.ts";
+import type { Target } from "./machine.ts";
+import type { Slots } from "./slots.io.ts";
+
+const MANIFEST_BYTES_MAX = 16 * 1024 * 1024;
+
+/** The files of a slot by their member in the manifest. */
+const FILES = { model: "model.onnx", golden: "golden.json", reference: "reference.json", card: "card.json" } as const;
+
+export interface InstallPorts {
+  readonly slots: Slots;
+  /** Below it lie `/v1/blobs/{digest}`. */
+  readonly serverUrl: string;
+  token(renew?: boolean): Promise<Result<string>>;
+  /** Whether a package fits this device; its codes mean REJECTED. */
+  compatible(manifest: Manifest): Result<void>;
+}
+
+/** A step's failure with what the machine needs to know of it. */
+export type InstallResult =
+  | { readonly ok: true }
+  | {
+      readonly ok: false;
+      readonly error: Extract<Result<never>, { ok: false }>["error"];
+      readonly again: boolean;
+      readonly rejected: boolean;
+    };
+
+/** Downloads a target's manifest and files into its partial folder. Nothing there is trusted before `verifyPackage`. */
+export async function downloadPackage(
+  ports: InstallPorts,
+  target: Target,
+  signal: AbortSignal,
+  onProgress: (fraction: number) => void,
+): Promise<InstallResult> {
+  const folder = ports.slots.partialOf(target.model, target.manifestDigest);
+  const get = async (name: string, digest: string, length: number, before: number, total: number) => {
+    const token = await ports.token();
+    if (!token.ok) return token;
+    return downloadBlob({
+      url: new URL(`v1/blobs/${digest}`, withSlash(ports.serverUrl)).href,
+      token: token.value,
+      file: join(folder, name),
+      what: `${name} of ${target.model} ${target.version}`,
+      digest,
+      length,
+      signal,
+      onProgress: (bytes) => onProgress((before + bytes) / total),
+    });
+  };
+  const manifestLength = target.manifestLength;
+  const first = await get("manifest.json", target.manifestDigest, manifestLength, 0, manifestLength * 1_000);
+  if (!first.ok) return failed(first.error);
+  const manifest = readManifest(folder, target);
+  if (!manifest.ok) return failed(manifest.error);
+  const fits = ports.compatible(manifest.value);
+  if (!fits.ok) return { ...failed(fits.error), rejected: true };
+  const files = Object.entries(manifest.value.files);
+  const total = files.reduce((sum, [, file]) => sum + file.length, manifestLength);
+  const room = ports.slots.preflight(total);
+  if (!room.ok) return failed(room.error);
+  let before = manifestLength;
+  for (const [member, file] of files) {
+    const done = await get(FILES[member as keyof typeof FILES], file.digest, file.length, before, total);
+    if (!done.ok) return failed(done.error);
+    before += file.length;
+  }
+  return { ok: true };
+}
+
+/** Checks every byte of a download against the signed digests once more, from the disk, and makes it a slot. */
+export function verifyPackage(slots: Slots, target: Target): InstallResult {
+  const folder = slots.partialOf(target.model, target.manifestDigest);
+  const manifest = readManifest(folder, target);
+  if (!manifest.ok) return failed(manifest.error);
+  for (const [member, file] of Object.entries(manifest.value.files)) {
+    const name = FILES[member as keyof typeof FILES];
+    const actual = digestOf(join(folder, name));
+    if (actual !== file.digest)
+      return failed(err("DIGEST_MISMATCH", { what: name, actual, expected: file.digest }).error);
+  }
+  slots.promote(target.model, target.manifestDigest);
+  return { ok: true };
+}
+
+/** The manifest of a folder, when it is the very one the director named and speaks of this model and version. */
+export function readManifest(
+  folder: string,
+  target: Pick<Target, "model" | "version" | "manifestDigest">,
+): Result<Manifest> {
+  const path = join(folder, "manifest.json");
+  const actual = digestOf(path);
+  if (actual !== target.manifestDigest) {
+    return err("DIGEST_MISMATCH", { what: "manifest.json", actual, expected: target.manifestDigest });
+  }
+  const manifest = manifestShape.parse(readFileSync(path), MANIFEST_BYTES_MAX);
+  if (!manifest.ok) return manifest;
+  const { model, version } = manifest.value;
+  if (model !== target.model || version !== target.version) {
+    return err("NOT_IN_TARGETS", {
+      model: target.model,
+      version: target.version,
+      member: `manifest of ${model} ${version}`,
+    });
+  }
+  return manifest;
+}
+
+function digestOf(path: string): string {
+  return `sha256:${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
+}
+
+/** Only what the network did may be tried again; wrong bytes stay wrong. */
+function failed(error: Extract<Result<never>, { ok: false }>["error"]) {
+  const again = ["DOWNLOAD_FAILED", "SERVER_UNREACHABLE", "SERVER_REFUSED", "DISK_TOO_FULL"].includes(error.code);
+  return { ok: false as const, error, again, rejected: false };
+}
+
+function withSlash(url: string): string {
+  return url.endsWith("/") ? url : `${url}/`;
+}

@@ -1,0 +1,265 @@
+import { problem } from "@bellwether/protocol/errors.ts";
+import { UPDATE_PHASES } from "@bellwether/protocol/messages/device.ts";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  idleModel,
+  type LiveFigures,
+  type ModelState,
+  runningAtStart,
+  runningOf,
+  step,
+  type Target,
+  type UpdateEvent,
+} from "./machine.ts";
+
+const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
+const [OLD, NEW, NEWER] = [digest("0"), digest("1"), digest("2")];
+
+function target(manifestDigest: string, assignedIn = 1, confirm: Partial<Target["confirm"]> = {}): Target {
+  return {
+    model: "m",
+    version: Number(manifestDigest[7]) + 1,
+    manifestDigest,
+    manifestLength: 10,
+    releaseCounter: 1,
+    directorVersion: assignedIn,
+    assignedIn,
+    confirm: { inferences: 10, soakMs: 100, deadlineMs: 1_000, errorFraction: 0.1, ...confirm },
+  };
+}
+
+const live = (figures: Partial<LiveFigures>, limitP99Us = 1_000): UpdateEvent => ({
+  kind: "live",
+  figures: { digest: NEW, inferences: 10, errors: 0, p99LatencyUs: 500, ...figures },
+  limitP99Us,
+});
+const desired = (wanted: Target): UpdateEvent => ({ kind: "desired", target: wanted });
+const done = (kind: "downloaded" | "verified" | "selfTested" | "activated", of = NEW): UpdateEvent => ({
+  kind,
+  digest: of,
+});
+const failed = (code: "DIGEST_MISMATCH", more = {}): UpdateEvent => ({
+  kind: "stepFailed",
+  digest: NEW,
+  problem: problem(code),
+  ...more,
+});
+
+const serving: ModelState = { ...idleModel("m"), active: { version: 1, digest: OLD } };
+
+/** Feeds events, 10 ms apart unless an event says how much later it comes. */
+function run(events: (UpdateEvent | [laterMs: number, UpdateEvent])[], from: ModelState = serving) {
+  let state = from;
+  let nowMs = 0;
+  const effects: string[] = [];
+  for (const entry of events) {
+    const [laterMs, event] = Array.isArray(entry) ? entry : [10, entry];
+    nowMs += laterMs;
+    const next = step(state, event, nowMs);
+    state = next.state;
+    effects.push(...next.effects.map((effect) => effect.kind));
+  }
+  return { state, effects };
+}
+
+const activated = [desired(target(NEW)), done("downloaded"), done("verified"), done("selfTested"), done("activated")];
+
+describe("an update", () => {
+  it("goes all the way: download, verify, self-test, activate, confirm", () => {
+    const { state, effects } = run([...activated, live({}), [200, live({})]]);
+    expect(effects).toEqual(["download", "verify", "selfTest", "serve", "serve", "cleanUp"]);
+    expect(state).toMatchObject({
+      phase: "idle",
+      outcome: "succeeded",
+      active: { digest: NEW },
+      previous: { digest: OLD },
+    });
+    expect(state.evidence).toMatchObject({ goldenMatched: true, inferences: 10, soakedMs: 210 });
+  });
+
+  it.each<[string, (UpdateEvent | [number, UpdateEvent])[], string, string]>([
+    ["the download is not what was signed", [desired(target(NEW)), failed("DIGEST_MISMATCH")], "failed", OLD],
+    [
+      "the package does not fit the device",
+      [desired(target(NEW)), failed("DIGEST_MISMATCH", { rejected: true })],
+      "rejected",
+      OLD,
+    ],
+    [
+      "the self-test fails",
+      [desired(target(NEW)), done("downloaded"), done("verified"), failed("DIGEST_MISMATCH")],
+      "failed",
+      OLD,
+    ],
+    ["activation fails", [...activated.slice(0, 4), failed("DIGEST_MISMATCH")], "failed", OLD],
+    [
+      "live inferences fail",
+      [...activated, live({ inferences: 8, errors: 2 }), { kind: "rolledBack" }],
+      "rolledBack",
+      OLD,
+    ],
+    [
+      "errors alone exceed the share before all inferences are there",
+      [...activated, live({ inferences: 0, errors: 2 }), { kind: "rolledBack" }],
+      "rolledBack",
+      OLD,
+    ],
+    ["it is too slow", [...activated, live({ p99LatencyUs: 1_001 }), { kind: "rolledBack" }], "rolledBack", OLD],
+    ["no input comes", [...activated, [2_000, live({ inferences: 0 })], { kind: "rolledBack" }], "rolledBack", OLD],
+    [
+      "too little input comes",
+      [...activated, [2_000, live({ inferences: 9 })], { kind: "rolledBack" }],
+      "rolledBack",
+      OLD,
+    ],
+  ])("keeps or restores the verified model when %s", (_, events, outcome, active) => {
+    const { state } = run(events);
+    expect([state.phase, state.outcome, state.active?.digest]).toEqual(["failed", outcome, active]);
+    expect(state.error).toBeDefined();
+  });
+
+  it("says why: no input is its own code", () => {
+    expect(run([...activated, [2_000, live({ inferences: 0 })]]).state.error?.code).toBe("NO_LIVE_INFERENCES");
+    expect(run([...activated, [2_000, live({ inferences: 9 })]]).state.error?.code).toBe("CONFIRM_DEADLINE");
+  });
+
+  it("never succeeds without every proof", () => {
+    const figures = fc.record({
+      inferences: fc.nat(30),
+      errors: fc.nat(5),
+      p99LatencyUs: fc.nat(2_000),
+      laterMs: fc.nat(500),
+      digest: fc.constantFrom(NEW, OLD),
+    });
+    fc.assert(
+      fc.property(fc.array(figures, { maxLength: 10 }), (reports) => {
+        let state = run(activated).state;
+        let nowMs = 50;
+        for (const { laterMs, ...report } of reports) {
+          nowMs += laterMs;
+          const before = state.outcome;
+          state = step(state, live(report), nowMs).state;
+          if (state.outcome === "succeeded" && before !== "succeeded") {
+            expect(report.digest).toBe(NEW);
+            expect(report.inferences).toBeGreaterThanOrEqual(10);
+            expect(report.errors / (report.inferences + report.errors)).toBeLessThanOrEqual(0.1);
+            expect(report.p99LatencyUs).toBeLessThanOrEqual(1_000);
+            expect(nowMs - 50).toBeGreaterThanOrEqual(100);
+          }
+        }
+      }),
+    );
+  });
+
+  it("tries again what failed for want of the network, and not for ever", () => {
+    const events = Array.from({ length: 7 }, () => failed("DIGEST_MISMATCH", { again: true }));
+    expect(run([desired(target(NEW)), ...events]).state.phase).toBe("downloading");
+    expect(run([desired(target(NEW)), ...events, ...events]).state.phase).toBe("failed");
+  });
+
+  it("quarantines what failed: the same wish does nothing, a newer one tries again", () => {
+    const { state } = run([desired(target(NEW, 5)), failed("DIGEST_MISMATCH")]);
+    const renewed = { ...target(NEW, 5), directorVersion: 9 };
+    expect(run([desired(renewed)], state)).toMatchObject({ effects: [], state: { phase: "failed" } });
+    expect(run([desired(target(NEW, 10))], state)).toMatchObject({
+      effects: ["download"],
+      state: { phase: "downloading" },
+    });
+  });
+
+  it("jumps to the newest wish, and lets go of the older one's results", () => {
+    const { state, effects } = run([desired(target(NEW)), desired(target(NEWER, 2)), done("downloaded", NEW)]);
+    expect(state).toMatchObject({ phase: "downloading", target: { manifestDigest: NEWER } });
+    expect(effects).toEqual(["download", "download"]);
+  });
+
+  it("goes back before it takes up another wish while confirming; a revert ends on the old model at once", () => {
+    const { state, effects } = run([...activated, desired(target(OLD, 2)), { kind: "rolledBack" }]);
+    expect(state).toMatchObject({ phase: "idle", outcome: "succeeded", active: { digest: OLD } });
+    expect(effects.slice(-2)).toEqual(["serve", "cleanUp"]);
+    expect(state.quarantined[NEW]).toBeUndefined();
+  });
+
+  it("needs no second proof for a digest that proved itself here", () => {
+    const { state } = run([
+      ...activated,
+      [200, live({})],
+      desired(target(OLD, 2)),
+      done("downloaded", OLD),
+      done("verified", OLD),
+      done("selfTested", OLD),
+      done("activated", OLD),
+      [200, live({ digest: OLD })],
+      desired(target(OLD, 3)),
+    ]);
+    expect(state).toMatchObject({ outcome: "succeeded", target: { directorVersion: 3 }, evidence: { inferences: 10 } });
+  });
+
+  it("falls back when the confirmed model breaks, and goes on with an update under way", () => {
+    const confirmed = run([...activated, [200, live({})]]).state;
+    const broken: UpdateEvent = { kind: "activeBroken", digest: NEW, problem: problem("INFERENCE_HUNG") };
+    const { state } = run([desired(target(NEWER, 2)), broken, { kind: "rolledBack" }], confirmed);
+    expect(state).toMatchObject({ active: { digest: OLD }, phase: "downloading", target: { manifestDigest: NEWER } });
+    expect(state.quarantined[NEW]).toBeDefined();
+  });
+
+  it("gives up confirming when the agent keeps dying with the new model", () => {
+    const resumed: UpdateEvent = { kind: "resumed" };
+    expect(run([...activated, resumed, resumed, resumed]).state.phase).toBe("confirming");
+    expect(run([...activated, resumed, resumed, resumed, resumed]).state).toMatchObject({
+      phase: "rollingBack",
+      error: { code: "CONFIRM_INTERRUPTED" },
+    });
+  });
+});
+
+describe("whatever happens", () => {
+  const anyEvent: fc.Arbitrary<UpdateEvent> = fc.oneof(
+    fc
+      .tuple(fc.constantFrom(OLD, NEW, NEWER), fc.integer({ min: 1, max: 9 }))
+      .map(([of, wish]) => desired(target(of, wish))),
+    fc
+      .tuple(
+        fc.constantFrom("downloaded" as const, "verified" as const, "selfTested" as const, "activated" as const),
+        fc.constantFrom(OLD, NEW, NEWER),
+      )
+      .map(([kind, of]) => done(kind, of)),
+    fc.record({
+      kind: fc.constant("stepFailed" as const),
+      digest: fc.constantFrom(OLD, NEW, NEWER),
+      problem: fc.constant(problem("DIGEST_MISMATCH")),
+      again: fc.boolean(),
+    }),
+    fc
+      .tuple(fc.nat(12), fc.nat(3), fc.constantFrom(OLD, NEW, NEWER))
+      .map(([inferences, errors, of]) => live({ inferences, errors, digest: of })),
+    fc.constant<UpdateEvent>({ kind: "rolledBack" }),
+    fc.constant<UpdateEvent>({ kind: "resumed" }),
+  );
+
+  it("a verified model serves, at every step and at every start, once there was one", () => {
+    fc.assert(
+      fc.property(fc.array(anyEvent, { maxLength: 60 }), (events) => {
+        const verified = new Set([OLD]);
+        let state = serving;
+        let nowMs = 0;
+        for (const event of events) {
+          nowMs += 50;
+          if (
+            event.kind === "selfTested" &&
+            state.phase === "selfTesting" &&
+            state.target?.manifestDigest === event.digest
+          )
+            verified.add(event.digest);
+          state = step(state, event, nowMs).state;
+          for (const running of [runningOf(state), runningAtStart(state)]) {
+            expect(running).toBeDefined();
+            expect(verified).toContain(running?.slot.digest);
+          }
+          expect(UPDATE_PHASES).toContain(state.phase);
+        }
+      }),
+    );
+  });
+});

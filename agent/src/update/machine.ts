@@ -1,0 +1,386 @@
+import { type ErrorCode, type Problem, problem } from "@bellwether/protocol/errors.ts";
+import type { UpdatePhase } from "@bellwether/protocol/messages/device.ts";
+import type { DirectedModel } from "@bellwether/protocol/trust/director.ts";
+
+/** A model package on this device's disk that was verified. */
+export interface Slot {
+  readonly version: number;
+  readonly digest: string;
+}
+
+/** What the director wants, with the version of the document that said so. */
+export interface Target extends DirectedModel {
+  readonly directorVersion: number;
+}
+
+/** What a target proved. */
+export interface Evidence {
+  readonly goldenMatched: boolean;
+  readonly inferences: number;
+  readonly errors: number;
+  readonly p99LatencyUs: number;
+  readonly soakedMs: number;
+}
+
+export type Outcome = "succeeded" | "failed" | "rejected" | "rolledBack";
+
+/** Where one model of the device stands. Kept on disk before any effect of a step runs. */
+export interface ModelState {
+  readonly model: string;
+  readonly phase: UpdatePhase;
+  /** What serves; while `confirming` not yet confirmed. */
+  readonly active?: Slot;
+  /** The verified one before it, to go back to without the network. */
+  readonly previous?: Slot;
+  readonly target?: Target;
+  /** A wish that came while the machine could not turn; taken up when it can. */
+  readonly pending?: Target;
+  readonly outcome?: Outcome;
+  readonly error?: Problem & { readonly atMs: number };
+  readonly progress?: number;
+  readonly evidence?: Evidence;
+  /** Evidence of digests that succeeded here: a revert to one of them needs no second proof. */
+  readonly proofs: Readonly<Record<string, Evidence>>;
+  /** Digests that failed here, with the wish that asked for them: the same wish is not tried again. */
+  readonly quarantined: Readonly<Record<string, number>>;
+  readonly attempts: number;
+  readonly confirmingSinceMs?: number;
+  /** Restarts during confirmation; a model that takes the agent down must not be tried for ever. */
+  readonly interruptions: number;
+}
+
+/** Live figures of the active model since it was activated. */
+export interface LiveFigures {
+  readonly digest: string;
+  readonly inferences: number;
+  readonly errors: number;
+  readonly p99LatencyUs: number;
+}
+
+export type UpdateEvent =
+  | { readonly kind: "desired"; readonly target: Target }
+  | { readonly kind: "progress"; readonly digest: string; readonly fraction: number }
+  | { readonly kind: "downloaded"; readonly digest: string }
+  | { readonly kind: "verified"; readonly digest: string }
+  | { readonly kind: "selfTested"; readonly digest: string }
+  | { readonly kind: "activated"; readonly digest: string }
+  /** A step failed. `again`: for want of the network, so it is worth another try. `rejected`: it does not fit here. */
+  | {
+      readonly kind: "stepFailed";
+      readonly digest: string;
+      readonly problem: Problem;
+      readonly again?: boolean;
+      readonly rejected?: boolean;
+    }
+  | { readonly kind: "live"; readonly figures: LiveFigures; readonly limitP99Us: number }
+  /** The active model made the agent hang or die, or its slot is unreadable. */
+  | { readonly kind: "activeBroken"; readonly digest: string; readonly problem: Problem }
+  | { readonly kind: "rolledBack" }
+  | { readonly kind: "resumed" };
+
+export type UpdateEffect =
+  | { readonly kind: "download"; readonly target: Target; readonly delayMs: number }
+  | { readonly kind: "verify"; readonly target: Target }
+  | { readonly kind: "selfTest"; readonly target: Target }
+  /** Serve what `runningOf` says now. Answered by `activated` or `stepFailed`, or by `rolledBack` on the way back. */
+  | { readonly kind: "serve"; readonly answer: "activated" | "rolledBack" }
+  | { readonly kind: "cleanUp" };
+
+type StepFailed = Extract<UpdateEvent, { kind: "stepFailed" }>;
+
+export interface UpdateStep {
+  readonly state: ModelState;
+  readonly effects: readonly UpdateEffect[];
+}
+
+const ATTEMPTS_MAX = 8;
+const RETRY_BASE_MS = 1_000;
+const RETRY_MAX_MS = 300_000;
+const INTERRUPTIONS_MAX = 3;
+const KEPT_MAX = 8;
+
+/** A model nobody has asked for yet. */
+export function idleModel(model: string): ModelState {
+  return { model, phase: "idle", proofs: {}, quarantined: {}, attempts: 0, interruptions: 0 };
+}
+
+/** What should serve in a state: the active slot, and its predecessor beside it while it is being confirmed. */
+export function runningOf(state: ModelState): { readonly slot: Slot; readonly predecessor?: Slot } | undefined {
+  if (state.phase === "rollingBack") return state.previous && { slot: state.previous };
+  if (state.phase === "activating" && state.target) {
+    const slot = { version: state.target.version, digest: state.target.manifestDigest };
+    return state.active ? { slot, predecessor: state.active } : { slot };
+  }
+  if (!state.active) return undefined;
+  if (state.phase === "confirming" && state.previous) return { slot: state.active, predecessor: state.previous };
+  return { slot: state.active };
+}
+
+/** What may serve when the agent starts: verified before, whatever the update was doing when the power failed. */
+export function runningAtStart(state: ModelState): { readonly slot: Slot; readonly predecessor?: Slot } | undefined {
+  return state.phase === "activating" ? state.active && { slot: state.active } : runningOf(state);
+}
+
+type Handlers = {
+  readonly [Kind in UpdateEvent["kind"]]?: (
+    state: ModelState,
+    event: Extract<UpdateEvent, { kind: Kind }>,
+    nowMs: number,
+  ) => UpdateStep;
+};
+
+/** Every transition. An event that has no entry in a phase belongs to an earlier life of the update and changes nothing. */
+const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
+  idle: { desired: begin, activeBroken: fallBack, resumed: stay },
+  failed: { desired: begin, activeBroken: fallBack, resumed: stay },
+  downloading: {
+    desired: beginInstead,
+    progress: (state, event) =>
+      isTarget(state, event.digest) ? to({ ...state, progress: event.fraction }) : to(state),
+    downloaded: forTarget((state, target) =>
+      to({ ...state, phase: "verifying", progress: 1 }, { kind: "verify", target }),
+    ),
+    stepFailed: forTarget<StepFailed>(retryOrFail),
+    activeBroken: fallBack,
+    resumed: (state) =>
+      state.target ? to({ ...state, attempts: 0 }, { kind: "download", target: state.target, delayMs: 0 }) : to(state),
+  },
+  verifying: {
+    desired: beginInstead,
+    verified: forTarget((state, target) => to({ ...state, phase: "selfTesting" }, { kind: "selfTest", target })),
+    stepFailed: forTarget<StepFailed>(retryOrFail),
+    activeBroken: fallBack,
+    resumed: (state) => (state.target ? to(state, { kind: "verify", target: state.target }) : to(state)),
+  },
+  selfTesting: {
+    desired: beginInstead,
+    selfTested: forTarget((state) => to({ ...state, phase: "activating" }, { kind: "serve", answer: "activated" })),
+    stepFailed: forTarget<StepFailed>(retryOrFail),
+    activeBroken: fallBack,
+    resumed: (state) => (state.target ? to(state, { kind: "selfTest", target: state.target }) : to(state)),
+  },
+  // Shadowing before activation is for a later stage of rollouts; here a predecessor runs beside the new model instead.
+  shadowing: {
+    resumed: (state) =>
+      state.target ? to({ ...state, phase: "selfTesting" }, { kind: "selfTest", target: state.target }) : to(state),
+  },
+  activating: {
+    desired: remember,
+    activated: forTarget(confirmFrom),
+    stepFailed: forTarget<StepFailed>((state, _target, event) => fail(state, event.problem, event.atMs)),
+    resumed: (state) => to(state, { kind: "serve", answer: "activated" }),
+  },
+  confirming: {
+    desired: (state, { target }, nowMs) =>
+      sameWish(state.target, target)
+        ? adopt(state, target)
+        : rollBack({ ...state, pending: target }, "UPDATE_SUPERSEDED", {}, nowMs),
+    live: confirm,
+    activeBroken: (state, event, nowMs) => rollBackWith(state, event.problem, nowMs),
+    resumed: (state, _event, nowMs) =>
+      state.interruptions >= INTERRUPTIONS_MAX
+        ? rollBack(state, "CONFIRM_INTERRUPTED", { times: state.interruptions }, nowMs)
+        : to({ ...state, interruptions: state.interruptions + 1, confirmingSinceMs: nowMs }),
+  },
+  rollingBack: {
+    desired: remember,
+    rolledBack: (state, _event, nowMs) => {
+      const { active: _left, previous, pending, confirmingSinceMs: _since, ...rest } = state;
+      const back: ModelState = {
+        ...rest,
+        ...(previous ? { active: previous } : {}),
+        phase: "failed",
+        outcome: "rolledBack",
+      };
+      return pending
+        ? withCleanUp(begin(back, { kind: "desired", target: pending }, nowMs))
+        : to(back, { kind: "cleanUp" });
+    },
+    resumed: (state) => to(state, { kind: "serve", answer: "rolledBack" }),
+  },
+};
+
+/** One step of one model's update. Pure: the runner keeps the state, then runs the effects. */
+export function step(state: ModelState, event: UpdateEvent, nowMs: number): UpdateStep {
+  // The compiler cannot relate a kind to its handler through a variable; the table's own type has checked each entry.
+  const handler = TABLE[state.phase][event.kind] as
+    | ((s: ModelState, e: UpdateEvent, n: number) => UpdateStep)
+    | undefined;
+  return handler ? handler(state, event, nowMs) : to(state);
+}
+
+function to(state: ModelState, ...effects: UpdateEffect[]): UpdateStep {
+  return { state, effects };
+}
+
+function stay(state: ModelState): UpdateStep {
+  return to(state);
+}
+
+function isTarget(state: ModelState, digest: string): boolean {
+  return state.target?.manifestDigest === digest;
+}
+
+/** Handles an event of the present target; one of a target that was given up is history. */
+function forTarget<E extends { readonly digest: string }>(
+  run: (state: ModelState, target: Target, event: E & { readonly atMs: number }) => UpdateStep,
+): (state: ModelState, event: E, nowMs: number) => UpdateStep {
+  return (state, event, nowMs) =>
+    state.target && isTarget(state, event.digest) ? run(state, state.target, { ...event, atMs: nowMs }) : to(state);
+}
+
+function sameWish(a: Target | undefined, b: Target): boolean {
+  return a?.manifestDigest === b.manifestDigest && wishOf(a) === wishOf(b);
+}
+
+/** The document that first asked for it: a renewed document is the same wish, a new assignment is a new one. */
+function wishOf(target: Target): number {
+  return target.assignedIn ?? target.directorVersion;
+}
+
+function adopt(state: ModelState, target: Target): UpdateStep {
+  return to({ ...state, target });
+}
+
+function remember(state: ModelState, { target }: { target: Target }): UpdateStep {
+  return sameWish(state.target, target) ? adopt(state, target) : to({ ...state, pending: target });
+}
+
+function beginInstead(state: ModelState, event: { kind: "desired"; target: Target }, nowMs: number): UpdateStep {
+  return sameWish(state.target, event.target) ? adopt(state, event.target) : begin(state, event, nowMs);
+}
+
+function begin(state: ModelState, { target }: { kind: "desired"; target: Target }, _nowMs: number): UpdateStep {
+  const {
+    pending: _pending,
+    error: _error,
+    outcome: _outcome,
+    progress: _progress,
+    evidence: _evidence,
+    ...rest
+  } = state;
+  const digest = target.manifestDigest;
+  if (state.active?.digest === digest) {
+    const evidence = state.proofs[digest];
+    return to({ ...rest, phase: "idle", target, outcome: "succeeded", ...(evidence ? { evidence } : {}) });
+  }
+  const failedWish = state.quarantined[digest];
+  if (failedWish !== undefined && failedWish >= wishOf(target)) return to({ ...state, target });
+  return to(
+    { ...rest, phase: "downloading", target, attempts: 0, interruptions: 0 },
+    { kind: "download", target, delayMs: 0 },
+  );
+}
+
+function retryOrFail(state: ModelState, target: Target, event: StepFailed & { readonly atMs: number }): UpdateStep {
+  if (event.rejected) return fail({ ...state, outcome: "rejected" }, event.problem, event.atMs);
+  if (!event.again || state.attempts + 1 >= ATTEMPTS_MAX) return fail(state, event.problem, event.atMs);
+  const attempts = state.attempts + 1;
+  const delayMs = Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** (attempts - 1));
+  return to(
+    { ...state, phase: "downloading", attempts, error: { ...event.problem, atMs: event.atMs } },
+    { kind: "download", target, delayMs },
+  );
+}
+
+/** The target is given up before it ever served; what served goes on. */
+function fail(state: ModelState, why: Problem, atMs: number): UpdateStep {
+  const outcome = state.outcome === "rejected" ? "rejected" : "failed";
+  const next = quarantine({ ...state, phase: "failed", outcome, error: { ...why, atMs } });
+  const { pending, ...rest } = next;
+  return pending ? withCleanUp(begin(rest, { kind: "desired", target: pending }, atMs)) : to(next, { kind: "cleanUp" });
+}
+
+function withCleanUp({ state, effects }: UpdateStep): UpdateStep {
+  return { state, effects: [...effects, { kind: "cleanUp" }] };
+}
+
+function confirmFrom(state: ModelState, target: Target, event: { readonly atMs: number }): UpdateStep {
+  const { active, previous: _older, ...rest } = state;
+  const next: ModelState = {
+    ...rest,
+    phase: "confirming",
+    active: { version: target.version, digest: target.manifestDigest },
+    ...(active ? { previous: active } : {}),
+    confirmingSinceMs: event.atMs,
+    interruptions: 0,
+  };
+  return state.pending ? rollBack(next, "UPDATE_SUPERSEDED", {}, event.atMs) : to(next);
+}
+
+/**
+ * Judges a new model on live inferences. Errors or latency beyond what is allowed end it early; success needs enough
+ * inferences and the whole soak; without any inference it never succeeds, however long it waits.
+ */
+function confirm(state: ModelState, event: Extract<UpdateEvent, { kind: "live" }>, nowMs: number): UpdateStep {
+  const { figures, limitP99Us } = event;
+  const { target, confirmingSinceMs = nowMs } = state;
+  if (!target || figures.digest !== target.manifestDigest) return to(state);
+  const { inferences: needed, soakMs, deadlineMs, errorFraction } = target.confirm;
+  const soakedMs = nowMs - confirmingSinceMs;
+  const total = figures.inferences + figures.errors;
+  const evidence: Evidence = {
+    goldenMatched: true,
+    inferences: figures.inferences,
+    errors: figures.errors,
+    p99LatencyUs: figures.p99LatencyUs,
+    soakedMs,
+  };
+  const judged: ModelState = { ...state, evidence, progress: Math.min(1, figures.inferences / needed) };
+  if (total >= needed || figures.errors > errorFraction * needed) {
+    if (figures.errors > errorFraction * total) {
+      return rollBack(judged, "INFERENCE_ERRORS", { errors: figures.errors, total, allowed: errorFraction }, nowMs);
+    }
+  }
+  if (figures.inferences >= needed && figures.p99LatencyUs > limitP99Us) {
+    return rollBack(judged, "LATENCY_EXCEEDED", { p99Us: figures.p99LatencyUs, limitUs: limitP99Us }, nowMs);
+  }
+  if (figures.inferences >= needed && soakedMs >= soakMs) return succeed(judged, evidence);
+  if (soakedMs < deadlineMs) return to(judged);
+  const code: ErrorCode = figures.inferences === 0 ? "NO_LIVE_INFERENCES" : "CONFIRM_DEADLINE";
+  return rollBack(judged, code, { inferences: figures.inferences, needed, deadlineMs }, nowMs);
+}
+
+function succeed(state: ModelState, evidence: Evidence): UpdateStep {
+  const { confirmingSinceMs: _since, error: _error, active, ...rest } = state;
+  const proofs = active ? keepNewest({ ...state.proofs, [active.digest]: evidence }) : state.proofs;
+  return to(
+    { ...rest, ...(active ? { active } : {}), proofs, phase: "idle", outcome: "succeeded", evidence },
+    { kind: "serve", answer: "activated" },
+    { kind: "cleanUp" },
+  );
+}
+
+function rollBack(state: ModelState, code: ErrorCode, detail: Record<string, unknown>, nowMs: number): UpdateStep {
+  return rollBackWith(state, problem(code, detail), nowMs);
+}
+
+function rollBackWith(state: ModelState, why: Problem, nowMs: number): UpdateStep {
+  const superseded = why.code === "UPDATE_SUPERSEDED";
+  const next: ModelState = { ...state, phase: "rollingBack", error: { ...why, atMs: nowMs } };
+  return to(superseded ? next : quarantine(next), { kind: "serve", answer: "rolledBack" });
+}
+
+/** A confirmed model broke later: back to the verified one before it, and the broken digest is not taken up again. */
+function fallBack(state: ModelState, event: Extract<UpdateEvent, { kind: "activeBroken" }>, nowMs: number): UpdateStep {
+  if (state.active?.digest !== event.digest) return to(state);
+  const underWay = state.phase !== "idle" && state.phase !== "failed" && state.target !== undefined;
+  const next: ModelState = {
+    ...state,
+    ...(underWay && state.target ? { pending: state.target } : {}),
+    quarantined: { ...state.quarantined, [event.digest]: state.target ? wishOf(state.target) : 0 },
+    phase: "rollingBack",
+    error: { ...event.problem, atMs: nowMs },
+  };
+  return to(next, { kind: "serve", answer: "rolledBack" });
+}
+
+function quarantine(state: ModelState): ModelState {
+  if (!state.target) return state;
+  const quarantined = keepNewest({ ...state.quarantined, [state.target.manifestDigest]: wishOf(state.target) });
+  return { ...state, quarantined };
+}
+
+function keepNewest<T>(entries: Readonly<Record<string, T>>): Readonly<Record<string, T>> {
+  return Object.fromEntries(Object.entries(entries).slice(-KEPT_MAX));
+}

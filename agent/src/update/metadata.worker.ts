@@ -1,0 +1,155 @@
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parentPort } from "node:worker_threads";
+import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import { roleData } from "@bellwether/protocol/process/roles.io.ts";
+import { type Fetcher, Updater } from "tuf-js";
+import { DownloadHTTPError } from "tuf-js/dist/error.js";
+import { writeDurably } from "../durable.io.ts";
+
+/** What the metadata worker is asked. */
+export interface MetadataRequest {
+  /** Folder of the metadata generations. */
+  readonly dir: string;
+  readonly baseUrl: string;
+  readonly token: string;
+  /** The root metadata pinned at enrolment. */
+  readonly rootMetadata: string;
+  /** max(clock, trusted-time floor): expiry is judged at this time. */
+  readonly nowMs: number;
+  /** Targets to look up. */
+  readonly targets: readonly string[];
+}
+
+/** A target as the image repository names it. */
+export interface TargetInfo {
+  readonly digest: string;
+  readonly length: number;
+  readonly releaseCounter: number;
+}
+
+export type MetadataAnswer =
+  | {
+      readonly ok: true;
+      readonly directorKeys: readonly string[];
+      readonly targets: Readonly<Record<string, TargetInfo>>;
+    }
+  | { readonly ok: false; readonly problem: Problem; readonly again: boolean };
+
+const FETCH_TIMEOUT_MS = 20_000;
+const NETWORK_CODES = /ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|timeout|fetch failed|UND_ERR|aborted|503|502|504/i;
+
+// Caps against endless data; a root of 344 KB took tuf-js 53 s to parse.
+const CAPS = {
+  rootMaxLength: 32_768,
+  timestampMaxLength: 32_768,
+  snapshotMaxLength: 262_144,
+  targetsMaxLength: 1_048_576,
+};
+
+/** Fetches with the device's token, from that one host only, bounded in length and time; nothing touches the disk. */
+class BoundFetcher implements Fetcher {
+  readonly #token: string;
+  constructor(token: string) {
+    this.#token = token;
+  }
+  async downloadBytes(url: string, maxLength: number): Promise<Buffer> {
+    const answer = await fetch(url, {
+      headers: { authorization: `Bearer ${this.#token}` },
+      redirect: "error",
+      signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
+    });
+    if (!answer.ok) {
+      await answer.body?.cancel();
+      throw new DownloadHTTPError(`the server answered ${answer.status}`, answer.status);
+    }
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    for await (const part of answer.body ?? []) {
+      length += part.byteLength;
+      if (length > maxLength) throw new Error(`longer than ${maxLength} bytes`);
+      parts.push(part);
+    }
+    return Buffer.concat(parts);
+  }
+  downloadFile<T>(): Promise<T> {
+    return Promise.reject(new Error("blobs are downloaded by download.io.ts"));
+  }
+}
+
+/** Runs in a worker of its own, which ends with the answer: hostile metadata can cost time, but not the device's. */
+export async function runMetadataWorker(): Promise<void> {
+  const answer = await refresh(roleData<MetadataRequest>());
+  parentPort?.postMessage(answer);
+}
+
+async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
+  const { dir, baseUrl, token, targets } = request;
+  const next = prepareGeneration(request);
+  try {
+    const updater = new Updater({
+      metadataDir: next.folder,
+      metadataBaseUrl: `${baseUrl}/metadata`,
+      targetDir: next.folder,
+      targetBaseUrl: `${baseUrl}/targets`,
+      fetcher: new BoundFetcher(token),
+      config: { ...CAPS, fetchRetries: 1 },
+    });
+    // tuf-js has no option for the time it judges expiry by.
+    (updater as object as { trustedSet: { referenceTime: Date } }).trustedSet.referenceTime = new Date(request.nowMs);
+    await updater.refresh();
+    const director = await updater.getTargetInfo("director.json");
+    const keys = director?.custom["keys"];
+    const found: Record<string, TargetInfo> = {};
+    for (const path of targets) {
+      const info = await updater.getTargetInfo(path);
+      const counter = info?.custom["releaseCounter"];
+      if (!info || typeof counter !== "number") continue;
+      found[path] = { digest: `sha256:${info.hashes["sha256"] ?? ""}`, length: info.length, releaseCounter: counter };
+    }
+    keepGeneration(dir, next.number, next.folder);
+    const directorKeys = Array.isArray(keys) ? keys.filter((key): key is string => typeof key === "string") : [];
+    return { ok: true, directorKeys, targets: found };
+  } catch (cause) {
+    rmSync(next.folder, { recursive: true, force: true });
+    const { name, message, cause: below } = cause as Error & { cause?: { code?: string } };
+    const reason = `${name}: ${below?.code ?? message}`.slice(0, 300);
+    return { ok: false, problem: problem("METADATA_REFUSED", { reason }), again: NETWORK_CODES.test(reason) };
+  }
+}
+
+/** tuf-js writes in place and without fsync: it gets a copy, which becomes the truth only when it is whole and durable. */
+function prepareGeneration({ dir, rootMetadata }: MetadataRequest): { folder: string; number: number } {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const current = currentGeneration(dir);
+  const number = current + 1;
+  const folder = join(dir, `generation-${number}`);
+  rmSync(folder, { recursive: true, force: true });
+  if (current > 0) cpSync(join(dir, `generation-${current}`), folder, { recursive: true });
+  else {
+    mkdirSync(folder);
+    writeFileSync(join(folder, "root.json"), rootMetadata);
+  }
+  return { folder, number };
+}
+
+function currentGeneration(dir: string): number {
+  try {
+    return Number(readFileSync(join(dir, "current"), "utf8")) || 0;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return 0;
+    throw cause;
+  }
+}
+
+function keepGeneration(dir: string, number: number, folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    writeDurably(path, readFileSync(path));
+  }
+  writeDurably(join(dir, "current"), String(number));
+  for (const name of readdirSync(dir)) {
+    if (name.startsWith("generation-") && name !== `generation-${number}`)
+      rmSync(join(dir, name), { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,373 @@
+import { join } from "node:path";
+import type { Problem } from "@bellwether/protocol/errors.ts";
+import type { ReportedMessage, ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
+import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
+import { claimedVersion, takeDocument } from "./director-intake.io.ts";
+import { downloadPackage, type InstallResult, readManifest, verifyPackage } from "./install.io.ts";
+import {
+  idleModel,
+  type LiveFigures,
+  type ModelState,
+  runningAtStart,
+  runningOf,
+  step,
+  type UpdateEffect,
+  type UpdateEvent,
+} from "./machine.ts";
+import { RESUME } from "./resume.ts";
+import { selfTest } from "./selftest.io.ts";
+import { openSlots, type Slots } from "./slots.io.ts";
+
+/** A model to serve, by the folders of its verified packages. */
+export interface Serving {
+  readonly model: string;
+  readonly slotDir: string;
+  readonly predecessorSlotDir?: string;
+}
+
+/** What updates need of the rest of the agent. */
+export interface UpdaterPorts {
+  readonly stateDir: string;
+  readonly serverUrl: string;
+  readonly device: string;
+  readonly rootMetadata: string;
+  readonly spawner: RoleSpawner<"metadata" | "selftest">;
+  token(renew?: boolean): Promise<Result<string>>;
+  compatible(manifest: Manifest): Result<void>;
+  /** Serves exactly these models from the next row on; answers for each that could not be opened. */
+  serve(models: readonly Serving[]): Promise<readonly { readonly model: string; readonly problem?: Problem }[]>;
+  /** Live figures of the models that serve now. */
+  figures(): Promise<readonly (LiveFigures & { readonly model: string })[]>;
+  report(reported: Pick<ReportedMessage, "directorVersion" | "models" | "refusals">): void;
+  now(): number;
+  log(level: "info" | "warn" | "error", message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/** Keeps the device's models as the director wants them, and a verified one serving whatever happens. */
+export interface Updater {
+  /** What may serve now, before any network: verified packages only. */
+  servingAtStart(): Serving[];
+  /** Takes up what was under way; call once the pipeline runs. */
+  start(): void;
+  onDesired(bytes: Uint8Array): void;
+  /** The watchdog found that a model's session hung or broke. */
+  onBroken(model: string, digest: string, problem: Problem): void;
+  states(): readonly ModelState[];
+  stop(): Promise<void>;
+}
+
+const LIVE_EVERY_MS = 500;
+const INTAKE_RETRY_MS = [1_000, 2_000, 5_000, 15_000, 60_000];
+const REFUSALS_MAX = 16;
+const SELF_TEST_WALL_MS = 60_000;
+
+/** An updater over a state directory. */
+export function createUpdater(ports: UpdaterPorts): Updater {
+  const slots: Slots = openSlots(ports.stateDir);
+  let kept = slots.load();
+  const states = new Map(kept.models.map((model) => [model.model, model]));
+  const underWay = new Map<string, AbortController>();
+  const running = new Set<Promise<void>>();
+  let refusals: ReportedMessage["refusals"] = [];
+  let desired: Uint8Array | undefined;
+  let intake: Promise<void> | undefined;
+  let retries = 0;
+  let stopped = false;
+  let liveTimer: NodeJS.Timeout | undefined;
+  let retryTimer: NodeJS.Timeout | undefined;
+
+  function save(): void {
+    kept = { ...kept, models: [...states.values()] };
+    slots.save(kept);
+  }
+
+  function report(): void {
+    ports.report({
+      directorVersion: kept.directorVersion,
+      models: [...states.values()].map(reportedOf),
+      refusals,
+    });
+  }
+
+  function refuse(problem: Problem): void {
+    ports.log("warn", "refused", { code: problem.code, reason: problem.message });
+    const { code, message } = problem;
+    refusals = [...refusals, { code, message: message.slice(0, 1_000), atMs: ports.now() }].slice(-REFUSALS_MAX);
+    report();
+  }
+
+  function handle(model: string, event: UpdateEvent): void {
+    if (stopped) return;
+    const before = states.get(model) ?? idleModel(model);
+    const { state, effects } = step(before, event, ports.now());
+    states.set(model, state);
+    // A change of phase is kept before its effects run; figures and progress are not worth an fsync each.
+    const quiet = event.kind === "progress" || event.kind === "live";
+    if (!quiet || state.phase !== before.phase) save();
+    if (state.phase !== before.phase) {
+      ports.log("info", "update", {
+        model,
+        phase: state.phase,
+        target: state.target?.version,
+        error: state.error?.code,
+      });
+    }
+    if (!quiet || state.phase !== before.phase || event.kind === "progress") report();
+    for (const effect of effects) run(model, effect);
+  }
+
+  function run(model: string, effect: UpdateEffect): void {
+    const work = perform(model, effect).catch((cause) => {
+      ports.log("error", "an update step failed inside", { model, effect: effect.kind, reason: String(cause) });
+    });
+    running.add(work);
+    void work.finally(() => running.delete(work));
+  }
+
+  async function perform(model: string, effect: UpdateEffect): Promise<void> {
+    switch (effect.kind) {
+      case "download": {
+        underWay.get(model)?.abort();
+        const abort = new AbortController();
+        underWay.set(model, abort);
+        await delay(effect.delayMs, abort.signal);
+        if (abort.signal.aborted) return;
+        const { manifestDigest: digest } = effect.target;
+        if (slots.has(model, digest)) return handle(model, { kind: "downloaded", digest });
+        const result = await downloadPackage(installPorts, effect.target, abort.signal, progressOf(model, digest));
+        if (!abort.signal.aborted) settle(model, digest, result, { kind: "downloaded", digest });
+        return;
+      }
+      case "verify": {
+        const { manifestDigest: digest } = effect.target;
+        const present: InstallResult = slots.has(model, digest) ? { ok: true } : verifyPackage(slots, effect.target);
+        return settle(model, digest, present, { kind: "verified", digest });
+      }
+      case "selfTest": {
+        const { manifestDigest: digest } = effect.target;
+        const slotDir = slots.pathOf(model, digest);
+        const manifest = readManifest(slotDir, effect.target);
+        const abort = underWay.get(model) ?? new AbortController();
+        underWay.set(model, abort);
+        const limits = {
+          wallMs: SELF_TEST_WALL_MS,
+          memoryBytes: (manifest.ok ? manifest.value.limits.memoryMb : 256) * 1024 * 1024,
+        };
+        const tested = manifest.ok ? await selfTest(ports.spawner, slotDir, limits, abort.signal) : manifest;
+        if (abort.signal.aborted) return;
+        return settle(model, digest, tested.ok ? tested : { ...tested, again: false, rejected: false }, {
+          kind: "selfTested",
+          digest,
+        });
+      }
+      case "serve":
+        return serve(model, effect.answer);
+      case "cleanUp": {
+        const { active, previous, target, pending, phase } = states.get(model) ?? idleModel(model);
+        const wanted = phase === "idle" || phase === "failed" ? [] : [target?.manifestDigest];
+        const digests = [active?.digest, previous?.digest, pending?.manifestDigest, ...wanted];
+        slots.keepOnly(
+          model,
+          digests.filter((digest) => digest !== undefined),
+        );
+      }
+    }
+  }
+
+  function settle(model: string, digest: string, result: InstallResult, success: UpdateEvent): void {
+    if (result.ok) {
+      handle(model, success);
+      return;
+    }
+    const { error, again, rejected } = result;
+    handle(model, { kind: "stepFailed", digest, problem: error, again, rejected });
+  }
+
+  function progressOf(model: string, digest: string): (fraction: number) => void {
+    let shown = 0;
+    return (fraction) => {
+      if (fraction - shown < 0.1) return;
+      shown = fraction;
+      handle(model, { kind: "progress", digest, fraction: Math.min(1, fraction) });
+    };
+  }
+
+  async function serve(model: string, answer: "activated" | "rolledBack"): Promise<void> {
+    const digest = states.get(model)?.target?.manifestDigest ?? "";
+    const outcomes = await ports.serve(servingOf(runningOf));
+    const problem = outcomes.find((outcome) => outcome.model === model)?.problem;
+    if (answer === "rolledBack") {
+      if (problem) ports.log("error", "the earlier model could not be served", { model, code: problem.code });
+      return handle(model, { kind: "rolledBack" });
+    }
+    if (problem) return handle(model, { kind: "stepFailed", digest, problem });
+    handle(model, { kind: "activated", digest });
+  }
+
+  function servingOf(running: typeof runningOf): Serving[] {
+    return [...states.values()].flatMap((state) => {
+      const serves = running(state);
+      if (!serves) return [];
+      const slotDir = slots.pathOf(state.model, serves.slot.digest);
+      if (!serves.predecessor) return [{ model: state.model, slotDir }];
+      return [
+        { model: state.model, slotDir, predecessorSlotDir: slots.pathOf(state.model, serves.predecessor.digest) },
+      ];
+    });
+  }
+
+  async function takeNewest(): Promise<void> {
+    while (desired && !stopped) {
+      const bytes = desired;
+      const nowMs = Math.max(ports.now(), kept.timeFloorMs);
+      const taken = await takeDocument(intakePorts, bytes, { lastVersion: kept.directorVersion, nowMs });
+      if (stopped) return;
+      if (!taken.ok) {
+        if (!taken.again || retries === 0) refuse(taken.error);
+        if (desired === bytes) {
+          if (!taken.again) desired = undefined;
+          else return retryLater();
+        }
+        continue;
+      }
+      if (desired === bytes) desired = undefined;
+      retries = 0;
+      accept(taken.document, taken.disagreements);
+    }
+  }
+
+  function retryLater(): void {
+    const waitMs = INTAKE_RETRY_MS[Math.min(retries++, INTAKE_RETRY_MS.length - 1)] as number;
+    retryTimer = setTimeout(takeDesired, waitMs);
+  }
+
+  type Taken = Extract<Awaited<ReturnType<typeof takeDocument>>, { ok: true }>;
+  function accept(document: Taken["document"], disagreements: Taken["disagreements"]): void {
+    kept = {
+      ...kept,
+      directorVersion: document.version,
+      timeFloorMs: Math.max(kept.timeFloorMs, document.issuedAtMs),
+    };
+    save();
+    for (const wanted of document.models) {
+      const refused = disagreements[wanted.model];
+      if (refused && !refused.ok) {
+        refuse(refused.error);
+        continue;
+      }
+      handle(wanted.model, { kind: "desired", target: { ...wanted, directorVersion: document.version } });
+    }
+    for (const model of document.remove) remove(model);
+    report();
+  }
+
+  function remove(model: string): void {
+    const state = states.get(model);
+    if (!state) return;
+    underWay.get(model)?.abort();
+    states.set(model, { ...idleModel(model), quarantined: state.quarantined });
+    save();
+    ports.log("info", "update", { model, phase: "idle", removed: true });
+    run(model, { kind: "serve", answer: "activated" });
+    run(model, { kind: "cleanUp" });
+  }
+
+  function takeDesired(): void {
+    intake ??= takeNewest().finally(() => {
+      intake = undefined;
+    });
+  }
+
+  async function look(): Promise<void> {
+    const confirming = [...states.values()].filter((state) => state.phase === "confirming");
+    if (confirming.length === 0) return;
+    const figures = await ports.figures();
+    for (const { model, active, target } of confirming) {
+      if (!active || !target) continue;
+      const manifest = readManifest(slots.pathOf(model, active.digest), target);
+      const limitP99Us = manifest.ok ? manifest.value.limits.p99LatencyMs * 1000 : 0;
+      const own = figures.find((one) => one.model === model && one.digest === active.digest);
+      const none = { digest: active.digest, inferences: 0, errors: 0, p99LatencyUs: 0 };
+      handle(model, { kind: "live", figures: own ?? none, limitP99Us });
+    }
+  }
+
+  const installPorts = {
+    slots,
+    serverUrl: ports.serverUrl,
+    token: (renew?: boolean) => ports.token(renew),
+    compatible: (manifest: Manifest) => ports.compatible(manifest),
+  };
+  const intakePorts = {
+    metadataDir: join(ports.stateDir, "tuf"),
+    serverUrl: ports.serverUrl,
+    device: ports.device,
+    rootMetadata: ports.rootMetadata,
+    spawner: ports.spawner,
+    token: (renew?: boolean) => ports.token(renew),
+  };
+
+  return {
+    servingAtStart: () => servingOf(runningAtStart),
+    start() {
+      for (const [model, state] of states) if (RESUME[state.phase] !== "nothing") handle(model, { kind: "resumed" });
+      report();
+      const again = () => {
+        liveTimer = setTimeout(() => {
+          look()
+            .catch((cause) => ports.log("error", "live figures", { reason: String(cause) }))
+            .finally(() => !stopped && again());
+        }, LIVE_EVERY_MS);
+      };
+      again();
+    },
+    onDesired(bytes) {
+      // The same document comes again with every connection; it is news only with a higher number, whoever wrote it.
+      if (claimedVersion(bytes) === kept.directorVersion) return;
+      desired = bytes;
+      clearTimeout(retryTimer);
+      takeDesired();
+    },
+    onBroken: (model, digest, problem) => handle(model, { kind: "activeBroken", digest, problem }),
+    states: () => [...states.values()],
+    async stop() {
+      stopped = true;
+      clearTimeout(liveTimer);
+      clearTimeout(retryTimer);
+      for (const abort of underWay.values()) abort.abort();
+      await Promise.allSettled([...running, intake]);
+    },
+  };
+}
+
+function reportedOf(state: ModelState): ReportedModel {
+  const { model, phase, active, target, outcome, progress, evidence, error } = state;
+  return {
+    model,
+    phase,
+    ...(active ? { active } : {}),
+    ...(target
+      ? { target: { version: target.version, digest: target.manifestDigest, directorVersion: target.directorVersion } }
+      : {}),
+    ...(outcome ? { outcome } : {}),
+    ...(progress !== undefined ? { progress } : {}),
+    ...(evidence ? { evidence } : {}),
+    ...(error ? { error: { code: error.code, message: error.message.slice(0, 1_000), atMs: error.atMs } } : {}),
+  };
+}
+
+function delay(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}

@@ -1,0 +1,62 @@
+import { readFileSync } from "node:fs";
+import type { Problem } from "@bellwether/protocol/errors.ts";
+import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+
+/** What a self-test may take; a model that takes more is refused with the child, not with the agent. */
+export interface SelfTestLimits {
+  readonly wallMs: number;
+  /** Resident memory of the child beyond what the agent's own code needs, in bytes. */
+  readonly memoryBytes: number;
+}
+
+export type SelfTestAnswer = { readonly ok: true } | { readonly ok: false; readonly problem: Problem };
+
+/** What Node with ONNX Runtime needs before any model is loaded, measured generously. */
+const BASE_BYTES = 220 * 1024 * 1024;
+const WATCH_EVERY_MS = 50;
+
+/** Loads a slot and runs its golden vectors in a child process: a hang, a crash or a flood of memory stays there. */
+export function selfTest(
+  spawner: RoleSpawner<"selftest">,
+  slotDir: string,
+  limits: SelfTestLimits,
+  signal: AbortSignal,
+): Promise<Result<void>> {
+  return new Promise((resolve) => {
+    const child = spawner.child("selftest", [slotDir], { stdio: ["ignore", "ignore", "ignore", "ipc"] });
+    const end = (result: Result<void>) => {
+      clearTimeout(wall);
+      clearInterval(watch);
+      signal.removeEventListener("abort", giveUp);
+      child.removeAllListeners();
+      child.on("error", () => undefined);
+      child.kill("SIGKILL");
+      resolve(result);
+    };
+    const fail = (reason: string) => end(err("SELF_TEST_FAILED", { reason }));
+    const giveUp = () => fail("it was given up");
+    const wall = setTimeout(() => fail(`it took longer than ${limits.wallMs} ms`), limits.wallMs);
+    const watch = setInterval(() => {
+      const bytes = child.pid === undefined ? 0 : residentBytes(child.pid);
+      if (bytes > BASE_BYTES + limits.memoryBytes) fail(`it needed more than ${limits.memoryBytes} bytes of memory`);
+    }, WATCH_EVERY_MS);
+    signal.addEventListener("abort", giveUp, { once: true });
+    child.once("message", (answer) => {
+      const { ok: passed, problem } = answer as SelfTestAnswer & { problem?: Problem };
+      end(passed || !problem ? ok(undefined) : { ok: false, error: problem });
+    });
+    child.once("error", (cause) => fail(cause.message));
+    child.once("exit", (code, killedBy) => fail(`it ended by ${killedBy ?? `code ${code}`}`));
+  });
+}
+
+/** Resident memory of a process by /proc; 0 where there is no such thing or the process is gone. */
+function residentBytes(pid: number): number {
+  try {
+    const pages = Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);
+    return pages * 4096;
+  } catch {
+    return 0; // it ended between two looks; its exit says the rest
+  }
+}
