@@ -97,6 +97,21 @@ export const MODEL_ERRORS = {
     sentence: "None of the graph outputs is a tensor that can be read: {outputs}.",
     remedy: "Export with a tensor output (scikit-learn: options={'zipmap': False}).",
   },
+  CHILD_MEMORY_EXCEEDED: {
+    http: 422,
+    sentence: "The model took more than the {limitMb} MB it may have while it was loaded or run.",
+    remedy: "Use a smaller model, or one that computes in smaller pieces.",
+  },
+  CHILD_TIME_EXCEEDED: {
+    http: 422,
+    sentence: "The model did not come back within {limitMs} ms while it was loaded or run.",
+    remedy: "Use a faster model.",
+  },
+  CHILD_DIED: {
+    http: 422,
+    sentence: "The process that tried the model ended without an answer: {reason}.",
+    remedy: "Try again; when it happens again, the model crashes the runtime and must not go to devices.",
+  },
   MANIFEST_WRONG: {
     http: 422,
     sentence: "The manifest contradicts itself at {path}: {reason}.",

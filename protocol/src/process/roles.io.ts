@@ -3,6 +3,17 @@ import { isMainThread, Worker, type WorkerOptions, workerData } from "node:worke
 
 const CHILD_FLAG = "--bellwether-role=";
 
+/** Limits that the kernel holds for a child, whatever its native code does. */
+export interface Ulimits {
+  /** Writable private memory (RLIMIT_DATA): an allocation beyond it fails before a page of it is touched. */
+  readonly dataBytes: number;
+  readonly cpuSeconds: number;
+}
+export type ChildOptions = SpawnOptions & { readonly ulimits?: Ulimits };
+
+// POSIX shells set limits on every system we run on; Node cannot. A system that does not know one of them goes without.
+const LIMITED = 'ulimit -c 0 || :; ulimit -d "$1" || :; ulimit -t "$2" || :; shift 2; exec "$@"';
+
 /**
  * Workers and children of a program start only through this: the program's own entry is started again with a role, and
  * its `main.ts` dispatches the role first. The same way in development and in a bundled executable.
@@ -11,19 +22,26 @@ export interface RoleSpawner<Role extends string> {
   /** A thread that runs `role`; `data` is what `roleData()` returns there. */
   worker(role: Role, data: unknown, options?: WorkerOptions): Worker;
   /** A child process that runs `role`; it speaks over the IPC channel and inherits no standard input. */
-  child(role: Role, args?: readonly string[], options?: SpawnOptions): ChildProcess;
+  child(role: Role, args?: readonly string[], options?: ChildOptions): ChildProcess;
 }
 
 /** A spawner that starts `entry` (the URL of the program's `main.ts`) again. */
 export function roleSpawner<Role extends string>(entry: URL): RoleSpawner<Role> {
   return {
     worker: (role, data, options = {}) => new Worker(entry, { ...options, workerData: { role, data } }),
-    child: (role, args = [], options = {}) =>
-      spawn(process.execPath, [...process.execArgv, entry.pathname, `${CHILD_FLAG}${role}`, ...args], {
-        stdio: ["ignore", "pipe", "pipe", "ipc"],
-        ...options,
-      }),
+    child: (role, args = [], { ulimits, ...options } = {}) => {
+      const command = [process.execPath, ...process.execArgv, entry.pathname, `${CHILD_FLAG}${role}`, ...args];
+      const limited =
+        ulimits === undefined
+          ? command
+          : ["/bin/sh", "-c", LIMITED, "sh", kilobytes(ulimits.dataBytes), String(ulimits.cpuSeconds), ...command];
+      return spawn(limited[0]!, limited.slice(1), { stdio: ["ignore", "pipe", "pipe", "ipc"], ...options });
+    },
   };
+}
+
+function kilobytes(bytes: number): string {
+  return String(Math.ceil(bytes / 1024));
 }
 
 /** The role this thread or process was started for, or undefined for the program itself. */
