@@ -80,10 +80,21 @@ export class ServerMemory {
     }
   }
 
-  /** What an ack would say: the unbroken prefix of each stream. */
+  /** What an ack would say: the unbroken prefix of each stream, and what there is beyond it. */
   ack(epoch: string): AckMessage {
-    const upTo = Object.fromEntries(STREAMS.map((stream) => [stream, this.prefix(epoch, stream)]));
-    return ackOf(epoch, upTo);
+    const streams = STREAMS.map((stream) => {
+      const upTo = this.prefix(epoch, stream);
+      const stored = this.streams.get(`${epoch}/${stream}`);
+      const beyond = [...(stored?.keys() ?? [])].filter((seq) => seq > upTo).sort((a, b) => a - b);
+      const also: [number, number][] = [];
+      for (const seq of beyond) {
+        const last = also.at(-1);
+        if (last !== undefined && last[1] === seq - 1) last[1] = seq;
+        else also.push([seq, seq]);
+      }
+      return [stream, { epoch, upTo, also }] as const;
+    });
+    return { v: 1, streams: Object.fromEntries(streams) };
   }
 
   prefix(epoch: string, stream: Stream): number {

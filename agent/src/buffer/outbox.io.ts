@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { BATCH_BYTES_MAX, checkRecord, decodeBatch, encodeBatch, encodeChunks } from "@bellwether/protocol/batch.ts";
+import { checkRecord, encodeChunks } from "@bellwether/protocol/batch.ts";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import {
   type AckMessage,
@@ -11,9 +11,9 @@ import {
 } from "@bellwether/protocol/messages/stream.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
-import { expiredAcks, isAlsoAcked, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
-import { planEviction, remainder, type SeqRange } from "./eviction.ts";
-import { encodeGap, type GapReason, gapBody, gapReason } from "./gap.ts";
+import { expiredAcks, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
+import type { SeqRange } from "./eviction.ts";
+import { type GapReason, gapBody } from "./gap.ts";
 import type {
   AckOutcome,
   JsonValue,
@@ -26,18 +26,17 @@ import type {
 } from "./outbox.ts";
 import type { HeldChunk, OpenDatabase, OutboxFile } from "./outbox-file.io.ts";
 import { Pending, type PendingCounts } from "./pending.ts";
-import { type BufferPhase, EVICT_TO, nextPhase, PRESSURED_FROM } from "./pressure.ts";
+import { type PerStream, perStream, total } from "./per-stream.ts";
+import { type BufferPhase, EVICT_TO, nextPhase } from "./pressure.ts";
 import { type FilePlace, openFile, recoverFile, troubleOf } from "./recovery.io.ts";
+import { dropAcked, expireAcked, insertGap, makeRoom, type RoomContext } from "./room.io.ts";
 import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
+import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
 
 /** Values waiting for a commit: beyond the first limit it comes at once, beyond the second the oldest give way. */
 const COMMIT_CELLS = 50_000;
 const PENDING_CELLS_MAX = 500_000;
 const WAL_BYTES_MAX = 4 * 1024 * 1024;
-/** Chunks looked at in one step of sending, evicting, or deleting what is acknowledged. */
-const SEND_WINDOW = 32;
-const EVICT_WINDOW = 256;
-const EXPIRE_WINDOW = 256;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 30_000;
 /** After the disk was full, the outbox tries to grow again this much later. */
@@ -45,8 +44,6 @@ const DISK_LIMIT_MS = 60_000;
 
 /** A predecessor that was just killed may still be letting go of the file. */
 const LOCK_WAIT_MS = 500;
-
-type PerStream<T> = Record<Stream, T>;
 
 /**
  * Opens the outbox on a file, making it if need be. Fails only where the agent must not run at all: another process
@@ -86,6 +83,8 @@ class SqliteOutbox implements Outbox {
   #epoch: string;
   #known: PerStream<StreamKnowledge>;
   #evicted: PerStream<number>;
+  /** What of each stream was acknowledged so long ago that it may go. */
+  #expiredTo = perStream(() => 0);
   #cursors: Record<string, JsonValue>;
   #commits: number;
   #pending = new Pending();
@@ -169,15 +168,17 @@ class SqliteOutbox implements Outbox {
       expiredAcks(this.#known[stream].marks, clock.wallMs, this.#options.keepAckedMs),
     );
     const moved = chunks.length > 0 || this.#pending.cursors.size > 0;
+    const context = this.#context();
     this.#attempted = this.#pending.counts();
     file.transaction(() => {
       for (const { stream, range, bytes, gap } of chunks) {
-        if (gap) this.#insertGap(file, stream, range, gap);
+        if (gap) insertGap(file, context, stream, range, gap);
         else file.insert(stream, range, bytes, false);
       }
       for (const [input, value] of this.#pending.cursors) file.saveCursor(input, value);
       for (const stream of STREAMS) this.#expire(file, stream, marks[stream].upTo);
-      this.#makeRoom(file, evicted);
+      const lost = makeRoom(file, context, this.#limitBytes());
+      for (const stream of STREAMS) evicted[stream] += lost[stream];
       for (const stream of STREAMS) {
         const { ackedTo } = this.#known[stream];
         file.savePosition(stream, {
@@ -210,7 +211,8 @@ class SqliteOutbox implements Outbox {
       chunks.push({ stream, range: { fromSeq: next[stream], toSeq: fromSeq - 1 }, bytes: NOTHING, gap: "evicted" });
       evicted[stream] += shed;
     }
-    const batch = { ...this.#envelope(), stream, fromSeq, records } as StreamBatch;
+    const clock = this.#options.clock();
+    const batch = { v: 1, epoch: this.#epoch, stream, fromSeq, records, hist: !this.#online, clock } as StreamBatch;
     for (const { bytes, unreadable, ...range } of encodeChunks(batch, this.#options.resolutionOf)) {
       chunks.push({ stream, range, bytes, gap: unreadable > 0 ? "unreadable" : undefined });
       evicted[stream] += unreadable;
@@ -219,56 +221,20 @@ class SqliteOutbox implements Outbox {
     return chunks;
   }
 
-  #envelope() {
-    return { v: 1, epoch: this.#epoch, hist: !this.#online, clock: this.#options.clock() } as const;
+  #context(): RoomContext & SendContext {
+    return {
+      epoch: this.#epoch,
+      known: this.#known,
+      gapBodyOf: (reason) => gapBody(reason, !this.#online, this.#options.clock()),
+      resolutionOf: this.#options.resolutionOf,
+    };
   }
 
-  /** Stores a gap, one with the gap before it unless that is already on its way. */
-  #insertGap(file: OutboxFile, stream: Stream, range: SeqRange, reason: GapReason): void {
-    const before = file.gapEndingAt(stream, range.fromSeq - 1);
-    let { fromSeq } = range;
-    if (before !== undefined && before.fromSeq > this.#known[stream].sentTo) {
-      if (gapReason(file.body(stream, before.fromSeq)) === reason) {
-        fromSeq = before.fromSeq;
-        file.remove(stream, before);
-      }
-    }
-    file.insert(stream, { fromSeq, toSeq: range.toSeq }, gapBody(reason, !this.#online, this.#options.clock()), true);
-  }
-
-  /** Deletes what was acknowledged long enough ago, a few chunks at a time. */
+  /** Deletes what was acknowledged long enough ago, a few chunks with every commit. */
   #expire(file: OutboxFile, stream: Stream, upTo: number): void {
-    const due = file.ackedCandidates(stream, Math.min(upTo, this.#known[stream].ackedTo), EXPIRE_WINDOW);
-    const last = due.at(-1);
-    if (last !== undefined) file.remove(stream, { fromSeq: 0, toSeq: last.fromSeq });
-  }
-
-  #makeRoom(file: OutboxFile, evicted: PerStream<number>): void {
-    const budget = this.#limitBytes();
-    this.#evictDownTo(file, budget * PRESSURED_FROM, true, evicted);
-    if (file.usedBytes() > budget) this.#evictDownTo(file, budget * EVICT_TO, false, evicted);
-  }
-
-  #evictDownTo(file: OutboxFile, targetBytes: number, onlyAcked: boolean, evicted: PerStream<number>): void {
-    for (;;) {
-      const excess = file.usedBytes() - targetBytes;
-      if (excess <= 0) return;
-      const candidates = perStream((stream) => {
-        const { ackedTo, sentTo, also } = this.#known[stream];
-        const acked = file.ackedCandidates(stream, ackedTo, EVICT_WINDOW);
-        if (onlyAcked || acked.length === EVICT_WINDOW) return acked;
-        // What is on its way may be stored by the server any moment: a gap in its place would contradict it.
-        const unsent = file.unsentCandidates(stream, Math.max(sentTo, ackedTo), EVICT_WINDOW);
-        return [...acked, ...unsent.filter(({ fromSeq, toSeq }) => !isAlsoAcked(fromSeq, toSeq, also))];
-      });
-      const plan = planEviction(candidates, excess);
-      if (plan.drop.length === 0) return;
-      for (const range of plan.drop) file.remove(range.stream, range);
-      for (const gap of plan.gaps) {
-        this.#insertGap(file, gap.stream, gap, "evicted");
-        evicted[gap.stream] += gap.toSeq - gap.fromSeq + 1;
-      }
-    }
+    const { ackedTo } = this.#known[stream];
+    this.#expiredTo[stream] = Math.min(ackedTo, Math.max(upTo, this.#expiredTo[stream]));
+    if (this.#expiredTo[stream] > 0) expireAcked(file, stream, this.#expiredTo[stream]);
   }
 
   #limitBytes(): number {
@@ -325,70 +291,19 @@ class SqliteOutbox implements Outbox {
   nextChunks(maxBytes: number): OutboxChunk[] {
     const taken = this.#guard(() => {
       const file = this.#usableFile();
-      let waiting = perStream((stream) => this.#waiting(file, stream));
-      if (this.#refresh(file, waiting)) waiting = perStream((stream) => this.#waiting(file, stream));
+      const { waiting, unreadable } = waitingChunks(file, this.#context());
+      for (const stream of STREAMS) this.#evicted[stream] += unreadable[stream];
+      this.#moved ||= total(unreadable) > 0;
       const sizes = perStream((stream) => waiting[stream].map(({ size }) => size));
       const { picks, credits } = planSend(sizes, this.#credits, maxBytes);
       this.#credits = credits;
-      return picks.map((stream) => this.#handOut(file, stream, waiting[stream].shift() as HeldChunk));
+      return picks.map((stream) => {
+        const chunk = waiting[stream].shift() as HeldChunk;
+        this.#known[stream] = { ...this.#known[stream], sentTo: chunk.toSeq };
+        return chunkToSend(file, this.#epoch, stream, chunk);
+      });
     });
     return taken.ok ? taken.value : [];
-  }
-
-  #waiting(file: OutboxFile, stream: Stream): HeldChunk[] {
-    const { also } = this.#known[stream];
-    for (let after = this.#known[stream].sentTo; ; ) {
-      const held = file.heldAfter(stream, after, SEND_WINDOW);
-      const waiting = held.filter(({ fromSeq, toSeq }) => !isAlsoAcked(fromSeq, toSeq, also));
-      const last = held.at(-1);
-      if (waiting.length > 0 || last === undefined) return waiting;
-      after = last.toSeq;
-    }
-  }
-
-  #handOut(file: OutboxFile, stream: Stream, { fromSeq, toSeq, gap }: HeldChunk): OutboxChunk {
-    const stored = file.body(stream, fromSeq);
-    const bytes = gap ? encodeGap(stream, this.#epoch, { fromSeq, toSeq }, stored) : stored;
-    this.#known[stream] = { ...this.#known[stream], sentTo: toSeq };
-    return { stream, fromSeq, toSeq, bytes };
-  }
-
-  /** Encodes anew what a new epoch made stale, and takes out of gaps what the server has after all. */
-  #refresh(file: OutboxFile, waiting: PerStream<HeldChunk[]>): boolean {
-    const work: (() => void)[] = [];
-    for (const stream of STREAMS) {
-      const { ackedTo, also } = this.#known[stream];
-      for (const chunk of waiting[stream]) {
-        if (chunk.stale) work.push(() => this.#reencode(file, stream, chunk));
-        if (!chunk.gap) continue;
-        const left = remainder(chunk, ackedTo, also);
-        if (left.length === 1 && left[0]?.fromSeq === chunk.fromSeq && left[0].toSeq === chunk.toSeq) continue;
-        work.push(() => {
-          const stored = file.body(stream, chunk.fromSeq);
-          file.remove(stream, chunk);
-          for (const range of left) file.insert(stream, range, stored, true);
-        });
-      }
-    }
-    if (work.length > 0) file.transaction(() => work.forEach((step) => void step()));
-    return work.length > 0;
-  }
-
-  #reencode(file: OutboxFile, stream: Stream, chunk: HeldChunk): void {
-    const decoded = decodeBatch(stream, file.body(stream, chunk.fromSeq));
-    const count = chunk.toSeq - chunk.fromSeq + 1;
-    const bytes =
-      decoded.ok && decoded.value.records.length === count
-        ? encodeBatch({ ...decoded.value, epoch: this.#epoch, fromSeq: chunk.fromSeq }, this.#options.resolutionOf)
-        : undefined;
-    if (bytes !== undefined && bytes.length <= BATCH_BYTES_MAX * 1.05) {
-      file.reencoded(stream, chunk.fromSeq, bytes);
-    } else {
-      file.remove(stream, chunk);
-      file.insert(stream, chunk, gapBody("unreadable", !this.#online, this.#options.clock()), true);
-      this.#evicted[stream] += count;
-      this.#moved = true;
-    }
   }
 
   acked(ack: AckMessage): AckOutcome {
@@ -423,7 +338,7 @@ class SqliteOutbox implements Outbox {
       const next = perStream(() => 1);
       const epoch = file.transaction(() => {
         for (const stream of STREAMS) {
-          this.#dropAcked(file, stream);
+          dropAcked(file, stream, this.#known[stream]);
           next[stream] = file.renumber(stream);
           file.savePosition(stream, { next: next[stream], ackedTo: 0, evicted: this.#evicted[stream], marks: [] });
         }
@@ -432,38 +347,10 @@ class SqliteOutbox implements Outbox {
       this.#epoch = epoch;
       for (const stream of STREAMS) {
         this.#known[stream] = { next: next[stream], ackedTo: 0, also: [], sentTo: 0, marks: [] };
+        this.#expiredTo[stream] = 0;
       }
       this.#options.sendable?.();
     });
-  }
-
-  /** Takes out everything the server has, so that the new epoch does not send it a second time. */
-  #dropAcked(file: OutboxFile, stream: Stream): void {
-    const { ackedTo, also } = this.#known[stream];
-    for (;;) {
-      const last = file.ackedCandidates(stream, ackedTo, EXPIRE_WINDOW).at(-1);
-      if (last === undefined) break;
-      file.remove(stream, { fromSeq: 0, toSeq: last.fromSeq });
-    }
-    const first = file.heldAfter(stream, ackedTo, 1)[0];
-    if (first?.gap) this.#shrinkGap(file, stream, first);
-    for (const [from, to] of also) {
-      for (let after = from - 1; after < to; ) {
-        const held = file.heldAfter(stream, after, SEND_WINDOW).filter(({ fromSeq }) => fromSeq <= to);
-        for (const chunk of held) {
-          if (chunk.gap) this.#shrinkGap(file, stream, chunk);
-          else if (from <= chunk.fromSeq && chunk.toSeq <= to) file.remove(stream, chunk);
-        }
-        after = held.at(-1)?.toSeq ?? to;
-      }
-    }
-  }
-
-  #shrinkGap(file: OutboxFile, stream: Stream, gap: HeldChunk): void {
-    const stored = file.body(stream, gap.fromSeq);
-    file.remove(stream, gap);
-    const { ackedTo, also } = this.#known[stream];
-    for (const range of remainder(gap, ackedTo, also)) file.insert(stream, range, stored, true);
   }
 
   stats(): OutboxFigures {
@@ -547,9 +434,9 @@ class SqliteOutbox implements Outbox {
       const { monoMs } = this.#options.clock();
       this.#diskLimit = { bytes: file.usedBytes() * EVICT_TO, untilMonoMs: monoMs + DISK_LIMIT_MS };
       file.checkpoint();
-      const evicted = { ...this.#evicted };
-      file.transaction(() => this.#makeRoom(file, evicted));
-      this.#evicted = evicted;
+      const lost = file.transaction(() => makeRoom(file, this.#context(), this.#limitBytes()));
+      this.#evicted = perStream((stream) => this.#evicted[stream] + lost[stream]);
+      this.#moved = true;
     } catch (cause) {
       // No room even for making room: records wait in memory until there is.
       if (troubleOf(cause) === undefined) throw cause;
@@ -602,10 +489,12 @@ class SqliteOutbox implements Outbox {
         ? { ...before, next, ackedTo: Math.max(ackedTo, before.ackedTo) }
         : { next, ackedTo, marks, also: [], sentTo: ackedTo };
     });
+    if (!same) this.#expiredTo = perStream(() => 0);
     this.#evicted = perStream((stream) => Math.max(this.#evicted[stream], file.position(stream).evicted));
   }
 }
 
+/** A chunk that is not stored yet: bytes, or the reason of a gap. */
 interface PendingChunk {
   readonly stream: Stream;
   readonly range: SeqRange;
@@ -614,11 +503,3 @@ interface PendingChunk {
 }
 
 const NOTHING = new Uint8Array(0);
-
-function perStream<T>(of: (stream: Stream) => T): PerStream<T> {
-  return Object.fromEntries(STREAMS.map((stream) => [stream, of(stream)])) as PerStream<T>;
-}
-
-function total(counts: PerStream<number>): number {
-  return STREAMS.reduce((sum, stream) => sum + counts[stream], 0);
-}

@@ -34,10 +34,10 @@ export function planSend(
   const taken: Record<Stream, number> = { event: 0, drift: 0, inference: 0, telemetry: 0, samples: 0 };
   const picks: Stream[] = [];
   let bytes = 0;
+  // A stream that has nothing to say saves nothing up: credit is for waiting, not for being idle.
+  for (const stream of STREAMS) if ((waiting[stream]?.length ?? 0) === 0) saved[stream] = 0;
   for (;;) {
     const ready = STREAMS.filter((stream) => taken[stream] < (waiting[stream]?.length ?? 0));
-    // A stream that has nothing to say saves nothing up: credit is for waiting, not for being idle.
-    for (const stream of STREAMS) if (!ready.includes(stream)) saved[stream] = 0;
     if (ready.length === 0) break;
     const gains = (stream: Stream) => saved[stream] + STREAM_WEIGHTS[stream];
     const pick = ready.reduce((best, stream) => (gains(stream) > gains(best) ? stream : best));

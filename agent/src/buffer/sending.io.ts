@@ -1,0 +1,95 @@
+import { BATCH_BYTES_MAX, decodeBatch, encodeBatch, type ResolutionOf } from "@bellwether/protocol/batch.ts";
+import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
+import { isAlsoAcked, type StreamKnowledge } from "./acknowledgement.ts";
+import { remainder } from "./eviction.ts";
+import { encodeGap, type GapReason } from "./gap.ts";
+import type { OutboxChunk } from "./outbox.ts";
+import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
+import { type PerStream, perStream } from "./per-stream.ts";
+import { shrinkGap } from "./room.io.ts";
+
+/** Chunks of a stream looked at in one step. */
+const WINDOW = 32;
+/** A chunk that is encoded again under another epoch and seq may be a little longer than it was. */
+const REENCODED_BYTES_MAX = BATCH_BYTES_MAX + 1_000;
+
+/** What sending needs to know besides the file. */
+export interface SendContext {
+  readonly epoch: string;
+  readonly known: Readonly<PerStream<StreamKnowledge>>;
+  readonly gapBodyOf: (reason: GapReason) => Uint8Array;
+  readonly resolutionOf: ResolutionOf | undefined;
+}
+
+/** The next chunks of each stream, in order, as they may be sent; and how many records turned out unreadable. */
+export function waitingChunks(
+  file: OutboxFile,
+  context: SendContext,
+): { readonly waiting: PerStream<HeldChunk[]>; readonly unreadable: PerStream<number> } {
+  const waiting = perStream((stream) => waitingOf(file, stream, context.known[stream]));
+  const unreadable = perStream(() => 0);
+  const work = STREAMS.flatMap((stream) =>
+    waiting[stream].flatMap((chunk) => refreshing(file, context, stream, chunk, unreadable)),
+  );
+  if (work.length === 0) return { waiting, unreadable };
+  // What is sent must be what is stored: the same bytes again after a restart.
+  file.transaction(() => {
+    for (const step of work) step();
+  });
+  return { waiting: perStream((stream) => waitingOf(file, stream, context.known[stream])), unreadable };
+}
+
+function waitingOf(file: OutboxFile, stream: Stream, { sentTo, also }: StreamKnowledge): HeldChunk[] {
+  for (let after = sentTo; ; ) {
+    const held = file.heldAfter(stream, after, WINDOW);
+    const waiting = held.filter(({ fromSeq, toSeq }) => !isAlsoAcked(fromSeq, toSeq, also));
+    const last = held.at(-1);
+    if (waiting.length > 0 || last === undefined) return waiting;
+    after = last.toSeq;
+  }
+}
+
+/** The bytes of a chunk that `waitingChunks` gave. */
+export function chunkToSend(file: OutboxFile, epoch: string, stream: Stream, chunk: HeldChunk): OutboxChunk {
+  const { fromSeq, toSeq, gap } = chunk;
+  const stored = file.body(stream, fromSeq);
+  return { stream, fromSeq, toSeq, bytes: gap ? encodeGap(stream, epoch, chunk, stored) : stored };
+}
+
+/** What must be done to a chunk first: a new epoch made it stale, or the server has part of the gap after all. */
+function refreshing(
+  file: OutboxFile,
+  context: SendContext,
+  stream: Stream,
+  chunk: HeldChunk,
+  unreadable: PerStream<number>,
+): (() => void)[] {
+  const known = context.known[stream];
+  if (chunk.stale) {
+    return [
+      () => {
+        if (!reencode(file, context, stream, chunk)) unreadable[stream] += chunk.toSeq - chunk.fromSeq + 1;
+      },
+    ];
+  }
+  if (!chunk.gap) return [];
+  const [only, ...more] = remainder(chunk, known.ackedTo, known.also);
+  const whole = more.length === 0 && only?.fromSeq === chunk.fromSeq && only.toSeq === chunk.toSeq;
+  return whole ? [] : [() => shrinkGap(file, stream, chunk, known)];
+}
+
+/** False when the stored bytes cannot be read: a gap then stands in their place. */
+function reencode(file: OutboxFile, context: SendContext, stream: Stream, chunk: HeldChunk): boolean {
+  const decoded = decodeBatch(stream, file.body(stream, chunk.fromSeq));
+  const readable = decoded.ok && decoded.value.records.length === chunk.toSeq - chunk.fromSeq + 1;
+  const bytes = readable
+    ? encodeBatch({ ...decoded.value, epoch: context.epoch, fromSeq: chunk.fromSeq }, context.resolutionOf)
+    : undefined;
+  if (bytes !== undefined && bytes.length <= REENCODED_BYTES_MAX) {
+    file.reencoded(stream, chunk.fromSeq, bytes);
+    return true;
+  }
+  file.remove(stream, chunk);
+  file.insert(stream, chunk, context.gapBodyOf("unreadable"), true);
+  return false;
+}
