@@ -1,30 +1,42 @@
 import type { Server } from "node:net";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import type { Problem } from "@bellwether/protocol/errors.ts";
+import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import type { ReportedMessage } from "@bellwether/protocol/messages/device.ts";
+import { compatible } from "@bellwether/protocol/package/compatibility.ts";
+import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import type { AgentConfig } from "./config/config.ts";
 import { readBootId } from "./health/clock.io.ts";
 import { AGENT_VERSION, deviceFacts } from "./health/facts.io.ts";
 import { guardPipeline } from "./health/guard.io.ts";
-import { dieOfHang } from "./health/hang.io.ts";
+import { dieOfHang, forgetHang, type HangNote, readHang } from "./health/hang.io.ts";
 import { serveLocal } from "./health/local.io.ts";
 import { createProbes } from "./health/probes.io.ts";
 import { readVitals, type VitalsReader } from "./health/vitals.io.ts";
+import type { Verdict } from "./health/watchdog.ts";
 import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
+import type { ActiveModel } from "./inference/pipeline.ts";
 import { fileCounter } from "./link/counter.io.ts";
 import type { Identity } from "./link/enrolment.ts";
 import { createLink } from "./link/link.io.ts";
-import { createLogin } from "./link/login.io.ts";
-import type { Birth, Link } from "./link/ports.ts";
+import { createLogin, type Login } from "./link/login.io.ts";
+import type { Birth, Link, LinkFigures } from "./link/ports.ts";
 import type { Logger } from "./log.ts";
 import type { AgentRole } from "./roles.io.ts";
+import { digestOfSlot, modelOfSlot, ServingSet } from "./serving.io.ts";
 import type { AgentSnapshot } from "./snapshot.ts";
+import { createUpdater, type Updater } from "./update/runner.io.ts";
 
 /** How long what is durable already may still be sent while the agent stops. */
 const DRAIN_MS_MAX = 1_500;
 const DRAIN_LOOK_MS = 50;
+const UPDATER_MS_MAX = 1_000;
+
+/** The link's figures before there is one. */
+const NO_LINK: LinkFigures = { phase: "offline", sessions: 0, resent: 0, inFlight: 0, reportedEchoed: true };
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -43,82 +55,172 @@ export interface Agent {
   stop(): Promise<void>;
 }
 
-/** Starts an agent: the pipeline first, which needs no network; the link when rows are safe. */
+/** Starts an agent: verified models and the pipeline first, which need no network; then updates and the link. */
 export async function startAgent(options: AgentOptions): Promise<Result<Agent>> {
   const { config, stateDir, spawner, log, onFatal } = options;
-  let link: Link | undefined;
+  const agent = new RunningAgent(options);
   const pipeline = await startPipeline(
     (data) => spawner.worker("pipeline", data),
-    { config, stateDir, active: [], bootId: readBootId() },
+    { config, stateDir, active: agent.servingAtStart(), bootId: readBootId() },
     {
-      onEpoch: () => link?.epochChanged(),
+      onEpoch: () => agent.epochChanged(),
       onProblem: (where, { code, message, detail }) => log.warn(message, { where, code, detail }),
       onEnded: (input) => log.info("an input has come to its end", { input }),
       onFatal,
     },
   );
   if ("code" in pipeline) return { ok: false, error: pipeline };
-  const agent = new RunningAgent(options, pipeline);
-  link = agent.link;
-  await agent.open();
+  await agent.open(pipeline);
   return ok(agent);
 }
 
+type Reported = Pick<ReportedMessage, "directorVersion" | "models" | "refusals">;
+
 class RunningAgent implements Agent {
-  readonly link: Link;
   readonly #options: AgentOptions;
-  readonly #pipeline: Pipeline;
-  readonly #vitals: VitalsReader;
+  readonly #updater: Updater;
+  readonly #login: Login;
   readonly #startedAtMs = Date.now();
+  /** What the process before this one died of. */
+  readonly #hang: HangNote | undefined;
+  #pipeline!: Pipeline;
+  #serving!: ServingSet;
+  #link: Link | undefined;
+  #vitals: VitalsReader | undefined;
+  #reported: Reported = { directorVersion: 0, models: [], refusals: [] };
   #phase: "running" | "stopping" = "running";
   #linkSinceMs = Date.now();
   #linkProblem: Problem | undefined;
   #local: Server | undefined;
   #unguard: () => void = () => undefined;
 
-  constructor(options: AgentOptions, pipeline: Pipeline) {
+  constructor(options: AgentOptions) {
     this.#options = options;
+    const { stateDir, identity, spawner, log } = options;
+    const { serverUrl, device, rootMetadata } = identity.enrolment;
+    this.#login = createLogin(identity);
+    this.#hang = readHang(stateDir);
+    this.#updater = createUpdater({
+      stateDir,
+      serverUrl,
+      device,
+      rootMetadata,
+      spawner,
+      token: (renew) => this.#login.httpToken(renew),
+      compatible: (manifest) => this.#compatible(manifest),
+      serve: (models) => this.#serving.serve(models),
+      figures: async () => (await this.#pipeline.figures()).models,
+      report: (reported) => this.#report(reported),
+      now: Date.now,
+      log: (level, message, fields) => log[level](message, fields),
+    });
+  }
+
+  /** Verified models; the one that hung the process before is left out, whatever the cause of its hang. */
+  servingAtStart(): ActiveModel[] {
+    const hung = this.#hang?.slotDir;
+    return this.#updater.servingAtStart().flatMap((serving): ActiveModel[] => {
+      if (serving.slotDir !== hung) return [serving];
+      const { model, predecessorSlotDir } = serving;
+      return predecessorSlotDir === undefined ? [] : [{ model, slotDir: predecessorSlotDir }];
+    });
+  }
+
+  epochChanged(): void {
+    this.#link?.epochChanged();
+  }
+
+  async open(pipeline: Pipeline): Promise<void> {
+    const { config, stateDir, identity, log } = this.#options;
     this.#pipeline = pipeline;
-    const { config, stateDir, identity } = options;
+    this.#serving = new ServingSet({ pipeline, spawner: this.#options.spawner, log });
     this.#vitals = readVitals(createProbes(), stateDir, () => pipeline.lastFigures());
-    const login = createLogin(identity);
+    this.#unguard = guardPipeline(
+      () => pipeline.beat(),
+      (verdict) => this.#die(verdict),
+    );
     const { mqttUrl, site, device } = identity.enrolment;
-    this.link = createLink({
+    this.#link = createLink({
       mqttUrl,
       site,
       device,
       heartbeatMs: config.heartbeatMs,
-      login: () => login.mqtt(),
+      login: () => this.#login.mqtt(),
       outbox: pipeline,
       sessions: fileCounter(join(stateDir, "sessions"), Date.now),
       births: () => this.#births(),
-      health: () => this.#vitals.latest(),
-      onDesired: () => undefined,
+      health: () => this.#vitals?.latest(),
+      onDesired: (bytes) => this.#updater.onDesired(bytes),
       onPhase: (phase) => this.#linkPhase(phase),
       onProblem: (problem) => this.#linkTrouble(problem),
     });
+    this.#local = await serveLocal(stateDir, () => this.snapshot());
+    this.#updater.start();
+    this.#blame();
+    this.#link.start();
   }
 
-  async open(): Promise<void> {
+  /** Tells updates of the models that did not open, and of the one that hung the process before this one. */
+  #blame(): void {
     const { stateDir, log } = this.#options;
-    this.#unguard = guardPipeline(
-      () => this.#pipeline.beat(),
-      (verdict) => {
-        const slotDir = verdict.kind === "hung" ? this.#pipeline.slotOf(verdict.model) : undefined;
-        const { limitMs } = this.#pipeline.beat();
-        log.error("the pipeline thread does not come back; this process ends itself", { ...verdict, slotDir, limitMs });
-        const note = { v: 1, atMs: Date.now(), kind: verdict.kind, ms: verdict.ms, limitMs } as const;
-        dieOfHang(stateDir, slotDir === undefined ? note : { ...note, slotDir }, (cause) =>
-          log.error("the reason could not be written down", { cause }),
-        );
-      },
-    );
-    for (const { model, slotDir, problem, gapMs } of this.#pipeline.outcomes) {
-      if (problem) log.error(problem.message, { model, slotDir, code: problem.code });
-      else log.info("a verified model runs", { model, slotDir, gapMs });
+    for (const { model, slotDir, problem } of this.#pipeline.outcomes) {
+      if (problem === undefined) log.info("a verified model serves", { model, slotDir });
+      else this.#broken(slotDir, problem);
     }
-    this.#local = await serveLocal(stateDir, () => this.snapshot());
-    this.link.start();
+    const hang = this.#hang;
+    if (hang === undefined) return;
+    const { slotDir, ms, limitMs } = hang;
+    if (slotDir === undefined) this.#tell(problem("PIPELINE_STALLED", { ms }));
+    else this.#broken(slotDir, problem("INFERENCE_HUNG", { model: modelOfSlot(slotDir), ms, limitMs }));
+    // The updater has kept its consequences before it answers.
+    forgetHang(stateDir);
+  }
+
+  #broken(slotDir: string, broken: Problem): void {
+    this.#tell(broken, modelOfSlot(slotDir));
+    this.#updater.onBroken(modelOfSlot(slotDir), digestOfSlot(slotDir), broken);
+  }
+
+  /** Into the log and, as a device event, to the server. */
+  #tell({ code, message }: Problem, model?: string): void {
+    this.#options.log.error(message, { code, model });
+    this.#pipeline.event({
+      atMs: Date.now(),
+      kind: "device",
+      severity: "critical",
+      code,
+      text: message.slice(0, 1_000),
+      ...(model === undefined ? {} : { model }),
+    });
+  }
+
+  #die(verdict: Exclude<Verdict, { kind: "alive" }>): void {
+    const { stateDir, log } = this.#options;
+    const { kind, ms } = verdict;
+    const { limitMs } = this.#pipeline.beat();
+    const slotDir = verdict.kind === "hung" ? this.#pipeline.slotOf(verdict.model) : undefined;
+    log.error("the pipeline thread does not come back; this process ends itself", { kind, ms, slotDir, limitMs });
+    const note = { v: 1, atMs: Date.now(), kind, ms, limitMs, ...(slotDir === undefined ? {} : { slotDir }) } as const;
+    dieOfHang(stateDir, note, (cause) => log.error("the reason could not be written down", { cause }));
+  }
+
+  #report(reported: Reported): void {
+    this.#reported = reported;
+    this.#link?.report(reported);
+  }
+
+  #compatible(manifest: Manifest): Result<void> {
+    const channels = this.#pipeline.channels.map(
+      ({ asset, channels: own }) => [asset, new Map(own.map(({ channel, unit }) => [channel, unit]))] as const,
+    );
+    const binding = this.#options.config.models.find(({ model }) => model === manifest.model);
+    return compatible(manifest, {
+      arch: process.arch,
+      memoryMb: totalmem() / 1_048_576,
+      agentVersion: AGENT_VERSION,
+      assets: new Map(channels),
+      ...(binding === undefined ? {} : { binding }),
+    });
   }
 
   snapshot(): AgentSnapshot {
@@ -135,21 +237,22 @@ class RunningAgent implements Agent {
       phase: this.#phase,
       startedAtMs: this.#startedAtMs,
       link: {
-        ...this.link.figures(),
+        ...(this.#link?.figures() ?? NO_LINK),
         sinceMs: this.#linkSinceMs,
         ...(problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
       },
-      models: [],
+      models: this.#reported.models,
       ...(pipeline === undefined ? {} : { pipeline }),
     };
   }
 
   async stop(): Promise<void> {
     this.#phase = "stopping";
-    await this.#pipeline.quiet();
+    // A download or self-test that is under way is taken up again by the next start; it is not waited for.
+    await Promise.all([Promise.race([this.#updater.stop(), wait(UPDATER_MS_MAX)]), this.#pipeline.quiet()]);
     await this.#drain();
-    await this.link.stop();
-    this.#vitals.stop();
+    await this.#link?.stop();
+    this.#vitals?.stop();
     this.#local?.close();
     this.#unguard();
     await this.#pipeline.close();
@@ -158,7 +261,7 @@ class RunningAgent implements Agent {
   /** What is durable may still reach the server; what does not is sent after the next start. */
   async #drain(): Promise<void> {
     const untilMs = performance.now() + DRAIN_MS_MAX;
-    while (this.link.phase === "online" && performance.now() < untilMs) {
+    while (this.#link?.phase === "online" && performance.now() < untilMs) {
       const { outbox } = await this.#pipeline.figures();
       if (outbox.unacked === 0) return;
       await wait(DRAIN_LOOK_MS);

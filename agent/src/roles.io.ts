@@ -3,7 +3,7 @@ import { roleData } from "@bellwether/protocol/process/roles.io.ts";
 import type { PipelineStart } from "./inference/pipeline.ts";
 
 /** Threads and children of the agent. */
-export type AgentRole = "pipeline" | "candidate";
+export type AgentRole = "pipeline" | "candidate" | "metadata" | "selftest";
 
 /** What this program's entry runs when it was started for a role. Rooms are loaded only where they are needed. */
 export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
@@ -40,6 +40,15 @@ export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
   async candidate() {
     const { runCandidate } = await import("./inference/candidate.worker.ts");
     await runCandidate(parent(), roleData<{ slotDir: string }>().slotDir);
+  },
+  async metadata() {
+    const { runMetadataWorker } = await import("./update/metadata.worker.ts");
+    await runMetadataWorker();
+  },
+  async selftest() {
+    const { runSelfTest } = await import("./inference/selftest.worker.ts");
+    // argv: node, entry, role flag, slot.
+    await runSelfTest(process.argv[3] ?? "");
   },
 };
 

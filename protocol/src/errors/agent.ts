@@ -113,6 +113,26 @@ export const AGENT_ERRORS = {
     sentence: "The pipeline thread did nothing for {ms} ms.",
     remedy: "The agent restarted itself; look for a slow disk or an input that blocks.",
   },
+  MODEL_WRONG_ARCHITECTURE: {
+    http: 409,
+    sentence: "{model} version {version} is for {expected}, this device is {actual}.",
+    remedy: "Release a version for this architecture: quantised kernels differ between them.",
+  },
+  MODEL_NEEDS_MEMORY: {
+    http: 409,
+    sentence: "{model} version {version} needs {expected} MB of memory, this device has {actual}.",
+    remedy: "Choose devices with more memory, or a smaller model.",
+  },
+  MODEL_NEEDS_AGENT: {
+    http: 409,
+    sentence: "{model} version {version} needs agent {expected}, this device runs {actual}.",
+    remedy: "Update the agent first.",
+  },
+  MODEL_FITS_NO_ASSET: {
+    http: 409,
+    sentence: "{model} version {version} fits no asset of this device: {reason}",
+    remedy: "Bind the model's channels in the agent's configuration, or choose devices that have them.",
+  },
   CANDIDATE_LOST: {
     http: 500,
     sentence: "The candidate model could not be tried: {reason}.",
