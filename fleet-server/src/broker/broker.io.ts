@@ -23,6 +23,8 @@ export interface BrokerLimits {
   readonly waitingBytesMax: number;
   /** A subscriber that reads nothing for this long is dropped. */
   readonly drainTimeoutMs: number;
+  /** Filters that one subscriber's connection may have. */
+  readonly filtersMax: number;
 }
 
 export const BROKER_LIMITS: BrokerLimits = {
@@ -32,6 +34,7 @@ export const BROKER_LIMITS: BrokerLimits = {
   connectTimeoutMs: 10_000,
   waitingBytesMax: 524_288,
   drainTimeoutMs: 10_000,
+  filtersMax: 100,
 };
 
 /** Who a connection proved to be. */
@@ -88,6 +91,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const listening = new Map<string, Client>();
   const subscribers = new Map<Client, Set<string>>();
   const clients = new Set<Client>();
+  const proven = new Set<Client>();
+  const arriving = new Set<{ readonly kicked: string[] }>();
   const counts = { connections: 0, refused: 0, skipped: 0, oversized: 0 };
 
   const aedes = new Aedes({
@@ -96,23 +101,45 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     drainTimeout: limits.drainTimeoutMs,
     // The application acknowledges; the broker keeps nothing for clients that are away.
     queueLimit: 100,
-    preConnect: (_client, packet, done) => done(null, Boolean(packet.clientId) && packet.clean !== undefined),
+    preConnect: (_client, packet, done) => {
+      if (!packet.clientId) return done(null, false);
+      // Client ids are one space in MQTT, and the newest connection takes the id: an account must not take a device's.
+      if (packet.username?.includes("/") === false) packet.clientId = `${packet.username}/${packet.clientId}`;
+      packet.clean = true;
+      done(null, true);
+    },
     authenticate: (client, username, password, done) => {
-      identify(options, client.id, username, password?.toString("utf8")).then(
-        (identity) => {
-          if (identity) identities.set(client, identity);
-          else counts.refused++;
-          done(null, identity !== undefined);
-        },
-        (cause) => {
-          options.report("login", cause);
-          done(null, false);
-        },
-      );
+      const arrival = { kicked: [] as string[] };
+      arriving.add(arrival);
+      const identified = identify(options, client.id, username, password?.toString("utf8"));
+      identified
+        .finally(() => arriving.delete(arrival))
+        .then(
+          (found) => {
+            // Revoked between the look into the store and now.
+            const identity = found && !arrival.kicked.includes(`${found.kind} ${nameOf(found)}`) ? found : undefined;
+            if (identity) {
+              identities.set(client, identity);
+              proven.add(client);
+            } else counts.refused++;
+            done(null, identity !== undefined);
+          },
+          (cause) => {
+            options.report("login", cause);
+            done(null, false);
+          },
+        );
     },
     authorizeSubscribe: (client, subscription, done) => {
       const identity = identities.get(client);
-      const allowed = identity !== undefined && maySubscribe(identity, subscription.topic);
+      const own = subscribers.get(client);
+      const full = own !== undefined && own.size >= limits.filtersMax && !own.has(subscription.topic);
+      const allowed = identity !== undefined && !full && maySubscribe(identity, subscription.topic);
+      // Counted here and not when all are granted: one packet may hold hundreds.
+      if (allowed && identity.kind === "subscriber") {
+        if (own) own.add(subscription.topic);
+        else subscribers.set(client, new Set([subscription.topic]));
+      }
       // Refused in the SUBACK; the connection stays, so that a dashboard with one wrong filter says which.
       done(null, allowed ? subscription : null);
     },
@@ -164,9 +191,6 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       listening.set(identity.device, client);
       return options.onDeviceListening(identity.device, identity.site);
     }
-    const own = subscribers.get(client) ?? new Set();
-    for (const filter of granted) own.add(filter);
-    subscribers.set(client, own);
     options.onSubscription(
       (topic) => granted.some((filter) => topicMatches(filter, topic)),
       (topic, payload) => send(client, topic, payload, true),
@@ -176,6 +200,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     for (const filter of filters) subscribers.get(client)?.delete(filter);
   });
   aedes.on("client", (client) => {
+    if ((client as object as ClientInside).closed) return;
     clients.add(client);
     counts.connections = clients.size;
   });
@@ -200,11 +225,15 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   }
 
   const sockets = new Set<Socket>();
-  const server: Server = createServer({ noDelay: true }, (socket) => {
+  const server: Server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
     if (sockets.size >= limits.connectionsMax) return socket.destroy();
     sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket));
     const client = aedes.handle(socket);
+    socket.on("close", () => {
+      sockets.delete(socket);
+      proven.delete(client);
+      subscribers.delete(client);
+    });
     guardPackets(client, limits, () => counts.oversized++);
   });
   await aedes.listen();
@@ -233,10 +262,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     },
     hasSubscribers: () => subscribers.size > 0,
     kick(kind, name) {
-      for (const client of clients) {
+      for (const { kicked } of arriving) kicked.push(`${kind} ${name}`);
+      for (const client of proven) {
         const identity = identities.get(client);
-        const own = identity?.kind === "device" ? identity.device : identity?.account;
-        if (identity?.kind === kind && own === name) client.close();
+        if (identity?.kind === kind && nameOf(identity) === name) client.close();
       }
     },
     counts: () => ({ ...counts }),
@@ -249,6 +278,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 }
 
 const NOTHING = Buffer.alloc(0);
+
+function nameOf(identity: Identity): string {
+  return identity.kind === "device" ? identity.device : identity.account;
+}
 
 async function identify(
   options: BrokerOptions,

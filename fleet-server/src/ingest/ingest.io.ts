@@ -30,6 +30,8 @@ export interface IngestCounts {
   readonly duplicates: number;
   readonly poison: number;
   readonly conflicts: number;
+  /** Not taken yet, because the stream has too many holes. */
+  readonly deferred: number;
   readonly waiting: number;
 }
 
@@ -52,7 +54,7 @@ export function createIngest(ports: IngestPorts): Ingest {
   const queue: { batch: IncomingBatch; done(): void }[] = [];
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
-  const counts = { messages: 0, bytes: 0, committed: 0, duplicates: 0, poison: 0, conflicts: 0 };
+  const counts = { messages: 0, bytes: 0, committed: 0, duplicates: 0, poison: 0, conflicts: 0, deferred: 0 };
   let committing: Promise<void> | undefined;
 
   function takeGroup() {
@@ -91,6 +93,7 @@ export function createIngest(ports: IngestPorts): Ingest {
       if (outcome === "committed") counts.committed++;
       else if (outcome === "duplicate") counts.duplicates++;
       else if (outcome === "poison") counts.poison++;
+      else if (outcome === "deferred") counts.deferred++;
       else counts.conflicts++;
       const own = acks.get(device) ?? { site, streams: {}, newEpoch: false };
       if (ack) own.streams[stream] = ack;

@@ -7,6 +7,14 @@ export interface Position {
   readonly also: readonly Range[];
 }
 
+/** Ranges beyond the prefix that are kept, and that an acknowledgement may name. */
+export const RANGES_MAX = 256;
+
+/** Whether a position is one that may be kept. What would tear one hole too many waits until older holes are closed. */
+export function fits(position: Position): boolean {
+  return position.also.length <= RANGES_MAX;
+}
+
 export const NOTHING: Position = { upTo: 0, also: [] };
 
 /** The parts of a range that are not committed yet, ascending. */

@@ -74,12 +74,13 @@ function addIngestMetrics(metrics: Metrics, { ingest }: FleetMetricsPorts): void
   metrics.reading("bellwether_ingest_messages_total", "Messages of devices.", () => [{ value: ingest().messages }]);
   metrics.reading("bellwether_ingest_bytes_total", "Their bytes.", () => [{ value: ingest().bytes }]);
   metrics.reading("bellwether_ingest_outcomes_total", "How durable messages ended.", () => {
-    const { committed, duplicates, poison, conflicts } = ingest();
+    const { committed, duplicates, poison, conflicts, deferred } = ingest();
     return [
       { labels: { outcome: "committed" }, value: committed },
       { labels: { outcome: "duplicate" }, value: duplicates },
       { labels: { outcome: "poison" }, value: poison },
       { labels: { outcome: "conflict" }, value: conflicts },
+      { labels: { outcome: "deferred" }, value: deferred },
     ];
   });
 }

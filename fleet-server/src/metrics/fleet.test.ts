@@ -42,7 +42,16 @@ it("counts active devices by presence with the oldest age of each, over a real s
     store,
     rule: PRESENCE_RULE,
     now: () => 1_100_000,
-    ingest: () => ({ messages: 7, bytes: 700, committed: 5, duplicates: 1, poison: 1, conflicts: 0, waiting: 3 }),
+    ingest: () => ({
+      messages: 7,
+      bytes: 700,
+      committed: 5,
+      duplicates: 1,
+      poison: 1,
+      conflicts: 0,
+      deferred: 0,
+      waiting: 3,
+    }),
     broker: () => ({ connections: 2, refused: 1, skipped: 4, oversized: 0 }),
   });
   const text = await metrics.render();

@@ -17,8 +17,11 @@ export interface IncomingBatch {
   readonly receivedAtMs: number;
 }
 
-/** How one message ended. All but `conflict` are acknowledged: a duplicate is there, poison is kept as dead letter. */
-export type IngestOutcome = "committed" | "duplicate" | "poison" | "conflict";
+/**
+ * How one message ended. A duplicate is there already, poison is kept as dead letter: both are acknowledged. Not so a
+ * conflict, and what was deferred because its stream has too many holes: the device sends that again.
+ */
+export type IngestOutcome = "committed" | "duplicate" | "poison" | "conflict" | "deferred";
 
 /** A committed message, for what follows the commit: acknowledgement, feed, counters. */
 export interface CommittedBatch {

@@ -3,7 +3,7 @@ import { decodeBatch, encodeBatch } from "@bellwether/protocol/batch.ts";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { InferenceRecord, StreamAck, StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { Database } from "better-sqlite3";
-import { add, missing, NOTHING, type Position, type Range } from "../../ingest/ranges.ts";
+import { add, fits, missing, NOTHING, type Position, type Range } from "../../ingest/ranges.ts";
 import type { CommittedBatch, IncomingBatch, IngestStore } from "../ingest.ts";
 import { type Commands, write } from "./command.ts";
 import { ingestReads } from "./ingest-reads.ts";
@@ -105,7 +105,8 @@ function commitOne(db: Database, incoming: IncomingBatch, withRecords: boolean):
     if (!range) return { ...answer, outcome: "poison" };
     const epochNo = epochNumber(db, device, range.epoch);
     let position = positionOf(db, device, epochNo, stream);
-    for (const part of missing(position, range.range)) {
+    const parts = fits(add(position, range.range)) ? missing(position, range.range) : [];
+    for (const part of parts) {
       addGap(db, { device, epochNo, stream, range: part, reason: "deadLetter", nowMs: incoming.receivedAtMs });
       position = add(position, part);
     }
@@ -118,6 +119,7 @@ function commitOne(db: Database, incoming: IncomingBatch, withRecords: boolean):
   const range: Range = [batch.fromSeq, batch.fromSeq + (batch.gap?.count ?? batch.records.length) - 1];
   const parts = missing(position, range);
   const ack = (at: Position) => ({ epoch: batch.epoch, ...at });
+  if (!fits(add(position, range))) return { ...answer, outcome: "deferred", ack: ack(position) };
   // A gap says that records gave way, never what they were: where some arrived after all, it contradicts nothing. It may
   // also come again longer or shorter than before.
   const same = batch.gap ? undefined : sameContent(db, incoming, epochNo, batch.fromSeq);
