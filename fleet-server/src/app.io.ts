@@ -167,6 +167,7 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     async close() {
       await scheduler.stop();
       await app.close();
+      await feed.close();
       await theBroker().close();
       await ingest.close();
       await repository.close();

@@ -99,6 +99,7 @@ export async function connectMqtt(server: Bellwether, options: IClientOptions): 
     mqtt.once("close", () => fail(new Error("closed before it was connected")));
   });
   mqtt.on("error", () => undefined);
+  mqtt.setMaxListeners(1_000);
   const orClosed = async <T>(what: Promise<T>): Promise<T> => {
     let onClose = () => {};
     const closed = new Promise<never>((_, fail) => {

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
 import {
   deviceMayPublish,
@@ -102,9 +103,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     // The application acknowledges; the broker keeps nothing for clients that are away.
     queueLimit: 100,
     preConnect: (_client, packet, done) => {
-      if (!packet.clientId) return done(null, false);
       // Client ids are one space in MQTT, and the newest connection takes the id: an account must not take a device's.
-      if (packet.username?.includes("/") === false) packet.clientId = `${packet.username}/${packet.clientId}`;
+      // An empty id is a wish for any (MQTT-3.1.3-6); dashboards have it.
+      if (packet.username?.includes("/") === false)
+        packet.clientId = `${packet.username}/${packet.clientId || randomUUID()}`;
       packet.clean = true;
       done(null, true);
     },

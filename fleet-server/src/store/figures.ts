@@ -1,5 +1,6 @@
 /** What presence is judged from, for one device. */
 export interface HeardDevice {
+  readonly device: string;
   readonly phase: string;
   readonly lastSeenAtMs: number | null;
   readonly heartbeatMs: number | null;

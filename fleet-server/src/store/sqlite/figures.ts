@@ -6,7 +6,7 @@ export const figuresCommands = {
     (
       db
         .prepare(
-          `SELECT phase, last_seen_at_ms AS lastSeenAtMs, heartbeat_ms AS heartbeatMs, state ->> 'online' AS online
+          `SELECT device, phase, last_seen_at_ms AS lastSeenAtMs, heartbeat_ms AS heartbeatMs, state ->> 'online' AS online
            FROM devices`,
         )
         .all() as (Omit<HeardDevice, "online"> & { online: number | null })[]
