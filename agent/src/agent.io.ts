@@ -139,8 +139,7 @@ class RunningAgent implements Agent {
       () => pipeline.beat(),
       (verdict) => this.#die(verdict),
     );
-    const { site, device } = identity.enrolment;
-    const mqttUrl = config.server.mqttUrl ?? identity.enrolment.mqttUrl;
+    const { mqttUrl, site, device } = identity.enrolment;
     this.#link = createLink({
       mqttUrl,
       site,

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
-import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { buildApp } from "./api/app.io.ts";
 import type { Caller } from "./api/caller.ts";
@@ -23,9 +23,13 @@ import { openRepository } from "./registry/repository.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
+import type { Store } from "./store/store.ts";
 
 /** Every role the server's entry can be started for. */
 export type ServerRole = StoreRole;
+
+/** The store must answer a read and an empty write within this to be called ready. */
+const READY_WITHIN_MS = 2_000;
 
 export interface ServerOptions {
   readonly dir: string;
@@ -119,7 +123,7 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     now,
   });
   const deps: RouteDeps = {
-    server: { version: options.version, ready: async () => ok(undefined) },
+    server: { version: options.version, ready: () => readiness(store) },
     metrics: { metrics },
     tokens: { store, tokens },
     audit: { store },
@@ -155,6 +159,7 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     },
     audit: await createAudit(store.governance),
     idempotency: createIdempotency(store.governance),
+    report,
     observe: addHttpMetrics(metrics),
   });
   await app.listen({ host: "127.0.0.1", port: options.port });
@@ -175,6 +180,17 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
       await store.close();
     },
   });
+}
+
+/** Ready means: both kinds of store threads answer, in time. The broker listens before the REST API does. */
+async function readiness(store: Store): Promise<Result<undefined>> {
+  const late = new Promise<"late">((resolve) => setTimeout(resolve, READY_WITHIN_MS, "late").unref());
+  const answered = Promise.all([store.governance.lastEntry({}), store.devices.seen({ at: [] })]).then(
+    () => "ready" as const,
+    () => "closed" as const,
+  );
+  const found = await Promise.race([answered, late]);
+  return found === "ready" ? ok(undefined) : err("UNAVAILABLE", { reason: `the store is ${found}` });
 }
 
 /** The broker's name, which logins are bound to, and the secret under nonces and device tokens. Made once. */

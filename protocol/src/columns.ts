@@ -51,7 +51,6 @@ export interface TelemetryColumns {
 }
 
 interface ColumnDraft {
-  readonly channel: string;
   readonly at: number[];
   readonly values: (number | null)[];
   readonly uncertain: number[];
@@ -61,8 +60,6 @@ interface GroupDraft {
   readonly index: number;
   readonly times: number[];
   readonly columns: Map<string, ColumnDraft>;
-  /** The columns in the order rows had them so far: rows of one input name their channels in one order. */
-  readonly usual: ColumnDraft[];
 }
 
 /**
@@ -75,7 +72,7 @@ export function columnsOfRows(rows: readonly TelemetryRow[], resolutionOf: Resol
   for (const row of rows) {
     let group = groups.get(row.asset);
     if (group === undefined) {
-      group = { index: groups.size, times: [], columns: new Map(), usual: [] };
+      group = { index: groups.size, times: [], columns: new Map() };
       groups.set(row.asset, group);
     }
     order.push(group.index);
@@ -88,10 +85,8 @@ export function columnsOfRows(rows: readonly TelemetryRow[], resolutionOf: Resol
 function addRow(group: GroupDraft, row: TelemetryRow): void {
   const index = group.times.length;
   group.times.push(row.observedAtMs);
-  let place = 0;
-  for (const channel in row.values) {
-    const expected = group.usual[place++];
-    const column = expected?.channel === channel ? expected : columnOf(group, channel);
+  for (const channel of Object.keys(row.values)) {
+    const column = columnOf(group, channel);
     const value = row.values[channel] as number | null;
     const readable = value !== null && Number.isFinite(value);
     column.at.push(index);
@@ -109,9 +104,8 @@ function addRow(group: GroupDraft, row: TelemetryRow): void {
 function columnOf(group: GroupDraft, channel: string): ColumnDraft {
   let column = group.columns.get(channel);
   if (column === undefined) {
-    column = { channel, at: [], values: [], uncertain: [], bad: [] };
+    column = { at: [], values: [], uncertain: [], bad: [] };
     group.columns.set(channel, column);
-    group.usual.push(column);
   }
   return column;
 }

@@ -220,8 +220,7 @@ function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: st
   });
 }
 
-/** The address of a broker; secrets do not belong in it. */
-export const mqttUrl = text("an address such as mqtt://127.0.0.1:1883, without user or password in it", 512, (v) => {
+const mqttUrl = text("an address such as mqtt://127.0.0.1:1883, without user or password in it", 512, (v) => {
   const url = URL.parse(v);
   return url !== null && /^(mqtts?|wss?):$/.test(url.protocol) && url.hostname !== "" && !v.includes("@");
 });
