@@ -2,7 +2,7 @@ import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type Socket } from "node:net";
 
 /** A TCP proxy between an agent and the broker: the network of this story, and the attacker on it. */
-export interface Proxy {
+export interface NetworkProxy {
   readonly port: number;
   /** Resets every connection and refuses new ones. */
   cut(): void;
@@ -26,7 +26,7 @@ interface Pair {
 }
 
 /** Listens on a free port of loopback and forwards to `targetPort`. */
-export async function startProxy(targetPort: number): Promise<Proxy> {
+export async function startProxy(targetPort: number): Promise<NetworkProxy> {
   let mode: "open" | "cut" | "blackhole" = "open";
   const pairs = new Set<Pair>();
   const server: Server = createServer((client) => {

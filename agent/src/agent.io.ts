@@ -140,7 +140,8 @@ class RunningAgent implements Agent {
       () => pipeline.beat(),
       (verdict) => this.#die(verdict),
     );
-    const { mqttUrl, site, device } = identity.enrolment;
+    const { site, device } = identity.enrolment;
+    const mqttUrl = config.server.mqttUrl ?? identity.enrolment.mqttUrl;
     this.#link = createLink({
       mqttUrl,
       site,

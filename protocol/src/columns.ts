@@ -51,6 +51,7 @@ export interface TelemetryColumns {
 }
 
 interface ColumnDraft {
+  readonly channel: string;
   readonly at: number[];
   readonly values: (number | null)[];
   readonly uncertain: number[];
@@ -60,6 +61,8 @@ interface GroupDraft {
   readonly index: number;
   readonly times: number[];
   readonly columns: Map<string, ColumnDraft>;
+  /** The columns in the order rows had them so far: rows of one input name their channels in one order. */
+  readonly usual: ColumnDraft[];
 }
 
 /**
@@ -72,7 +75,7 @@ export function columnsOfRows(rows: readonly TelemetryRow[], resolutionOf: Resol
   for (const row of rows) {
     let group = groups.get(row.asset);
     if (group === undefined) {
-      group = { index: groups.size, times: [], columns: new Map() };
+      group = { index: groups.size, times: [], columns: new Map(), usual: [] };
       groups.set(row.asset, group);
     }
     order.push(group.index);
@@ -85,8 +88,10 @@ export function columnsOfRows(rows: readonly TelemetryRow[], resolutionOf: Resol
 function addRow(group: GroupDraft, row: TelemetryRow): void {
   const index = group.times.length;
   group.times.push(row.observedAtMs);
-  for (const channel of Object.keys(row.values)) {
-    const column = columnOf(group, channel);
+  let place = 0;
+  for (const channel in row.values) {
+    const expected = group.usual[place++];
+    const column = expected?.channel === channel ? expected : columnOf(group, channel);
     const value = row.values[channel] as number | null;
     const readable = value !== null && Number.isFinite(value);
     column.at.push(index);
@@ -104,8 +109,9 @@ function addRow(group: GroupDraft, row: TelemetryRow): void {
 function columnOf(group: GroupDraft, channel: string): ColumnDraft {
   let column = group.columns.get(channel);
   if (column === undefined) {
-    column = { at: [], values: [], uncertain: [], bad: [] };
+    column = { channel, at: [], values: [], uncertain: [], bad: [] };
     group.columns.set(channel, column);
+    group.usual.push(column);
   }
   return column;
 }

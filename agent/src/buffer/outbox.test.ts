@@ -129,6 +129,9 @@ describe("sending and acknowledgement", () => {
     }
     expect(drain(outbox)).toHaveLength(3);
     expect(drain(outbox)).toHaveLength(0);
+    expect(outbox.stats().unacked).toBe(3);
+    outbox.open();
+    expect(telemetryOf(outbox)).toEqual(rows(0, 3));
     outbox.open();
     outbox.acked(ackOf(outbox.epoch, { telemetry: 1 }));
     expect(telemetryOf(outbox)).toEqual(rows(1, 2));

@@ -151,6 +151,8 @@ export interface AgentConfig {
   /** As given, for messages. */
   readonly fileName: string;
   readonly heartbeatMs: number;
+  /** Where the fleet server is reached, if not where it said at enrolment: behind a port forwarding, say. */
+  readonly server: { readonly mqttUrl?: string | undefined };
   readonly assets: readonly { readonly id: string }[];
   readonly inputs: readonly InputConfig[];
   readonly models: readonly ModelBindingConfig[];

@@ -220,7 +220,8 @@ function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: st
   });
 }
 
-const mqttUrl = text("an address such as mqtt://127.0.0.1:1883, without user or password in it", 512, (v) => {
+/** The address of a broker; secrets do not belong in it. */
+export const mqttUrl = text("an address such as mqtt://127.0.0.1:1883, without user or password in it", 512, (v) => {
   const url = URL.parse(v);
   return url !== null && /^(mqtts?|wss?):$/.test(url.protocol) && url.hostname !== "" && !v.includes("@");
 });

@@ -3,7 +3,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import { checkConfig } from "./checks.ts";
 import type { AgentConfig, InputConfig } from "./config.ts";
-import { inputReader } from "./inputs.ts";
+import { inputReader, mqttUrl } from "./inputs.ts";
 import { integer, list, name, object, optional, Reading, record, required, withDefault } from "./reading.ts";
 
 const CONFIG_BYTES_MAX = 1_048_576;
@@ -13,6 +13,7 @@ const bufferDefault = { maxBytes: 268_435_456, commitMs: 250, keepAckedMs: 3_600
 function shape(assets: readonly string[]) {
   return object({
     heartbeatMs: withDefault(integer(100, 3_600_000), 10_000),
+    server: withDefault(object({ mqttUrl: optional(mqttUrl) }), {}),
     assets: required(list(object({ id: required(name) }), 1_000)),
     inputs: required(list(inputReader(assets), 64, 1)),
     models: withDefault(

@@ -1,0 +1,115 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { until } from "./api.io.ts";
+import type { Fleet } from "./fleet.io.ts";
+import { type Plant, type TrueRow, toCsv } from "./plant.ts";
+
+/** A trained version, before anybody released it. */
+export interface Trained {
+  readonly version: number;
+  /** RMSE on assets of the past that were held out. */
+  readonly heldOutRmse: number | undefined;
+}
+
+/** Imports a past with these targets and trains a version of the plant's model from it, always in the same way. */
+export async function train(
+  fleet: Fleet,
+  plant: Plant,
+  past: {
+    readonly label: string;
+    readonly rows: readonly TrueRow[];
+    readonly targets: readonly number[];
+    readonly seed: number;
+  },
+): Promise<Trained> {
+  const file = join(fleet.folder, `${past.label}.csv`);
+  await writeFile(file, toCsv(past.rows, past.targets));
+  await fleet.cli("history", "import", file, "--target", "target", "--label", past.label, "--time-zone", "UTC");
+  const started = await fleet.cli<{ id: string }>(
+    "training",
+    "start",
+    plant.model,
+    "--history",
+    past.label,
+    "--column",
+    "target",
+    "--seed",
+    String(past.seed),
+  );
+  const run = await until(
+    `training ${past.label}`,
+    async () => {
+      const now = await fleet.api.get<TrainingRun>(`/v1/training-runs/${started.id}`);
+      if (now.phase === "failed" || now.phase === "cancelled") {
+        throw new Error(`training ${past.label} ${now.phase}: ${now.error?.message ?? "no reason"}`);
+      }
+      return now.phase === "succeeded" ? now : undefined;
+    },
+    120_000,
+  );
+  if (!run.result) throw new Error(`training ${past.label} gave no version`);
+  return { version: run.result.version, heldOutRmse: run.summary?.evaluation["rmse"] ?? undefined };
+}
+
+interface TrainingRun {
+  readonly phase: string;
+  readonly result: { readonly version: number } | null;
+  readonly error: { readonly message: string } | null;
+  readonly summary: { readonly evaluation: Readonly<Record<string, number | null | undefined>> } | null;
+}
+
+export interface RolloutView {
+  readonly id: string;
+  readonly model: string;
+  readonly version: number;
+  readonly phase: string;
+  readonly reason?: string;
+  readonly devicesTouched: number;
+  readonly waves: readonly { readonly name: string; readonly phase: string; readonly devices: number }[];
+}
+
+const AT_REST = new Set(["paused", "stopped", "reverted", "finished"]);
+
+/** Releases a version and rolls it out: two canaries, then the rest, reverting by itself; answers where it came to rest. */
+export async function rollOut(
+  fleet: Fleet,
+  plant: Plant,
+  version: number,
+  onChange: (line: string) => void,
+): Promise<RolloutView> {
+  await fleet.api.post(`/v1/models/${plant.model}/versions/${version}/release`);
+  const { id } = await fleet.api.post<{ id: string }>("/v1/rollouts", {
+    model: plant.model,
+    version: String(version),
+    target: { selector: "site=plant" },
+    waves: [
+      { name: "canary", targetPercentage: 33, soakMinutes: 0.05, errorAction: "REVERT", gates: GATES },
+      { name: "rest", targetPercentage: 100, soakMinutes: 0.05, errorAction: "REVERT", gates: GATES },
+    ],
+    confirm: { inferences: 30, soakSeconds: 6, deadlineSeconds: 60 },
+    gateTimeoutMinutes: 0.5,
+  });
+  await fleet.api.post(`/v1/rollouts/${id}/start`);
+  let shown = "";
+  return until(
+    `the rollout of version ${version} comes to rest`,
+    async () => {
+      const rollout = await fleet.api.get<RolloutView>(`/v1/rollouts/${id}`);
+      const line = `${rollout.phase}: ${rollout.waves.map((wave) => `${wave.name} ${wave.phase}`).join(", ")}`;
+      if (line !== shown) onChange(line);
+      shown = line;
+      return AT_REST.has(rollout.phase) ? rollout : undefined;
+    },
+    120_000,
+  );
+}
+
+const GATES = ["inference-errors", "latency", { name: "score-shift", minSamples: 60 }];
+
+/** What a rollout's devices say, for the story and for its checks. */
+export async function executionsOf(fleet: Fleet, rollout: string) {
+  const { items } = await fleet.api.get<{
+    items: { device: string; wave: number; phase: string; activeVersion: number | null; errorCode: string | null }[];
+  }>(`/v1/rollouts/${rollout}/executions`);
+  return items;
+}
