@@ -93,7 +93,9 @@ function verdictOf(before: Outcome, after: Outcome): string {
     return "INVALID: the test does not pass unchanged";
   if (after.broken) return "INVALID: the changed code does not load";
   if (after.failures.length === 0) return "SURVIVED";
-  const asserted = after.failures.some((failure) => /AssertionError|expected|Property failed|not within \d+ ms/i.test(failure));
+  const asserted = after.failures.some((failure) =>
+    /AssertionError|expected|Property failed|not within \d+ ms/i.test(failure),
+  );
   return asserted ? "killed" : `INVALID: it failed without an assertion: ${after.failures[0]?.split("\n")[0]}`;
 }
 
