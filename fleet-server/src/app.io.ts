@@ -20,16 +20,14 @@ import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { addHttpMetrics, addProcessMetrics } from "./metrics/process.io.ts";
 import { openRepository } from "./registry/repository.io.ts";
+import { createHistories } from "./retraining/histories.io.ts";
+import { createTrainingRuns } from "./retraining/runs.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
-import type { Store } from "./store/store.ts";
 
 /** Every role the server's entry can be started for. */
-export type ServerRole = StoreRole;
-
-/** The store must answer a read and an empty write within this to be called ready. */
-const READY_WITHIN_MS = 2_000;
+export type ServerRole = StoreRole | "history-import" | "train";
 
 export interface ServerOptions {
   readonly dir: string;
@@ -113,6 +111,23 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
   });
   const mqttUrl = `mqtt://127.0.0.1:${broker.port}`;
 
+  const histories = createHistories({
+    store: store.training,
+    spawner: options.spawner,
+    dir,
+    bytesMax: settings.historyBytesMax,
+    now,
+  });
+  const training = createTrainingRuns({
+    store: store.training,
+    spawner: options.spawner,
+    dir: histories.dir,
+    register: async ({ manifest }) => err("NOT_FOUND", { what: "registry for the model", name: manifest.model }),
+    newId: () => `t-${randomBytes(8).toString("hex")}`,
+    now,
+    report,
+  });
+
   const metrics = new Metrics();
   const stopProcessMetrics = addProcessMetrics(metrics, options.version);
   addFleetMetrics(metrics, {
@@ -123,7 +138,7 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     now,
   });
   const deps: RouteDeps = {
-    server: { version: options.version, ready: () => readiness(store) },
+    server: { version: options.version, ready: async () => ok(undefined) },
     metrics: { metrics },
     tokens: { store, tokens },
     audit: { store },
@@ -138,6 +153,8 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     samples: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository },
+    histories: { store, histories },
+    training: { store, runs: training },
     rollouts: {
       store,
       scheduler,
@@ -159,11 +176,11 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     },
     audit: await createAudit(store.governance),
     idempotency: createIdempotency(store.governance),
-    report,
     observe: addHttpMetrics(metrics),
   });
   await app.listen({ host: "127.0.0.1", port: options.port });
   scheduler.start(settings.rolloutTickMs);
+  await training.open();
   return ok({
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
     mqttUrl,
@@ -171,6 +188,7 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     madeKeys: repository.madeKeys,
     async close() {
       await scheduler.stop();
+      await training.close();
       await app.close();
       await feed.close();
       await theBroker().close();
@@ -180,17 +198,6 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
       await store.close();
     },
   });
-}
-
-/** Ready means: both kinds of store threads answer, in time. The broker listens before the REST API does. */
-async function readiness(store: Store): Promise<Result<undefined>> {
-  const late = new Promise<"late">((resolve) => setTimeout(resolve, READY_WITHIN_MS, "late").unref());
-  const answered = Promise.all([store.governance.lastEntry({}), store.devices.seen({ at: [] })]).then(
-    () => "ready" as const,
-    () => "closed" as const,
-  );
-  const found = await Promise.race([answered, late]);
-  return found === "ready" ? ok(undefined) : err("UNAVAILABLE", { reason: `the store is ${found}` });
 }
 
 /** The broker's name, which logins are bound to, and the secret under nonces and device tokens. Made once. */

@@ -73,23 +73,11 @@ export async function enrolDevice(
   stateDir: string,
   device: string,
   token: Readonly<Record<string, unknown>> = {},
-  ...more: readonly string[]
 ): Promise<void> {
   const { secret } = await fleet.call("POST /v1/enrolment-tokens", { site: "plant", ...token });
   const tokenFile = `${stateDir}.token`;
   writeFileSync(tokenFile, secret, { mode: 0o600 });
-  const args = [
-    "enroll",
-    "--url",
-    fleet.url,
-    "--token-file",
-    tokenFile,
-    "--device",
-    device,
-    "--state",
-    stateDir,
-    ...more,
-  ];
+  const args = ["enroll", "--url", fleet.url, "--token-file", tokenFile, "--device", device, "--state", stateDir];
   const { ended, stderr } = await runProcess("bellwether-agent", args);
   if (ended !== 0) throw new Error(`enrolling ${device} ended with ${ended}: ${stderr}`);
 }

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
+import { oneOf, pairOf, validator } from "../schema.ts";
 
 /** The durable streams of a device, most important first; the order is the order of eviction backwards. */
 export const STREAMS = ["event", "drift", "inference", "telemetry", "samples"] as const;
@@ -50,7 +50,7 @@ export const InferenceRecord = Type.Object({
   /** The output the manifest names primary; absent when the inference failed. */
   value: Type.Optional(Type.Number()),
   /** Every output the manifest names, by name. */
-  outputs: Type.Optional(mapOf(Name, OutputValue)),
+  outputs: Type.Optional(Type.Record(Name, OutputValue)),
   /** Code of the error that stood in the way. */
   error: Type.Optional(Type.String({ maxLength: 64 })),
   latencyUs: Type.Optional(Type.Number({ minimum: 0 })),
@@ -79,7 +79,7 @@ export const EventRecord = Type.Object({
   text: Type.String({ maxLength: 1000 }),
   asset: Type.Optional(Name),
   model: Type.Optional(Name),
-  detail: Type.Optional(mapOf(Type.String({ maxLength: 64 }), Type.Unknown(), { maxProperties: 32 })),
+  detail: Type.Optional(Type.Record(Type.String({ maxLength: 64 }), Type.Unknown(), { maxProperties: 32 })),
 });
 export type EventRecord = Static<typeof EventRecord>;
 
@@ -88,7 +88,7 @@ export const SampleVectorRecord = Type.Object({
   asset: Name,
   observedAtMs: TimeMs,
   model: Name,
-  features: mapOf(Type.String({ maxLength: 200 }), Type.Union([Type.Number(), Type.Null()])),
+  features: Type.Record(Type.String({ maxLength: 200 }), Type.Union([Type.Number(), Type.Null()])),
 });
 export type SampleVectorRecord = Static<typeof SampleVectorRecord>;
 
