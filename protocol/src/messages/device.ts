@@ -151,7 +151,10 @@ export const EnrolmentRequest = Type.Object(
     token: Type.String({ minLength: 16, maxLength: 256 }),
     device: Name,
     serial: Type.Optional(Type.String({ maxLength: 128 })),
-    key: Type.Object({ type: Type.Literal("ed25519"), publicHex: Type.String({ pattern: "^[0-9a-f]{64}$" }) }),
+    key: Type.Object(
+      { type: Type.Literal("ed25519"), publicHex: Type.String({ pattern: "^[0-9a-f]{64}$" }) },
+      { additionalProperties: false },
+    ),
     signatureHex: Type.String({ pattern: "^[0-9a-f]{128}$" }),
   },
   { additionalProperties: false },
