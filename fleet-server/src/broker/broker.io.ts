@@ -164,7 +164,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   function take(client: Client, identity: Identity & { kind: "device" }, topic: string, payload: Buffer): void {
     const parsed = parseTopic(topic);
     if (!parsed.ok || parsed.value.kind !== "up") return;
-    const waits = (waitingBytes.get(client) ?? 0) + payload.length;
+    const cost = payload.length + MESSAGE_BYTES;
+    const waits = (waitingBytes.get(client) ?? 0) + cost;
     waitingBytes.set(client, waits);
     if (waits > limits.waitingBytesMax) pauseReading(client);
     let open = true;
@@ -176,7 +177,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       done() {
         if (!open) return;
         open = false;
-        const left = (waitingBytes.get(client) ?? 0) - payload.length;
+        const left = (waitingBytes.get(client) ?? 0) - cost;
         waitingBytes.set(client, left);
         if (left <= limits.waitingBytesMax / 2) resumeReading(client);
       },
@@ -280,6 +281,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 }
 
 const NOTHING = Buffer.alloc(0);
+/** What a waiting message costs beside its payload: a flood of tiny ones must be held back as well. */
+const MESSAGE_BYTES = 1_024;
 
 function nameOf(identity: Identity): string {
   return identity.kind === "device" ? identity.device : identity.account;

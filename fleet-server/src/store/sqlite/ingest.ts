@@ -67,8 +67,9 @@ export const ingestMigrations = [
    CREATE UNIQUE INDEX dead_letters_once ON dead_letters (device, stream, digest);`,
 ];
 
-/** Dead letters kept with their bytes; of later ones only the count and the reason stay. */
-const DEAD_LETTERS_MAX = 10_000;
+/** Newest dead letters that are kept, and how many of them with their bytes. */
+const DEAD_LETTERS_MAX = 100_000;
+const DEAD_LETTER_BODIES_MAX = 1_000;
 
 export const ingest = {
   ...ingestReads,
@@ -302,21 +303,27 @@ function addGap(
 }
 
 function keepDeadLetter(db: Database, incoming: IncomingBatch, problem: Problem): void {
-  const kept = db.prepare("SELECT count(*) FROM dead_letters WHERE bytes IS NOT NULL").pluck().get() as number;
-  db.prepare(
-    `INSERT INTO dead_letters (device, site, stream, code, message, digest, byte_count, bytes, at_ms)
+  const added = db
+    .prepare(
+      `INSERT INTO dead_letters (device, site, stream, code, message, digest, byte_count, bytes, at_ms)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-  ).run(
-    incoming.device,
-    incoming.site,
-    incoming.stream,
-    problem.code,
-    problem.message,
-    createHash("sha256").update(incoming.bytes).digest(),
-    incoming.bytes.byteLength,
-    kept < DEAD_LETTERS_MAX ? incoming.bytes : null,
-    incoming.receivedAtMs,
-  );
+    )
+    .run(
+      incoming.device,
+      incoming.site,
+      incoming.stream,
+      problem.code,
+      problem.message,
+      createHash("sha256").update(incoming.bytes).digest(),
+      incoming.bytes.byteLength,
+      incoming.bytes,
+      incoming.receivedAtMs,
+    );
+  if (added.changes === 0) return;
+  // Ids rise by one: neither step reads more than it changes, however many letters there are.
+  const newest = Number(added.lastInsertRowid);
+  db.prepare("UPDATE dead_letters SET bytes = NULL WHERE id = ?").run(newest - DEAD_LETTER_BODIES_MAX);
+  db.prepare("DELETE FROM dead_letters WHERE id <= ?").run(newest - DEAD_LETTERS_MAX);
 }
 
 /** The seq range of a message that fits no schema, where at least its envelope can be read: then it can be acknowledged. */
