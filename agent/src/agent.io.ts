@@ -19,6 +19,7 @@ import { readVitals, type VitalsReader } from "./health/vitals.io.ts";
 import type { Verdict } from "./health/watchdog.ts";
 import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
 import type { ActiveModel } from "./inference/pipeline.ts";
+import { readLabels } from "./labels.io.ts";
 import { fileCounter } from "./link/counter.io.ts";
 import type { Identity } from "./link/enrolment.ts";
 import { createLink } from "./link/link.io.ts";
@@ -270,7 +271,8 @@ class RunningAgent implements Agent {
   }
 
   #births(): Birth[] {
-    const facts = { ...deviceFacts() };
+    // What the device knows of itself stands above what was said of it.
+    const facts = { ...readLabels(this.#options.stateDir), ...deviceFacts() };
     return this.#pipeline.channels.map(({ asset, channels }) => ({
       asset,
       channels: [...channels],

@@ -20,14 +20,16 @@ import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { addHttpMetrics, addProcessMetrics } from "./metrics/process.io.ts";
 import { openRepository } from "./registry/repository.io.ts";
-import { createHistories } from "./retraining/histories.io.ts";
-import { createTrainingRuns } from "./retraining/runs.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
+import type { Store } from "./store/store.ts";
 
 /** Every role the server's entry can be started for. */
-export type ServerRole = StoreRole | "history-import" | "train";
+export type ServerRole = StoreRole;
+
+/** The store must answer a read and an empty write within this to be called ready. */
+const READY_WITHIN_MS = 2_000;
 
 export interface ServerOptions {
   readonly dir: string;
@@ -50,18 +52,48 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-/** Starts the whole fleet server in this process: the one place where its rooms are wired together. */
+/** What has been opened, to be closed in the opposite order. */
+type Closers = (() => Promise<void> | void)[];
+
+async function closeAll(closers: Closers): Promise<void> {
+  for (const close of closers.splice(0).reverse()) await close();
+}
+
+/** Starts the whole fleet server in this process. What cannot be had is a problem, and nothing stays open behind it. */
 export async function startServer(options: ServerOptions): Promise<Result<RunningServer>> {
+  const closers: Closers = [];
+  try {
+    const started = await wire(options, closers);
+    if (!started.ok) await closeAll(closers);
+    return started;
+  } catch (cause) {
+    await closeAll(closers);
+    throw cause;
+  }
+}
+
+/** The one place where the server's rooms are wired together. */
+async function wire(options: ServerOptions, closers: Closers): Promise<Result<RunningServer>> {
   const { dir, settings, log } = options;
   const now = Date.now;
   const report = (problem: string, detail: unknown) => log("error", problem, detail);
-  const opened = await openStore({ dir, spawner: options.spawner });
+  const opened = await openStore({
+    dir,
+    spawner: options.spawner,
+    onLost(cause) {
+      // Nothing can be kept any more: better to be started anew than to look alive.
+      report("the store's thread has ended", cause);
+      process.exit(1);
+    },
+  });
   if (!opened.ok) return opened;
   const store = opened.value;
+  closers.push(() => store.close());
   const tokens = createTokens(store.governance);
   const tokenFile = join(dir, "admin.token");
   await tokens.ensureAdminFile(tokenFile, now());
   const repository = await openRepository(join(dir, "repository"), now);
+  closers.push(() => repository.close());
   const identity = await openIdentity(join(dir, "server.json"));
   const login = createDeviceLogin({ ...identity, devices: store.devices, now });
 
@@ -70,6 +102,8 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     if (!broker) throw new Error("the broker has not started yet");
     return broker;
   };
+  const metrics = new Metrics();
+  closers.push(addProcessMetrics(metrics, options.version));
   const feed = createFeed({ store, broker: theBroker, rule: settings.presence, now, report });
   const director = createDirector({
     store,
@@ -90,6 +124,7 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     now,
     report,
   });
+  closers.push(() => ingest.close());
   const matching = (selector: string) => matchingDevices(store, selector);
   const scheduler = createScheduler({
     store,
@@ -99,37 +134,24 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     now,
     report,
   });
-  broker = await startBroker({
-    port: options.mqttPort,
-    limits: settings.broker,
-    login,
-    devices: store.devices,
-    onMessage: (message) => ingest.offer(message),
-    onDeviceListening: (device) => void director.resend(device).catch((cause) => report("director", cause)),
-    onSubscription: (matches, give) => feed.welcome(matches, give),
-    report,
-  });
+  const listening = await onPort(options.mqttPort, () =>
+    startBroker({
+      port: options.mqttPort,
+      limits: settings.broker,
+      login,
+      devices: store.devices,
+      onMessage: (message) => ingest.offer(message),
+      onDeviceListening: (device) => void director.resend(device).catch((cause) => report("director", cause)),
+      onSubscription: (subscription) => feed.welcome(subscription),
+      report,
+    }),
+  );
+  if (!listening.ok) return listening;
+  broker = listening.value;
+  closers.push(() => theBroker().close());
+  closers.push(() => feed.close());
   const mqttUrl = `mqtt://127.0.0.1:${broker.port}`;
 
-  const histories = createHistories({
-    store: store.training,
-    spawner: options.spawner,
-    dir,
-    bytesMax: settings.historyBytesMax,
-    now,
-  });
-  const training = createTrainingRuns({
-    store: store.training,
-    spawner: options.spawner,
-    dir: histories.dir,
-    register: async ({ manifest }) => err("NOT_FOUND", { what: "registry for the model", name: manifest.model }),
-    newId: () => `t-${randomBytes(8).toString("hex")}`,
-    now,
-    report,
-  });
-
-  const metrics = new Metrics();
-  const stopProcessMetrics = addProcessMetrics(metrics, options.version);
   addFleetMetrics(metrics, {
     store,
     rule: settings.presence,
@@ -138,7 +160,7 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     now,
   });
   const deps: RouteDeps = {
-    server: { version: options.version, ready: async () => ok(undefined) },
+    server: { version: options.version, ready: () => readiness(store) },
     metrics: { metrics },
     tokens: { store, tokens },
     audit: { store },
@@ -153,8 +175,6 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     samples: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository },
-    histories: { store, histories },
-    training: { store, runs: training },
     rollouts: {
       store,
       scheduler,
@@ -176,28 +196,44 @@ export async function startServer(options: ServerOptions): Promise<Result<Runnin
     },
     audit: await createAudit(store.governance),
     idempotency: createIdempotency(store.governance),
+    report,
     observe: addHttpMetrics(metrics),
   });
-  await app.listen({ host: "127.0.0.1", port: options.port });
+  closers.push(() => app.close());
+  const serving = await onPort(options.port, () => app.listen({ host: "127.0.0.1", port: options.port }));
+  if (!serving.ok) return serving;
   scheduler.start(settings.rolloutTickMs);
-  await training.open();
+  closers.push(() => scheduler.stop());
   return ok({
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
     mqttUrl,
     tokenFile,
     madeKeys: repository.madeKeys,
-    async close() {
-      await scheduler.stop();
-      await training.close();
-      await app.close();
-      await feed.close();
-      await theBroker().close();
-      await ingest.close();
-      await repository.close();
-      stopProcessMetrics();
-      await store.close();
-    },
+    close: () => closeAll(closers),
   });
+}
+
+/** Listens; a port that is taken, or not ours to take, is the caller's mistake and not a fault of the program. */
+async function onPort<T>(port: number, listen: () => Promise<T>): Promise<Result<T>> {
+  try {
+    return ok(await listen());
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "EADDRINUSE") return err("PORT_UNAVAILABLE", { port, reason: "another program listens on it" });
+    if (code === "EACCES") return err("PORT_UNAVAILABLE", { port, reason: "this user may not listen on it" });
+    throw cause;
+  }
+}
+
+/** Ready means: both kinds of store threads answer, in time. The broker listens before the REST API does. */
+async function readiness(store: Store): Promise<Result<undefined>> {
+  const late = new Promise<"late">((resolve) => setTimeout(resolve, READY_WITHIN_MS, "late").unref());
+  const answered = Promise.all([store.governance.lastEntry({}), store.devices.seen({ at: [] })]).then(
+    () => "ready" as const,
+    () => "closed" as const,
+  );
+  const found = await Promise.race([answered, late]);
+  return found === "ready" ? ok(undefined) : err("UNAVAILABLE", { reason: `the store is ${found}` });
 }
 
 /** The broker's name, which logins are bound to, and the secret under nonces and device tokens. Made once. */

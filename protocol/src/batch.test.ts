@@ -7,6 +7,7 @@ import {
   BATCH_JSON_BYTES_MAX,
   BATCH_RECORDS_MAX,
   checkRecord,
+  claimedRange,
   decodeBatch,
   encodeBatch,
   encodeChunks,
@@ -292,6 +293,43 @@ describe("hostile bytes", () => {
         else expect(unwrap(decodeBatch(stream, encodeBatch(decoded.value)))).toStrictEqual(decoded.value);
       }),
       { numRuns: 2_000 },
+    );
+  });
+
+  test("a refused message still says which records it was, where its envelope is whole", () => {
+    const body = { epoch: "0123456789abcdef", fromSeq: 41 };
+    const said = (more: object, pack = (json: Buffer) => json) =>
+      claimedRange("telemetry", pack(Buffer.from(JSON.stringify({ ...body, ...more }))));
+    const range = (toSeq: number) => ({ ...body, toSeq });
+    expect(said({ records: [1, 2, 3] })).toEqual(range(43));
+    expect(said({ records: [1, 2, 3] }, (json) => zstdCompressSync(json))).toEqual(range(43));
+    expect(said({ order: [0, 1], groups: [{}, null] })).toEqual(range(42));
+    expect(said({ groups: [{ dt: [1, 1] }] })).toEqual(range(43));
+    expect(said({ gap: { count: 7 }, records: [] })).toEqual(range(47));
+    for (const silent of [{}, { records: [] }, { groups: [null] }, { gap: { count: -1 } }, { gap: { count: 1e300 } }]) {
+      expect(said(silent)).toBeUndefined();
+    }
+    expect(said({ records: [1], fromSeq: Number.MAX_SAFE_INTEGER })).toBeUndefined();
+    expect(said({ records: [1], epoch: "x" })).toBeUndefined();
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...STREAMS),
+        fc.oneof(fc.uint8Array(), fc.json().map(Buffer.from)),
+        (stream, sent) => {
+          const claimed = claimedRange(stream, sent);
+          if (claimed) expect(claimed.toSeq).toBeGreaterThanOrEqual(claimed.fromSeq);
+        },
+      ),
+    );
+  });
+
+  test("what can be read claims the records it holds", () => {
+    fc.assert(
+      fc.property(fc.array(row, { minLength: 1, maxLength: 40 }), (records) => {
+        const { epoch, fromSeq } = envelope;
+        const claimed = claimedRange("telemetry", encodeBatch(telemetry(records)));
+        expect(claimed).toEqual({ epoch, fromSeq, toSeq: fromSeq + records.length - 1 });
+      }),
     );
   });
 });

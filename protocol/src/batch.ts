@@ -195,6 +195,47 @@ function inflate(stream: Stream, bytes: Uint8Array): Result<Uint8Array> {
   }
 }
 
+/** Which records a message claims to be: epoch and the range of seq, both ends included. */
+export interface ClaimedRange {
+  readonly epoch: string;
+  readonly fromSeq: number;
+  readonly toSeq: number;
+}
+
+/**
+ * What can still be said of a message that `decodeBatch` refused: the records it would have been, where its envelope is
+ * whole. With it the message can be acknowledged, and its device goes on to the next.
+ */
+export function claimedRange(stream: Stream, bytes: Uint8Array): ClaimedRange | undefined {
+  const json = inflate(stream, bytes);
+  if (!json.ok || nestsDeeper(json.value, NESTING_MAX)) return undefined;
+  let body: Readonly<Record<string, unknown>> | null;
+  try {
+    body = JSON.parse(Buffer.from(json.value).toString("utf8"));
+  } catch {
+    return undefined; // no JSON: nothing in it says which records it was
+  }
+  if (typeof body !== "object" || body === null) return undefined;
+  const { epoch, fromSeq } = body;
+  const count = claimedCount(body);
+  if (typeof epoch !== "string" || !/^[0-9a-f]{16}$/.test(epoch)) return undefined;
+  if (!isCount(fromSeq) || !isCount(count) || !Number.isSafeInteger(fromSeq + count)) return undefined;
+  return { epoch, fromSeq, toSeq: fromSeq + count - 1 };
+}
+
+function claimedCount(body: Readonly<Record<string, unknown>>): unknown {
+  const { gap, records, order, groups } = body;
+  if (typeof gap === "object" && gap !== null) return (gap as { count?: unknown }).count;
+  if (Array.isArray(records)) return records.length;
+  if (Array.isArray(order)) return order.length;
+  const dt = Array.isArray(groups) && groups.length === 1 ? (groups[0] as { dt?: unknown } | null)?.dt : undefined;
+  return Array.isArray(dt) ? dt.length + 1 : undefined;
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1;
+}
+
 /**
  * Whether a record can travel in its stream: the check a device makes before a record takes a seq, so that no record
  * can poison the batch it shares with others.

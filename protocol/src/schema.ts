@@ -1,5 +1,5 @@
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
-import { type Static, type TSchema, Type } from "typebox";
+import { type Static, type TSchema, type TString, Type } from "typebox";
 import { err, ok, type Result } from "./result.ts";
 
 // Nothing is coerced, defaulted or dropped: what was sent is what is judged (a null threshold must not become 0).
@@ -27,6 +27,14 @@ export function pairOf<S extends TSchema>(of: S) {
     minItems: 2,
     maxItems: 2,
   });
+}
+
+/**
+ * Schema of a map: every member's name fits `key`, every value `value`. A bare Type.Record judges only the members whose
+ * name fits the key's pattern, lets all others pass with anything in them, and forgets the key's length.
+ */
+export function mapOf<Key extends TString, Value extends TSchema>(key: Key, value: Value, options: object = {}) {
+  return Type.Record(key, value, { ...options, propertyNames: key, additionalProperties: false });
 }
 
 /** A compiled schema: judges a value, and parses JSON bytes after bounding their size. */

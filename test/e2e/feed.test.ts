@@ -53,7 +53,14 @@ test("a subscriber gets what was committed: telemetry, predictions, the last val
     hist: false,
   });
   await eventually("presence", () => of(reader, "/feed/gw-1/device").some(({ body }) => body.presence === "online"));
-  expect(of(reader, "/feed/pump-1/last").at(-1)?.body).toMatchObject({ time: "2026-01-01T00:00:02.000Z" });
+  const last = await eventually("the last values", () =>
+    of(reader, "/feed/pump-1/last").find(({ body }) => body.predictions["pump-rul"]),
+  );
+  expect(last.body).toMatchObject({
+    time: "2026-01-01T00:00:02.000Z",
+    values: { vib: 3 },
+    predictions: { "pump-rul": { version: 3, value: 87.5, time: "2026-01-01T00:00:00.000Z" } },
+  });
   expect(reader.messages.every(({ retain }) => !retain)).toBe(true);
 });
 
@@ -118,12 +125,12 @@ test("a subscriber is told when a device falls silent, with the age; nobody has 
   const server = await startBellwether();
   const reader = await connectMqtt(server, await subscriber(server, "scada"));
   await reader.subscribe("bw/v1/plant-a/feed/+/device");
-  await connectDevice(server, await enrol(server, "gw-1"), { heartbeatMs: 400 });
+  await connectDevice(server, await enrol(server, "gw-1"), { heartbeatMs: 1_000 });
   const says = (presence: string) => of(reader, "/gw-1/device").some(({ body }) => body.presence === presence);
   await eventually("online", () => says("online"));
-  await eventually("late", () => says("late"), 5_000);
-  await eventually("offline", () => says("offline"), 5_000);
-  expect(of(reader, "/gw-1/device").at(-1)?.body.ageMs).toBeGreaterThanOrEqual(6 * 400);
+  await eventually("late", () => says("late"), 8_000);
+  await eventually("offline", () => says("offline"), 8_000);
+  expect(of(reader, "/gw-1/device").at(-1)?.body.ageMs).toBeGreaterThanOrEqual(6_000);
 });
 
 test("a revoked account is cut off and stays out; accounts see their own sites only", async () => {

@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ERRORS } from "@bellwether/protocol/errors.ts";
+import { mapOf, validator } from "@bellwether/protocol/schema.ts";
+import { Type } from "typebox";
 import { describe, expect, it } from "vitest";
 import { DOCUMENTS } from "../../docs/generate.ts";
 import { declaredRoutes } from "../../fleet-server/src/api/routes.ts";
@@ -42,12 +44,34 @@ describe("the error catalogue", () => {
     expect(Object.keys(ERRORS).filter((code) => !all.includes(`"${code}"`))).toEqual([]);
   });
 
-  it("speaks in sentences: a full stop at the end of each, no placeholder in a word's middle", () => {
+  it("speaks in sentences: a full stop at the end of each, or a placeholder that brings one", () => {
     for (const [code, { sentence, remedy, http }] of Object.entries(ERRORS)) {
-      expect(sentence, code).toMatch(/^\S.*[.!]$/);
-      expect(remedy, code).toMatch(/^\S.*[.!]$/);
+      expect(sentence, code).toMatch(/^\S.*[.!}]$/);
+      expect(remedy, code).toMatch(/^\S.*[.!}]$/);
       expect(http, code).toBeGreaterThanOrEqual(400);
     }
+  });
+});
+
+describe("maps", () => {
+  it("are declared with mapOf, which judges every member's name", () => {
+    const bare = sources().filter(
+      ({ file, text }) => file !== "protocol/src/schema.ts" && text.includes("Type.Record("),
+    );
+    expect(bare.map(({ file }) => file)).toEqual([]);
+  });
+
+  it("take no member whose name does not fit, whatever is in it", () => {
+    const map = validator("The map", mapOf(Type.String({ pattern: "^[a-z]+$", maxLength: 3 }), Type.Number()));
+    expect(map.check({ ab: 1 }).ok).toBe(true);
+    const wrong = [{ ab: "1" }, { "a b": 1 }, { "a b": {} }, { abcd: 1 }, { "ab\n": {} }];
+    expect(wrong.filter((value) => map.check(value).ok)).toEqual([]);
+    const any = validator("The map", mapOf(Type.String({ maxLength: 3 }), Type.Number()));
+    expect([any.check({ "ü!": 1 }).ok, any.check({ "a\nb": "x" }).ok, any.check({ long: 1 }).ok]).toEqual([
+      true,
+      false,
+      false,
+    ]);
   });
 });
 
@@ -68,8 +92,8 @@ describe("the declared routes", () => {
     const walk = (schema: unknown, path: string): void => {
       if (typeof schema !== "object" || schema === null) return;
       const { type, properties, additionalProperties, patternProperties } = schema as Record<string, unknown>;
-      // A closed object, or a map whose members have a schema of their own.
-      if (type === "object" && properties && additionalProperties === undefined && !patternProperties) open.push(path);
+      // Without it a map takes any member whose name does not fit its pattern, and judges nothing about it.
+      if (type === "object" && (properties || patternProperties) && additionalProperties === undefined) open.push(path);
       for (const [name, member] of Object.entries(schema)) walk(member, `${path}/${name}`);
     };
     for (const { body, operation } of routes) walk(body, operation);

@@ -11,8 +11,6 @@ export interface TestFleet {
   /** A REST call as administrator; throws what is not 2xx. */
   // biome-ignore lint/suspicious/noExplicitAny: an answer of any shape, judged by the test
   call(target: string, body?: unknown): Promise<any>;
-  /** Stores a file under its digest. */
-  putBlob(digest: string, bytes: Uint8Array): Promise<void>;
   /** Committed samples, one object per row. */
   samples(query?: string): Promise<readonly SampleRow[]>;
 }
@@ -59,11 +57,6 @@ export async function startFleet(
     mqttUrl,
     dir,
     call: async (target, body) => (await fetched(target, body)).json(),
-    async putBlob(digest, bytes) {
-      const headers = { authorization: `Bearer ${token}`, "content-type": "application/octet-stream" };
-      const response = await fetch(`${url}/v1/blobs/${digest}`, { method: "PUT", headers, body: Buffer.from(bytes) });
-      if (!response.ok) throw new Error(`PUT blob: ${response.status} ${await response.text()}`);
-    },
     async samples(query = "") {
       const text = await (await fetched(`GET /v1/samples${query}`)).text();
       return text
@@ -80,11 +73,23 @@ export async function enrolDevice(
   stateDir: string,
   device: string,
   token: Readonly<Record<string, unknown>> = {},
+  ...more: readonly string[]
 ): Promise<void> {
   const { secret } = await fleet.call("POST /v1/enrolment-tokens", { site: "plant", ...token });
   const tokenFile = `${stateDir}.token`;
   writeFileSync(tokenFile, secret, { mode: 0o600 });
-  const args = ["enroll", "--url", fleet.url, "--token-file", tokenFile, "--device", device, "--state", stateDir];
+  const args = [
+    "enroll",
+    "--url",
+    fleet.url,
+    "--token-file",
+    tokenFile,
+    "--device",
+    device,
+    "--state",
+    stateDir,
+    ...more,
+  ];
   const { ended, stderr } = await runProcess("bellwether-agent", args);
   if (ended !== 0) throw new Error(`enrolling ${device} ended with ${ended}: ${stderr}`);
 }

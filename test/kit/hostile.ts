@@ -22,10 +22,21 @@ const TEXT = fc.oneof(
   ),
 );
 
-/** Requests to one route: right ones, ones with something bent, and nonsense, with any headers. */
-export function hostileRequests(route: Route, tokens: readonly string[]): fc.Arbitrary<InjectOptions> {
+/**
+ * Requests to one route: right ones, ones with something bent, and nonsense, with any headers. `names` are things that
+ * exist, to be named in paths.
+ */
+export function hostileRequests(
+  route: Route,
+  tokens: readonly string[],
+  names: readonly string[] = ["x"],
+): fc.Arbitrary<InjectOptions> {
   const member = (schema: object) =>
-    fc.oneof({ arbitrary: fitting(schema).map(String), weight: 4 }, { arbitrary: TEXT, weight: 1 });
+    fc.oneof(
+      { arbitrary: fitting(schema).map(String), weight: 3 },
+      { arbitrary: fc.constantFrom(...names), weight: 2 },
+      { arbitrary: TEXT, weight: 1 },
+    );
   const path = fc
     .tuple(
       ...Object.entries(route.params.properties).map(([name, schema]) =>

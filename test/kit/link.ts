@@ -59,7 +59,7 @@ export async function startLinkServer(
     devices: store.devices,
     onMessage: (message) => ingest.offer(message),
     onDeviceListening: (device, site) => options.onListening?.(device, site, broker),
-    onSubscription: () => undefined,
+    onSubscription: async () => undefined,
     report,
   });
   const server: LinkServer = {

@@ -55,8 +55,8 @@ export function fitting(input: object): fc.Arbitrary<unknown> {
   }
 }
 
-function text({ pattern, minLength = 0, maxLength = 40 }: Schema): fc.Arbitrary<string> {
-  if (pattern === undefined) return fc.string({ minLength, maxLength: Math.min(maxLength, 40) });
+function text({ pattern, minLength = 0, maxLength = Number.MAX_SAFE_INTEGER }: Schema): fc.Arbitrary<string> {
+  if (pattern === undefined) return fc.string({ minLength, maxLength: Math.min(maxLength, minLength + 40) });
   return fc.stringMatching(new RegExp(pattern)).filter((one) => one.length >= minLength && one.length <= maxLength);
 }
 

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { problem } from "@bellwether/protocol/errors.ts";
 import { isDeviceName } from "@bellwether/protocol/topics.ts";
 import { Command, InvalidArgumentError } from "commander";
+import { parseLabel, writeLabels } from "../labels.io.ts";
 import type { enrol } from "../link/enrol.io.ts";
 import { failWith, stateOption } from "./options.ts";
 
@@ -16,26 +17,37 @@ export function enrollCommand(enrolDevice: typeof enrol): Command {
     .requiredOption("--token-file <file>", 'file that holds the enrolment token; "-" reads standard input')
     .requiredOption("--device <name>", "the device's name", deviceName)
     .option("--serial <text>", "the device's serial number, where the token asks for one")
+    .option("--label <key=value>", "what selectors may know of the device; may be repeated", label, {})
     .addOption(stateOption())
-    .action(async (options: { url: string; tokenFile: string; device: string; serial?: string; state: string }) => {
-      const token = await readToken(options.tokenFile);
-      if (token === undefined) {
-        return failWith(problem("TOKEN_UNREADABLE", { file: options.tokenFile }));
-      }
-      const enrolled = await enrolDevice({
-        stateDir: resolve(options.state),
-        serverUrl: options.url,
-        token,
-        device: options.device,
-        ...(options.serial === undefined ? {} : { serial: options.serial }),
-        nowMs: Date.now,
-      });
-      if (!enrolled.ok) return failWith(enrolled.error);
-      const { device, site, phase, brokerId } = enrolled.value;
-      process.stdout.write(`${JSON.stringify({ device, site, phase, brokerId })}\n`);
-      if (phase === "pending")
-        process.stderr.write("Enrolled; an operator must approve the device before it may connect.\n");
-    });
+    .action(
+      async (options: {
+        url: string;
+        tokenFile: string;
+        device: string;
+        serial?: string;
+        label: Record<string, string>;
+        state: string;
+      }) => {
+        const token = await readToken(options.tokenFile);
+        if (token === undefined) {
+          return failWith(problem("TOKEN_UNREADABLE", { file: options.tokenFile }));
+        }
+        const enrolled = await enrolDevice({
+          stateDir: resolve(options.state),
+          serverUrl: options.url,
+          token,
+          device: options.device,
+          ...(options.serial === undefined ? {} : { serial: options.serial }),
+          nowMs: Date.now,
+        });
+        if (!enrolled.ok) return failWith(enrolled.error);
+        if (Object.keys(options.label).length > 0) writeLabels(resolve(options.state), options.label);
+        const { device, site, phase, brokerId } = enrolled.value;
+        process.stdout.write(`${JSON.stringify({ device, site, phase, brokerId })}\n`);
+        if (phase === "pending")
+          process.stderr.write("Enrolled; an operator must approve the device before it may connect.\n");
+      },
+    );
 }
 
 async function readToken(file: string): Promise<string | undefined> {
@@ -45,6 +57,12 @@ async function readToken(file: string): Promise<string | undefined> {
   } catch {
     return undefined; // said as TOKEN_UNREADABLE
   }
+}
+
+function label(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
+  const parsed = parseLabel(text);
+  if (parsed === undefined) throw new InvalidArgumentError("It must be key=value, the key of A-Z a-z 0-9 . _ -");
+  return { ...before, [parsed[0]]: parsed[1] };
 }
 
 function httpUrl(text: string): string {

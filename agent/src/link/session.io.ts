@@ -103,7 +103,7 @@ export class Session {
 
   goOnline(): void {
     this.#pumping = true;
-    this.#pumpOn();
+    void this.#pump(this.#turn);
   }
 
   goOffline(): void {
@@ -134,11 +134,7 @@ export class Session {
         this.#events.synced();
       }
     }
-    this.#pumpOn();
-  }
-
-  #pumpOn(): void {
-    this.#pump(this.#turn).catch((cause: Error) => this.#events.trouble(cause.message));
+    void this.#pump(this.#turn);
   }
 
   /** Asks the outbox for as much as may be on its way, and sends it. One question at a time. */

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { STATUS_CODES } from "node:http";
 import type { Writable } from "node:stream";
 import { problem } from "@bellwether/protocol/errors.ts";
-import Fastify, { type FastifyError, type FastifyInstance, type FastifyServerOptions } from "fastify";
+import Fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { RateLimiter } from "../governance/rate.ts";
 import { problemAnswer, sendProblem, sendText } from "./answer.io.ts";
 import type { Caller } from "./caller.ts";
@@ -44,11 +44,12 @@ export interface AppOptions {
   authenticate(token: string, nowMs: number): Promise<Caller | undefined>;
   readonly audit: AuditSink;
   readonly idempotency: IdempotencySink;
-  readonly logger?: FastifyServerOptions["logger"];
   readonly limits?: Partial<ApiLimits>;
   /** Proxies whose X-Forwarded-For is believed; by default none. */
   readonly trustProxy?: readonly string[];
   readonly clock?: () => number;
+  /** Told what failed inside, with the request id the caller got as its reference. */
+  report?(problem: string, cause: unknown): void;
   observe?(answered: Answered): void;
   /** For tests: an answer that does not fit its schema, or a code that is not declared, becomes INTERNAL. */
   readonly checkAnswers?: boolean;
@@ -66,7 +67,7 @@ const CLOSE_GRACE_MS = 2000;
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const limits: ApiLimits = { ...API_LIMITS, ...options.limits };
   const app = Fastify({
-    logger: options.logger ?? false,
+    logger: false,
     // Fastify would cut off a request by its own body limit before our code could say so; body.io.ts bounds bodies.
     bodyLimit: Number.MAX_SAFE_INTEGER,
     requestTimeout: limits.requestTimeoutMs,
@@ -102,12 +103,13 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     limits,
     clock: options.clock ?? Date.now,
     limiter: new RateLimiter(),
+    report: options.report ?? (() => {}),
     checkAnswers: options.checkAnswers ?? false,
     live: new Set(),
   };
   app.addHook("preClose", async () => closeGently(app, pipeline.live));
   takeRawBodies(app);
-  addCommonAnswers(app, options, pipeline.clock);
+  addCommonAnswers(app, options, pipeline);
   addRoutes(app, options.routes, pipeline);
   await app.ready();
   return app;
@@ -130,11 +132,10 @@ function takeRawBodies(app: FastifyInstance): void {
   app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
 }
 
-function addCommonAnswers(app: FastifyInstance, options: AppOptions, clock: () => number): void {
+function addCommonAnswers(app: FastifyInstance, options: AppOptions, pipeline: Pipeline): void {
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id).header("x-content-type-options", "nosniff");
     reply.header("cache-control", "no-store");
-    Object.assign(request, { arrivedAtMs: clock() });
   });
   app.addHook("onResponse", async (request, reply) => {
     const config = request.routeOptions.config as { operation?: string };
@@ -150,7 +151,7 @@ function addCommonAnswers(app: FastifyInstance, options: AppOptions, clock: () =
       );
     if (typeof error.statusCode === "number" && error.statusCode >= 400 && error.statusCode < 500)
       return sendProblem(reply, problem("BAD_REQUEST", { reason: frameworkReason(error) }));
-    return sendProblem(reply, problemOfThrown(error, request));
+    return sendProblem(reply, problemOfThrown(pipeline, error, request));
   });
 }
 

@@ -1,7 +1,7 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { PRESENCES, type PresenceRule, presenceOf } from "../devices/presence.ts";
 import { parseSelector, selects } from "../devices/selector.ts";
@@ -26,7 +26,7 @@ const DeviceView = Type.Object(
     ageMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
     lastSeenAtMs: Type.Union([Time, Type.Null()]),
     labels: Labels,
-    facts: Type.Record(Type.String(), Type.String()),
+    facts: mapOf(Type.String(), Type.String()),
     serial: Type.Union([Type.String(), Type.Null()]),
     agentVersion: Type.Union([Type.String(), Type.Null()]),
     enrolledAtMs: Time,

@@ -26,7 +26,7 @@ const tokens = [...ROLES, "device:d1@site-a", "viewer@site-a"];
 
 let api: TestApi;
 beforeAll(async () => {
-  api = await testApi(routes, { logger: false });
+  api = await testApi(routes);
 });
 afterAll(() => api.close());
 

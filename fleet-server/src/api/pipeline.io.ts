@@ -21,6 +21,7 @@ export interface Pipeline {
   readonly limits: ApiLimits;
   readonly clock: () => number;
   readonly limiter: RateLimiter;
+  report(problem: string, cause: unknown): void;
   readonly checkAnswers: boolean;
   /** Answers whose stream is under way: a closing server waits for answers, but not for what never ends. */
   readonly live: Set<Writable>;
@@ -145,7 +146,7 @@ async function run(
   const call = auditedCall(route, request, who.caller, nowMs, body.digest());
   // A public call is entered once it has succeeded: anybody could fill the log with failures.
   const intent = route.audited && who.caller.kind !== "nobody" ? await pipeline.audit.begin(call) : undefined;
-  const result = await judged(pipeline, route, request, callHandler(route, request, reply, prepared));
+  const result = await judged(pipeline, route, request, callHandler(pipeline, route, request, reply, prepared));
   const digest = body.digest();
   const outcome = {
     ...(result.ok ? ({ http: route.success, code: "OK" } as const) : outcomeOf(result.error)),
@@ -169,6 +170,7 @@ async function run(
 }
 
 async function callHandler(
+  pipeline: Pipeline,
   route: Route,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -198,7 +200,7 @@ async function callHandler(
   try {
     return await route.handler(context);
   } catch (cause) {
-    return { ok: false, error: problemOfThrown(cause, request) };
+    return { ok: false, error: problemOfThrown(pipeline, cause, request) };
   } finally {
     // A handler that did not read its raw body to the end must not leave the connection full of it.
     if (route.body && isRawBody(route.body) && !request.raw.readableEnded) request.raw.resume();
@@ -206,13 +208,15 @@ async function callHandler(
 }
 
 /** What a thrown error is to the caller. Only the log learns more than that something failed inside. */
-export function problemOfThrown(cause: unknown, request: FastifyRequest): Problem {
+export function problemOfThrown(pipeline: Pipeline, cause: unknown, request: FastifyRequest): Problem {
   if (cause instanceof BodyTooLarge) {
     const { limit } = cause;
     return problem("TOO_LARGE", { what: "The body", actual: `over ${limit}`, unit: "bytes", limit });
   }
   if (cause instanceof StoreBusy) return problem("UNAVAILABLE", { reason: cause.message });
-  request.log.error({ err: cause }, "a request failed inside");
+  // Nobody is there to read the answer; it is nothing that failed inside, and a handler's raw body may end this way too.
+  if (request.raw.destroyed && !request.raw.complete) return problem("BAD_REQUEST", { reason: "the client hung up" });
+  pipeline.report(`request ${request.id} (${request.method} ${request.routeOptions.url ?? ""}) failed inside`, cause);
   return problem("INTERNAL", { reference: request.id });
 }
 
@@ -220,7 +224,7 @@ export function problemOfThrown(cause: unknown, request: FastifyRequest): Proble
 async function judged(
   pipeline: Pipeline,
   route: Route,
-  request: FastifyRequest,
+  _request: FastifyRequest,
   answering: Promise<Result<unknown>>,
 ): Promise<Result<unknown>> {
   const result = await answering;
@@ -231,7 +235,7 @@ async function judged(
       ? undefined
       : `${route.operation} answers ${result.error.code}, which its errors do not declare`;
   if (complaint === undefined) return result;
-  request.log.error(complaint);
+  pipeline.report(complaint, undefined);
   return err("INTERNAL", { reference: complaint });
 }
 

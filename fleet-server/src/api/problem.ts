@@ -1,4 +1,5 @@
 import { httpStatusOf, type Problem } from "@bellwether/protocol/errors.ts";
+import { mapOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 
 export const PROBLEM_TYPE = "application/problem+json";
@@ -11,7 +12,7 @@ export const ProblemBody = Type.Object({
   detail: Type.String({ description: "What was wrong, and what to do." }),
   code: Type.String({ description: "Stable code, see docs/ERRORS.md." }),
   instance: Type.String({ description: "The request id." }),
-  facts: Type.Record(Type.String(), Type.Unknown(), { description: "The values the sentence was made of." }),
+  facts: mapOf(Type.String(), Type.Unknown(), { description: "The values the sentence was made of." }),
 });
 
 /** The body of an error answer. */

@@ -1,6 +1,6 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { EXECUTION_PHASES, type Execution } from "../rollouts/executions.ts";
 import {
@@ -49,7 +49,7 @@ const WaveView = Type.Object(
     soakStartedAtMs: Type.Optional(Time),
     endedAtMs: Type.Optional(Time),
     devices: Type.Integer(),
-    executions: Type.Record(Type.String(), Type.Integer(), { description: "How many devices stand where." }),
+    executions: mapOf(Type.String(), Type.Integer(), { description: "How many devices stand where." }),
   },
   closed,
 );

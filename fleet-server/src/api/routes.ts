@@ -3,7 +3,6 @@ import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
 import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
 import { type EnrolmentRoutesDeps, enrolmentRoutes } from "./enrolment.ts";
-import { type HistoryRoutesDeps, historyRoutes } from "./histories.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { withOpenApi } from "./openapi.ts";
 import { type RepositoryRoutesDeps, repositoryRoutes } from "./repository.ts";
@@ -13,7 +12,6 @@ import { type SampleRoutesDeps, sampleRoutes } from "./samples.ts";
 import { type ServerRouteDeps, serverRoutes } from "./server.ts";
 import { type SubscriberRoutesDeps, subscriberRoutes } from "./subscribers.ts";
 import { type TokenRoutesDeps, tokenRoutes } from "./tokens.ts";
-import { type TrainingRoutesDeps, trainingRoutes } from "./training.ts";
 
 /** What the rooms' routes need; app.ts gives the real things, the OpenAPI document is made without them. */
 export interface RouteDeps {
@@ -27,8 +25,6 @@ export interface RouteDeps {
   readonly subscribers: SubscriberRoutesDeps;
   readonly repository: RepositoryRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
-  readonly histories: HistoryRoutesDeps;
-  readonly training: TrainingRoutesDeps;
 }
 
 /** Every route of the server. A room adds its line here. */
@@ -45,8 +41,6 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...subscriberRoutes(deps.subscribers),
       ...repositoryRoutes(deps.repository),
       ...rolloutRoutes(deps.rollouts),
-      ...historyRoutes(deps.histories),
-      ...trainingRoutes(deps.training),
     ],
     deps.server.version,
   );

@@ -19,7 +19,7 @@ const PredictionView = Type.Object({
   seq: Type.Integer(),
   asset: Name,
   observedAtMs: Time,
-  correctedAtMs: Time,
+  correctedAtMs: Type.Integer({ description: "After what is known of the device's clock." }),
   committedAtMs: Time,
   hist: Type.Boolean(),
   model: Name,
@@ -31,6 +31,9 @@ const PredictionView = Type.Object({
 const EventView = Type.Object({
   id: Type.Integer(),
   device: Name,
+  epoch: Type.Integer(),
+  seq: Type.Integer(),
+  correctedAtMs: Type.Integer({ description: "After what is known of the device's clock." }),
   committedAtMs: Time,
   hist: Type.Boolean(),
   atMs: Time,
@@ -64,6 +67,9 @@ const DeadLetterView = Type.Object(
   closed,
 );
 
+const byPlace = cursors(
+  Type.Object({ device: Name, epoch: Type.Integer({ minimum: 0 }), seq: Type.Integer({ minimum: 0 }) }, closed),
+);
 const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
 
 export interface SampleRoutesDeps {
@@ -143,23 +149,33 @@ function predictionsRoute(store: Pick<Store, "ingest">): Route {
     method: "GET",
     path: "/v1/predictions",
     operation: "listPredictions",
-    summary: "Committed predictions in the order of their commit, with everything the device said of each.",
+    summary: "Committed predictions, by device, epoch and seq as they were made, or with order=commit as they arrived.",
     role: "viewer",
     query: {
       ...pageQuery,
       ...about,
       model: Type.Optional(Name),
       digest: Type.Optional(Type.String({ maxLength: 71 })),
+      order: Type.Optional(oneOf(["seq", "commit"])),
     },
     answer: pageOf(PredictionView),
     errors: ["INVALID_CURSOR"],
-    handler: async ({ query: { cursor, limit = PAGE_DEFAULT, ...query }, caller }) => {
-      const from = byId.decode(cursor);
+    handler: async ({ query: { cursor, limit = PAGE_DEFAULT, order = "seq", ...query }, caller }) => {
+      const view = ({ record, ...rest }: StoredPrediction) => ({ ...record, ...rest });
+      const wanted = { ...optional({ ...query, sites: siteScope(caller) }), order, limit: limit + 1 };
+      if (order === "commit") {
+        const from = byId.decode(cursor);
+        if (!from.ok) return from;
+        const rows = await store.ingest.predictions({ ...wanted, ...from.value });
+        const whole = page(rows, limit, byId, ({ id }: StoredPrediction) => ({ afterId: id }));
+        return ok({ ...whole, items: whole.items.map(view) });
+      }
+      const from = byPlace.decode(cursor);
       if (!from.ok) return from;
-      const wanted = optional({ ...query, ...from.value, sites: siteScope(caller) });
-      const rows = await store.ingest.predictions({ ...wanted, limit: limit + 1 });
-      const whole = page(rows, limit, byId, ({ id }: StoredPrediction) => ({ afterId: id }));
-      return ok({ ...whole, items: whole.items.map(({ record, ...rest }) => ({ ...record, ...rest })) });
+      const after = from.value && ([from.value.device, from.value.epoch, from.value.seq] as const);
+      const rows = await store.ingest.predictions({ ...wanted, ...(after ? { after } : {}) });
+      const whole = page(rows, limit, byPlace, ({ device, epoch, seq }: StoredPrediction) => ({ device, epoch, seq }));
+      return ok({ ...whole, items: whole.items.map(view) });
     },
   });
 }
@@ -171,13 +187,13 @@ function eventsRoute(store: Pick<Store, "ingest">): Route {
     operation: "listEvents",
     summary: "Alerts, device and security events in the order of their commit.",
     role: "viewer",
-    query: { ...pageQuery, device: Type.Optional(Name) },
+    query: { ...pageQuery, ...about },
     answer: pageOf(EventView),
     errors: ["INVALID_CURSOR"],
-    handler: async ({ query: { cursor, limit = PAGE_DEFAULT, device }, caller }) => {
+    handler: async ({ query: { cursor, limit = PAGE_DEFAULT, device, asset }, caller }) => {
       const from = byId.decode(cursor);
       if (!from.ok) return from;
-      const wanted = optional({ device, ...from.value, sites: siteScope(caller) });
+      const wanted = optional({ device, asset, ...from.value, sites: siteScope(caller) });
       const rows = await store.ingest.events({ ...wanted, limit: limit + 1 });
       const whole = page(rows, limit, byId, ({ id }) => ({ afterId: id }));
       return ok({ ...whole, items: whole.items.map(({ record, ...rest }) => ({ ...record, ...rest })) });

@@ -1,4 +1,4 @@
-import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { Type } from "typebox";
 import { defineRoute, type Route } from "./route.ts";
 
@@ -37,7 +37,7 @@ export function serverRoutes(deps: ServerRouteDeps): Route[] {
       handler: async () => {
         const ready = await deps.ready();
         if (ready.ok) return ok({ ready: true as const });
-        return err("UNAVAILABLE", { reason: ready.error.message });
+        return ready;
       },
     }),
     defineRoute({

@@ -1,17 +1,31 @@
 import { randomBytes } from "node:crypto";
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { oneOf } from "@bellwether/protocol/schema.ts";
+import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
 import { Type } from "typebox";
 import { hashSecret } from "../governance/tokens.ts";
-import type { DevicesStore } from "../store/devices.ts";
+import type { DevicesStore, SubscriberRecord } from "../store/devices.ts";
 import { siteScope } from "./caller.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
+const Classes = Type.Array(oneOf(FEED_CLASSES), { minItems: 1, maxItems: FEED_CLASSES.length, uniqueItems: true });
 const SubscriberView = Type.Object(
-  { account: Name, sites: Type.Array(Name), createdAtMs: Type.Integer(), revoked: Type.Boolean() },
+  {
+    account: Name,
+    sites: Type.Array(Name),
+    classes: Type.Union([Classes, Type.Null()], { description: "What of the feed it may read; null is all of it." }),
+    createdAtMs: Type.Integer(),
+    revoked: Type.Boolean(),
+  },
   closed,
 );
+
+function view(subscriber: SubscriberRecord) {
+  const { sites, classes } = subscriber;
+  return { ...subscriber, sites: [...sites], classes: classes && [...classes] };
+}
 
 export interface SubscriberRoutesDeps {
   readonly store: { readonly devices: DevicesStore };
@@ -28,7 +42,11 @@ export function subscriberRoutes({ store, kick }: SubscriberRoutesDeps): Route[]
       summary: "Makes a read-only MQTT account for the feed of some sites; the answer alone holds its secret.",
       role: "admin",
       body: Type.Object(
-        { account: Name, sites: Type.Array(Name, { minItems: 1, maxItems: 100, uniqueItems: true }) },
+        {
+          account: Name,
+          sites: Type.Array(Name, { minItems: 1, maxItems: 100, uniqueItems: true }),
+          classes: Type.Optional(Classes),
+        },
         closed,
       ),
       answer: Type.Object({ secret: Type.String(), subscriber: SubscriberView }, closed),
@@ -39,7 +57,8 @@ export function subscriberRoutes({ store, kick }: SubscriberRoutesDeps): Route[]
         if (scope && !body.sites.every((site) => scope.includes(site)))
           return err("FORBIDDEN", { role: "admin of these sites" });
         const secret = `bws_${randomBytes(24).toString("base64url")}`;
-        const subscriber = { ...body, createdAtMs: request.nowMs, revoked: false };
+        const { account, sites, classes = null } = body;
+        const subscriber = { account, sites, classes, createdAtMs: request.nowMs, revoked: false };
         const added = await store.devices.addSubscriber({ hash: hashSecret(secret), subscriber });
         return added.ok ? ok({ secret, subscriber }) : added;
       },
@@ -53,7 +72,7 @@ export function subscriberRoutes({ store, kick }: SubscriberRoutesDeps): Route[]
       answer: Type.Object({ items: Type.Array(SubscriberView) }, closed),
       handler: async () => {
         const subscribers = await store.devices.listSubscribers({});
-        return ok({ items: subscribers.map((subscriber) => ({ ...subscriber, sites: [...subscriber.sites] })) });
+        return ok({ items: subscribers.map(view) });
       },
     }),
     defineRoute({
@@ -69,7 +88,7 @@ export function subscriberRoutes({ store, kick }: SubscriberRoutesDeps): Route[]
         const revoked = await store.devices.revokeSubscriber({ account: params.account });
         if (!revoked.ok) return revoked;
         kick(params.account);
-        return ok({ ...revoked.value, sites: [...revoked.value.sites] });
+        return ok(view(revoked.value));
       },
     }),
   ];

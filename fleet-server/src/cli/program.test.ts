@@ -51,7 +51,7 @@ describe("exit codes and sentences", () => {
     [["-o", "xml", "server-version"], 2, "Allowed choices"],
     [["server-version", "--toke", "x"], 2, "unknown option"],
     [["server-version"], 1, "TOKEN_MISSING"],
-    [["--url", "ftp://x", "server-version"], 1, "ARGUMENT_INVALID"],
+    [["--url", "ftp://x", "server-version"], 2, "ARGUMENT_INVALID"],
     [["--url", "http://example.test", "server-version"], 1, "INSECURE_URL"],
     [["--token-file", "/nowhere/token", "server-version"], 1, "/nowhere/token"],
   ])("%j exits %i", async (args, exitCode, words) => {

@@ -1,12 +1,14 @@
 import { Command, CommanderError, Option } from "commander";
+import { addAccessCommands } from "./access.ts";
 import { addAuditCommands } from "./audit.ts";
 import { type CliContext, type CliWorld, createContext } from "./context.io.ts";
+import { addDeviceCommands } from "./devices.ts";
 import { CliFailure } from "./failure.ts";
 import { FORMATS } from "./print.ts";
 import { addRolloutCommands } from "./rollouts.ts";
 import { addServerCommands } from "./server.ts";
+import { addStreamCommands } from "./streams.ts";
 import { addTokenCommands } from "./tokens.ts";
-import { addTrainingCommands } from "./training.ts";
 
 /** Adds a room's commands to the program. */
 export type AddCommands = (program: Command, context: CliContext) => void;
@@ -14,8 +16,10 @@ export type AddCommands = (program: Command, context: CliContext) => void;
 /** Every room's commands; `up` comes from main.ts, which alone may wire a server. */
 export const COMMANDS: readonly AddCommands[] = [
   addServerCommands,
+  addDeviceCommands,
+  addAccessCommands,
+  addStreamCommands,
   addRolloutCommands,
-  addTrainingCommands,
   addTokenCommands,
   addAuditCommands,
 ];
@@ -60,7 +64,7 @@ export async function runCli(
     if (world.signal.aborted) return 130;
     if (!(cause instanceof CliFailure)) throw cause;
     world.stderr.write(`${cause.code}: ${cause.message}\n`);
-    return 1;
+    return cause.code === "ARGUMENT_INVALID" ? 2 : 1;
   }
 }
 

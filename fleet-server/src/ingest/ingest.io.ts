@@ -1,7 +1,8 @@
+import type { Problem } from "@bellwether/protocol/errors.ts";
 import { birthMessage, reportedMessage, stateMessage } from "@bellwether/protocol/messages/device.ts";
 import type { AckMessage, Stream, StreamAck } from "@bellwether/protocol/messages/stream.ts";
 import { STREAMS } from "@bellwether/protocol/messages/stream.ts";
-import type { Result } from "@bellwether/protocol/result.ts";
+import { err } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import type { DeviceMessage } from "../broker/broker.io.ts";
 import type { CommittedBatch, IncomingBatch } from "../store/ingest.ts";
@@ -11,7 +12,7 @@ import type { Store } from "../store/store.ts";
 export interface IngestPorts {
   readonly store: Pick<Store, "devices" | "ingest">;
   toDevice(device: string, topic: string, payload: Uint8Array): boolean;
-  /** Committed batches for the feed; asked for records only where somebody listens. */
+  /** Committed batches for the feed, with their records only where somebody listens; it neither waits nor throws. */
   readonly feed: {
     wanted(): boolean;
     committed(batches: readonly CommittedBatch[]): void;
@@ -48,12 +49,15 @@ const GROUP_MESSAGES_MAX = 512;
 const GROUP_BYTES_MAX = 4_194_304;
 const SEEN_EVERY_MS = 500;
 const RETRY_MS = 1_000;
+/** A device that sends one unreadable message after the other is named once in this time. */
+const REPORT_EVERY_MS = 60_000;
 
 /** An ingest over the store. */
 export function createIngest(ports: IngestPorts): Ingest {
   const queue: { batch: IncomingBatch; done(): void }[] = [];
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
+  const reported = new Map<string, number>();
   const counts = { messages: 0, bytes: 0, committed: 0, duplicates: 0, poison: 0, conflicts: 0, deferred: 0 };
   let committing: Promise<void> | undefined;
 
@@ -75,7 +79,7 @@ export function createIngest(ports: IngestPorts): Ingest {
           withRecords: ports.feed.wanted(),
         });
         acknowledge(committed);
-        ports.feed.committed(committed);
+        ports.feed.committed(committed.filter(({ outcome }) => outcome === "committed"));
       } catch (cause) {
         // Not acknowledged: the devices keep it and send it again.
         ports.report("ingest", cause);
@@ -95,6 +99,7 @@ export function createIngest(ports: IngestPorts): Ingest {
       else if (outcome === "poison") counts.poison++;
       else if (outcome === "deferred") counts.deferred++;
       else counts.conflicts++;
+      if (outcome === "poison") reportPoison(device, stream, "kept as a dead letter");
       const own = acks.get(device) ?? { site, streams: {}, newEpoch: false };
       if (ack) own.streams[stream] = ack;
       own.newEpoch ||= outcome === "conflict";
@@ -126,31 +131,42 @@ export function createIngest(ports: IngestPorts): Ingest {
     const { device, site, bytes } = message;
     if (message.kind === "state") {
       const state = stateMessage.parse(bytes);
-      if (!state.ok) return refuse(message, state);
+      if (!state.ok) return refuse(message, state.error);
+      const { epoch, streams, online } = state.value;
+      const wrong = streams?.find(({ firstHeld, next }) => firstHeld > next);
+      if (wrong) return refuse(message, contradiction(wrong.stream));
       // A last will is the broker's word, not the device's: it must not make the device look alive.
-      if (state.value.online) seen.set(device, ports.now());
+      if (online) seen.set(device, ports.now());
       if (!(await ports.store.devices.state({ device, message: state.value }))) return;
       ports.feed.presence(device);
-      const { epoch, streams } = state.value;
       if (epoch === undefined || streams === undefined) return;
       const opened = await ports.store.ingest.openSession({ device, epoch, streams, nowMs: ports.now() });
       sendAck(device, site, { v: 1, streams: opened.acks, ...(opened.conflict ? { newEpoch: true } : {}) });
     } else if (message.kind === "birth") {
       const birth = birthMessage.parse(bytes);
-      if (!birth.ok) return refuse(message, birth);
+      if (!birth.ok) return refuse(message, birth.error);
       await ports.store.devices.birth({ device, message: birth.value });
     } else {
-      const reported = reportedMessage.parse(bytes);
-      if (!reported.ok) return refuse(message, reported);
-      const reportedRev = await ports.store.devices.reported({ device, message: reported.value, nowMs: ports.now() });
+      const said = reportedMessage.parse(bytes);
+      if (!said.ok) return refuse(message, said.error);
+      const reportedRev = await ports.store.devices.reported({ device, message: said.value, nowMs: ports.now() });
       sendAck(device, site, { v: 1, streams: {}, reportedRev });
       ports.onReported(device);
     }
   }
 
-  function refuse(message: DeviceMessage, result: Result<unknown>): void {
+  async function refuse(message: DeviceMessage, { code, message: text }: Problem): Promise<void> {
+    const { device, site, kind, bytes } = message;
     counts.poison++;
-    if (!result.ok) ports.report(`${message.kind} of ${message.device}`, result.error);
+    reportPoison(device, kind, text);
+    await ports.store.ingest.keepDeadLetter({ device, site, kind, code, message: text, bytes, atMs: ports.now() });
+  }
+
+  function reportPoison(device: string, kind: string, reason: string): void {
+    const nowMs = ports.now();
+    if (nowMs - (reported.get(device) ?? Number.NEGATIVE_INFINITY) < REPORT_EVERY_MS) return;
+    reported.set(device, nowMs);
+    ports.report("unreadable message", { device, kind, reason });
   }
 
   async function noteSeen(): Promise<void> {
@@ -182,6 +198,14 @@ export function createIngest(ports: IngestPorts): Ingest {
       await noteSeen();
     },
   };
+}
+
+function contradiction(stream: string): Problem {
+  return err("INVALID_SHAPE", {
+    what: "The state",
+    path: `/streams (${stream})`,
+    expected: "firstHeld must not be beyond next",
+  }).error;
 }
 
 function isStream(kind: DeviceMessage["kind"]): kind is Stream {

@@ -1,80 +1,80 @@
 import { formatTopic } from "@bellwether/protocol/topics.ts";
-import type { Broker } from "../broker/broker.io.ts";
+import type { Broker, NewSubscription } from "../broker/broker.io.ts";
 import { type Presence, type PresenceRule, presenceOf } from "../devices/presence.ts";
+import type { DeviceRecord } from "../store/devices.ts";
 import type { CommittedBatch } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
-import { feedOf, rowBody } from "./feed.ts";
+import { alarmBody, alarmTopic, assetsOf, deviceMessage, type FeedMessage, feedOf, lastMessage } from "./feed.ts";
 
 /** The committed feed to MQTT subscribers. Never awaited by ingest; who reads too slowly misses, and that is counted. */
 export interface Feed {
   wanted(): boolean;
   committed(batches: readonly CommittedBatch[]): void;
+  /** A device spoke of itself. */
   presence(device: string): void;
-  /** Gives a new subscriber what is retained: the newest values of every asset, and every device's presence. */
-  welcome(matches: (topic: string) => boolean, give: (topic: string, payload: Uint8Array) => void): void;
+  /** Gives a new subscriber what is retained: the newest of every asset, standing alarms, every device's presence. */
+  welcome(subscription: NewSubscription): Promise<void>;
   close(): Promise<void>;
 }
 
-/** How often silent devices are looked for: nobody says that a device has fallen silent, least of all the device. */
-const WATCH_EVERY_MS = 1_000;
+/** Rows of one asset may come by the thousand; its `last` follows at most this often. */
+const LAST_EVERY_MS = 200;
+/** How often it is looked who has fallen silent: nobody else would say so. */
+const PRESENCE_EVERY_MS = 1_000;
+const DEVICES_AT_ONCE = 500;
 
 /** A feed over the broker; what is retained is read from the store, so a restart forgets nothing. */
 export function createFeed(ports: {
   readonly store: Pick<Store, "devices" | "figures" | "ingest">;
-  broker(): Broker;
+  broker(): Pick<Broker, "wanted" | "toSubscribers">;
   readonly rule: PresenceRule;
   now(): number;
   report(problem: string, detail: unknown): void;
 }): Feed {
-  const encode = (body: unknown) => Buffer.from(JSON.stringify(body));
+  const { store, rule } = ports;
+  const changed = new Map<string, { site: string; asset: string }>();
   /** What subscribers were told last of each device. */
   const told = new Map<string, Presence>();
+  let lastTimer: NodeJS.Timeout | undefined;
 
-  async function presenceMessage(name: string) {
-    const device = await ports.store.devices.get({ device: name });
-    if (!device) return undefined;
+  function publish({ topic, body }: FeedMessage): void {
+    ports.broker().toSubscribers(topic, () => encode(body));
+  }
+
+  /** Runs what nobody waits for. */
+  function apart(work: () => Promise<void> | void): void {
+    new Promise<void>((done) => done(work())).catch((cause) => ports.report("feed", cause));
+  }
+
+  async function publishLast(): Promise<void> {
+    lastTimer = undefined;
+    const assets = [...changed.values()];
+    changed.clear();
+    for (const latest of await store.ingest.latest({ assets })) publish(lastMessage(latest));
+  }
+
+  async function messageOf(device: DeviceRecord): Promise<FeedMessage> {
+    const { models } = await store.devices.reportedModels({ device: device.device });
     const nowMs = ports.now();
-    const { models } = await ports.store.devices.reportedModels({ device: name });
-    const presence = presenceOf(device, nowMs, ports.rule);
-    told.set(name, presence.presence);
-    return {
-      topic: formatTopic({ kind: "presence", site: device.site, device: name }),
-      body: {
-        device: name,
-        time: new Date(nowMs).toISOString(),
-        ...presence,
-        labels: device.labels,
-        health: device.state?.health,
-        models: models.map(({ model, phase, active }) => ({ model, phase, version: active?.version })),
-      },
-    };
+    const heard = presenceOf(device, nowMs, rule);
+    told.set(device.device, heard.presence);
+    return deviceMessage(device, heard, models, nowMs);
   }
 
-  async function give(matches: (topic: string) => boolean, send: (topic: string, payload: Uint8Array) => void) {
-    const last = await ports.store.ingest.last({});
-    for (const { site, row, device, hist } of last) {
-      const topic = formatTopic({ kind: "feed", site, asset: row.asset, feed: "last" });
-      if (matches(topic)) send(topic, encode(rowBody(row, device, hist)));
-    }
-    for (const { device } of await ports.store.devices.list({ limit: 100_000 })) {
-      const message = await presenceMessage(device);
-      if (message && matches(message.topic)) send(message.topic, encode(message.body));
-    }
+  async function publishDevice(name: string): Promise<void> {
+    const device = await store.devices.get({ device: name });
+    if (device) publish(await messageOf(device));
   }
 
-  async function tell(device: string): Promise<void> {
-    const message = await presenceMessage(device);
-    if (message) ports.broker().toSubscribers(message.topic, () => encode(message.body));
-  }
-
+  /** Who is late or offline says nothing: the server says it for them. */
   async function watch(): Promise<void> {
-    if (!ports.broker().hasSubscribers()) return told.clear();
-    const nowMs = ports.now();
-    for (const { device, online, ...heard } of await ports.store.figures.devices({})) {
+    if (!ports.broker().wanted()) return told.clear();
+    for (const { device, online, ...heard } of await store.figures.devices({})) {
       const state = online === null ? null : { online };
-      if (presenceOf({ ...heard, state }, nowMs, ports.rule).presence !== told.get(device)) await tell(device);
+      if (presenceOf({ ...heard, state }, ports.now(), rule).presence !== told.get(device)) await publishDevice(device);
     }
   }
+
   let watching = Promise.resolve();
   let idle = true;
   const timer = setInterval(() => {
@@ -85,24 +85,62 @@ export function createFeed(ports: {
       .finally(() => {
         idle = true;
       });
-  }, WATCH_EVERY_MS);
+  }, PRESENCE_EVERY_MS);
 
   return {
-    wanted: () => ports.broker().hasSubscribers(),
+    wanted: () => ports.broker().wanted(),
     committed(batches) {
-      if (!ports.broker().hasSubscribers()) return;
-      for (const { topic, body } of batches.flatMap(feedOf)) ports.broker().toSubscribers(topic, () => encode(body));
+      if (!ports.broker().wanted()) return;
+      apart(() => {
+        const wanted = (topic: string) => ports.broker().wanted(topic);
+        for (const batch of batches) {
+          for (const message of feedOf(batch, wanted)) publish(message);
+          for (const asset of assetsOf(batch)) {
+            const { site } = batch;
+            if (wanted(lastTopic(site, asset))) changed.set(`${site}/${asset}`, { site, asset });
+          }
+        }
+        if (changed.size > 0) lastTimer ??= setTimeout(() => apart(publishLast), LAST_EVERY_MS);
+      });
     },
     presence(device) {
-      if (!ports.broker().hasSubscribers()) return;
-      tell(device).catch((cause) => ports.report("feed", cause));
+      if (ports.broker().wanted()) apart(() => publishDevice(device));
     },
-    welcome(matches, send) {
-      give(matches, send).catch((cause) => ports.report("feed", cause));
+    async welcome({ sites, matches, give }) {
+      for (const latest of await store.ingest.latest({ sites })) {
+        const { topic, body } = lastMessage(latest);
+        if (matches(topic) && !(await give(topic, encode(body)))) return;
+      }
+      for (const { site, asset, record, ...origin } of await store.ingest.alarms({ sites })) {
+        const topic = alarmTopic(site, asset, record);
+        if (matches(topic) && !(await give(topic, encode(alarmBody(record, asset, origin))))) return;
+      }
+      for (let after: string | undefined; ; ) {
+        const devices = await store.devices.list({ sites, limit: DEVICES_AT_ONCE, ...(after ? { after } : {}) });
+        for (const device of devices) {
+          const topic = presenceTopic(device.site, device.device);
+          if (matches(topic) && !(await give(topic, encode((await messageOf(device)).body)))) return;
+        }
+        if (devices.length < DEVICES_AT_ONCE) return;
+        after = devices.at(-1)?.device;
+      }
     },
     async close() {
       clearInterval(timer);
+      clearTimeout(lastTimer);
       await watching;
     },
   };
+}
+
+function encode(body: unknown): Uint8Array {
+  return body === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(body));
+}
+
+function lastTopic(site: string, asset: string): string {
+  return formatTopic({ kind: "feed", site, asset, feed: "last" });
+}
+
+function presenceTopic(site: string, device: string): string {
+  return formatTopic({ kind: "presence", site, device });
 }

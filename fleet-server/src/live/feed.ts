@@ -1,57 +1,183 @@
-import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import type {
+  AlarmFeed,
+  DeviceFeed,
+  LastFeed,
+  PredictionFeed,
+  TelemetryFeed,
+} from "@bellwether/protocol/messages/feed.ts";
+import {
+  ALERT_CLEARED,
+  ALERT_RAISED,
+  type EventRecord,
+  type InferenceRecord,
+  type TelemetryRow,
+} from "@bellwether/protocol/messages/stream.ts";
 import { formatTopic } from "@bellwether/protocol/topics.ts";
-import type { CommittedBatch } from "../store/ingest.ts";
+import type { Presence } from "../devices/presence.ts";
+import type { DeviceRecord } from "../store/devices.ts";
+import type { CommittedBatch, LatestOfAsset } from "../store/ingest.ts";
 
-/** One message of the feed: flat JSON, made only when somebody reads it. */
+/** One message of the feed; no body is an empty payload, which clears what was retained. */
 export interface FeedMessage {
   readonly topic: string;
-  readonly body: Readonly<Record<string, unknown>>;
+  readonly body?: TelemetryFeed | PredictionFeed | LastFeed | AlarmFeed | DeviceFeed;
 }
 
-/** What a committed batch says to subscribers. Assets and channels are named as the device names them. */
-export function feedOf(batch: CommittedBatch): FeedMessage[] {
-  const { site, device, hist } = batch;
-  const about = (asset: string, feed: "last" | "telemetry" | "prediction") =>
-    formatTopic({ kind: "feed", site, asset, feed });
+/** The alarm of an alert: the model that raises it. */
+export function alarmName(record: EventRecord): string {
+  return record.model ?? "alert";
+}
+
+/** What a committed batch says to those who listen. Assets and channels are named as the device names them. */
+export function feedOf(batch: CommittedBatch, wanted: (topic: string) => boolean): FeedMessage[] {
   switch (batch.stream) {
-    case "telemetry": {
-      const rows = batch.records as readonly TelemetryRow[];
-      const messages = rows.map((row) => ({ topic: about(row.asset, "telemetry"), body: rowBody(row, device, hist) }));
-      const newest = new Map(rows.map((row) => [row.asset, row]));
-      for (const [asset, row] of newest)
-        messages.push({ topic: about(asset, "last"), body: rowBody(row, device, hist) });
-      return messages;
-    }
+    case "telemetry":
+      return ofAssets(batch, "telemetry", wanted, batch.records as readonly TelemetryRow[], telemetryBody);
     case "inference":
-      return (batch.records as readonly InferenceRecord[]).map((record) => ({
-        topic: about(record.asset, "prediction"),
-        body: { ...record, device, time: timeOf(record.observedAtMs), hist },
-      }));
+      return ofAssets(batch, "prediction", wanted, batch.records as readonly InferenceRecord[], predictionBody);
     case "event":
-      return (batch.records as readonly EventRecord[]).flatMap((record) => alarmOf(record, batch));
+      return (batch.records as readonly EventRecord[])
+        .flatMap((record) => alarmMessage(record, batch))
+        .filter(({ topic }) => wanted(topic));
     default:
       return [];
   }
 }
 
-/** An alert of an asset, as its alarm. Backfill is history: it raises nobody's alarm. */
-function alarmOf(record: EventRecord, batch: CommittedBatch): FeedMessage[] {
-  if (record.kind !== "alert" || record.asset === undefined || batch.hist) return [];
-  const topic = formatTopic({
-    kind: "alarm",
-    site: batch.site,
-    asset: record.asset,
-    alarm: record.model ?? record.code,
-  });
-  return [{ topic, body: { ...record, device: batch.device, time: timeOf(record.atMs) } }];
+/** Assets a committed batch has said something new of: their `last` changes. */
+export function assetsOf(batch: CommittedBatch): string[] {
+  if (batch.stream !== "telemetry" && batch.stream !== "inference") return [];
+  return [...new Set((batch.records as readonly { asset: string }[]).map(({ asset }) => asset))];
 }
 
-/** A row as the feed writes it. */
-export function rowBody(row: TelemetryRow, device: string, hist: boolean): Readonly<Record<string, unknown>> {
-  const { asset, observedAtMs, values, quality } = row;
-  return { asset, device, time: timeOf(observedAtMs), observedAtMs, ...(quality ? { quality } : {}), hist, values };
+type Origin = Pick<CommittedBatch, "device" | "hist" | "offsetMs">;
+
+function ofAssets<T extends { readonly asset: string }>(
+  batch: CommittedBatch,
+  feed: "telemetry" | "prediction",
+  wanted: (topic: string) => boolean,
+  records: readonly T[],
+  bodyOf: (record: T, origin: Origin) => TelemetryFeed | PredictionFeed,
+): FeedMessage[] {
+  const topics = new Map<string, string | undefined>();
+  const messages: FeedMessage[] = [];
+  for (const record of records) {
+    if (!topics.has(record.asset)) {
+      const topic = formatTopic({ kind: "feed", site: batch.site, asset: record.asset, feed });
+      topics.set(record.asset, wanted(topic) ? topic : undefined);
+    }
+    const topic = topics.get(record.asset);
+    if (topic !== undefined) messages.push({ topic, body: bodyOf(record, batch) });
+  }
+  return messages;
 }
 
+function about(record: { readonly asset: string; readonly observedAtMs: number }, { device, hist, offsetMs }: Origin) {
+  const { asset, observedAtMs } = record;
+  return { asset, device, time: timeOf(observedAtMs + offsetMs), observedAtMs, hist };
+}
+
+function telemetryBody(row: TelemetryRow, origin: Origin): TelemetryFeed {
+  return { ...about(row, origin), ...valuesOf(row) };
+}
+
+function valuesOf({ values, quality }: TelemetryRow) {
+  return { values: { ...values }, ...(quality ? { quality: { ...quality } } : {}) };
+}
+
+function predictionBody(record: InferenceRecord, origin: Origin): PredictionFeed {
+  const { outputs, explanation, quality } = record;
+  return {
+    ...about(record, origin),
+    ...saidOf(record),
+    ...(outputs ? { outputs } : {}),
+    ...(explanation ? { explanation } : {}),
+    ...(quality ? { quality } : {}),
+  };
+}
+
+function saidOf({ model, version, digest, value, error, alert }: InferenceRecord) {
+  return {
+    model,
+    version,
+    digest,
+    ...(value === undefined ? {} : { value }),
+    ...(error === undefined ? {} : { error }),
+    ...(alert === undefined ? {} : { alert }),
+  };
+}
+
+/** An alert that begins or ends. Backfill raises nobody's alarm, but it may end one. */
+function alarmMessage(record: EventRecord, { site, device, hist, offsetMs }: CommittedBatch): FeedMessage[] {
+  if (record.kind !== "alert" || record.asset === undefined) return [];
+  const topic = alarmTopic(site, record.asset, record);
+  if (record.code === ALERT_CLEARED) return [{ topic }];
+  if (record.code !== ALERT_RAISED || hist) return [];
+  return [{ topic, body: alarmBody(record, record.asset, { device, hist, offsetMs }) }];
+}
+
+/** The topic of an asset's alarm. */
+export function alarmTopic(site: string, asset: string, record: EventRecord): string {
+  return formatTopic({ kind: "alarm", site, asset, alarm: alarmName(record) });
+}
+
+/** A standing alert as its alarm. */
+export function alarmBody(record: EventRecord, asset: string, origin: Origin): AlarmFeed {
+  const { atMs, severity, code, text, model, detail } = record;
+  return {
+    ...about({ asset, observedAtMs: atMs }, origin),
+    alarm: alarmName(record),
+    severity,
+    code,
+    text,
+    ...(model === undefined ? {} : { model }),
+    ...(detail === undefined ? {} : { detail }),
+  };
+}
+
+/** The newest of an asset, as it is retained. */
+export function lastMessage({
+  site,
+  asset,
+  row,
+  predictions,
+}: LatestOfAsset): FeedMessage & { readonly body: LastFeed } {
+  const newest = predictions.map(({ record, offsetMs }) => ({
+    ...saidOf(record),
+    time: timeOf(record.observedAtMs + offsetMs),
+    observedAtMs: record.observedAtMs,
+  }));
+  return {
+    topic: formatTopic({ kind: "feed", site, asset, feed: "last" }),
+    body: {
+      ...(row ? telemetryBody(row.record, row) : { asset, values: {} }),
+      predictions: Object.fromEntries(newest.map((one) => [one.model, one])),
+    },
+  };
+}
+
+/** A device's presence with its age, its health, and what it runs, as it is retained. */
+export function deviceMessage(
+  device: Pick<DeviceRecord, "device" | "site" | "labels" | "state">,
+  heard: { readonly presence: Presence; readonly ageMs: number | null },
+  models: readonly ReportedModel[],
+  nowMs: number,
+): FeedMessage {
+  return {
+    topic: formatTopic({ kind: "presence", site: device.site, device: device.device }),
+    body: {
+      device: device.device,
+      time: timeOf(nowMs),
+      ...heard,
+      labels: { ...device.labels },
+      ...(device.state?.health ? { health: device.state.health } : {}),
+      models: models.map(({ model, phase, active }) => ({ model, phase, ...active })),
+    },
+  };
+}
+
+/** ISO 8601; a time that no calendar holds becomes the nearest one that it does. */
 function timeOf(atMs: number): string {
-  return new Date(atMs).toISOString();
+  return new Date(Math.min(8.64e15, Math.max(0, atMs))).toISOString();
 }

@@ -1,4 +1,4 @@
-import type { Broker } from "../broker/broker.io.ts";
+import type { BrokerCounts } from "../broker/broker.io.ts";
 import { PRESENCES, type PresenceRule, presenceOf } from "../devices/presence.ts";
 import type { IngestCounts } from "../ingest/ingest.io.ts";
 import { ROLLOUT_PHASES } from "../rollouts/machine.ts";
@@ -9,7 +9,7 @@ export interface FleetMetricsPorts {
   readonly store: Pick<Store, "figures">;
   readonly rule: PresenceRule;
   ingest(): IngestCounts;
-  broker(): ReturnType<Broker["counts"]>;
+  broker(): BrokerCounts;
   now(): number;
 }
 
@@ -88,6 +88,22 @@ function addIngestMetrics(metrics: Metrics, { ingest }: FleetMetricsPorts): void
 function addBrokerMetrics(metrics: Metrics, { broker }: FleetMetricsPorts): void {
   metrics.gauge("bellwether_mqtt_connections", "Open MQTT connections.", () => [{ value: broker().connections }]);
   metrics.reading("bellwether_mqtt_refused_total", "Refused MQTT logins.", () => [{ value: broker().refused }]);
+  metrics.gauge("bellwether_mqtt_subscribers", "Subscribers among them.", () => [{ value: broker().subscribers }]);
+  metrics.gauge("bellwether_mqtt_waiting_bytes", "Bytes of devices that wait for the store.", () => [
+    { value: broker().waitingBytes },
+  ]);
+  metrics.gauge("bellwether_mqtt_paused", "Devices that are not read until the store has caught up.", () => [
+    { value: broker().paused },
+  ]);
+  metrics.reading("bellwether_mqtt_turned_away_total", "Connections refused because there were too many.", () => [
+    { value: broker().turnedAway },
+  ]);
+  metrics.reading("bellwether_mqtt_forbidden_total", "Connections cut for a topic that is not theirs.", () => [
+    { value: broker().forbidden },
+  ]);
+  metrics.reading("bellwether_mqtt_dropped_total", "Connections cut because they stopped reading.", () => [
+    { value: broker().dropped },
+  ]);
   metrics.reading("bellwether_mqtt_oversized_total", "Connections cut for a packet over its limit.", () => [
     { value: broker().oversized },
   ]);

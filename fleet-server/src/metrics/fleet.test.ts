@@ -52,7 +52,18 @@ it("counts active devices by presence with the oldest age of each, over a real s
       deferred: 0,
       waiting: 3,
     }),
-    broker: () => ({ connections: 2, refused: 1, skipped: 4, oversized: 0 }),
+    broker: () => ({
+      connections: 2,
+      subscribers: 1,
+      waitingBytes: 0,
+      paused: 0,
+      refused: 1,
+      turnedAway: 0,
+      oversized: 0,
+      forbidden: 0,
+      dropped: 0,
+      skipped: 4,
+    }),
   });
   const text = await metrics.render();
   const values = Object.fromEntries(

@@ -5,6 +5,7 @@ import type {
   StateMessage,
 } from "@bellwether/protocol/messages/device.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
+import type { FeedClass } from "@bellwether/protocol/topics.ts";
 
 export type DevicePhase = "pending" | "active" | "revoked";
 
@@ -59,14 +60,10 @@ export interface CohortRecord {
 export interface SubscriberRecord {
   readonly account: string;
   readonly sites: readonly string[];
+  /** Classes of the feed it may read; null for all. */
+  readonly classes: readonly FeedClass[] | null;
   readonly createdAtMs: number;
   readonly revoked: boolean;
-}
-
-/** A retained message as it is put back into the broker before it listens. */
-export interface RetainedRecord {
-  readonly topic: string;
-  readonly payload: Uint8Array;
 }
 
 export interface DevicesStore {
@@ -116,9 +113,6 @@ export interface DevicesStore {
     readonly refusals: RefusalRecord[];
     readonly directorVersion: number;
   }>;
-  /** What retained topics of devices hold: the broker's memory is rebuilt from it. */
-  retained(args: Record<string, never>): Promise<RetainedRecord[]>;
-
   putCohort(args: { readonly cohort: CohortRecord }): Promise<CohortRecord>;
   deleteCohort(args: { readonly cohort: string }): Promise<boolean>;
   listCohorts(args: Record<string, never>): Promise<CohortRecord[]>;

@@ -18,8 +18,9 @@ export interface IncomingBatch {
 }
 
 /**
- * How one message ended. A duplicate is there already, poison is kept as dead letter: both are acknowledged. Not so a
- * conflict, and what was deferred because its stream has too many holes: the device sends that again.
+ * How one message ended. Acknowledged are: committed; duplicate (it is there); poison (it is kept as dead letter).
+ * Not acknowledged: conflict (the same seq says something else; its device draws a new epoch) and deferred (too many
+ * holes before it; it is sent again when they are filled).
  */
 export type IngestOutcome = "committed" | "duplicate" | "poison" | "conflict" | "deferred";
 
@@ -30,6 +31,8 @@ export interface CommittedBatch {
   readonly stream: Stream;
   readonly outcome: IngestOutcome;
   readonly hist: boolean;
+  /** What to add to the device's own times. */
+  readonly offsetMs: number;
   /** The records that were new, in seq order; left out where nobody asked for them. */
   readonly records: readonly unknown[];
   /** Where this stream stands now; absent where not even the epoch could be read. */
@@ -39,8 +42,11 @@ export interface CommittedBatch {
 /** One committed telemetry row as it is exported. */
 export interface StoredRow extends TelemetryRow {
   readonly device: string;
+  /** Number of the epoch: the order in which the server first saw them. */
   readonly epoch: number;
   readonly seq: number;
+  /** The row's time after what is known of the device's clock. */
+  readonly correctedAtMs: number;
   readonly committedAtMs: number;
   readonly hist: boolean;
 }
@@ -60,6 +66,9 @@ export interface StoredPrediction {
 export interface StoredEvent {
   readonly id: number;
   readonly device: string;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly correctedAtMs: number;
   readonly committedAtMs: number;
   readonly hist: boolean;
   readonly record: EventRecord;
@@ -75,9 +84,33 @@ export interface StoredGap {
   readonly atMs: number;
 }
 
+/** A record with where it came from. */
+export interface Latest<T> {
+  readonly device: string;
+  readonly hist: boolean;
+  readonly offsetMs: number;
+  readonly record: T;
+}
+
+/** The newest that is stored of an asset: a row, and what each model said last. */
+export interface LatestOfAsset {
+  readonly site: string;
+  readonly asset: string;
+  readonly row?: Latest<TelemetryRow>;
+  readonly predictions: readonly Latest<InferenceRecord>[];
+}
+
+/** An alert that stands. */
+export interface StandingAlarm extends Latest<EventRecord> {
+  readonly site: string;
+  readonly asset: string;
+}
+
+/** A message that could not be understood. */
 export interface DeadLetter {
   readonly id: number;
   readonly device: string;
+  /** What it was sent as: a stream, or state, birth, reported. */
   readonly stream: string;
   readonly code: string;
   readonly message: string;
@@ -112,11 +145,17 @@ export interface IngestStore {
     readonly after?: readonly [device: string, epoch: number, seq: number];
     readonly batches: number;
   }): Promise<{ readonly rows: StoredRow[]; readonly next?: readonly [device: string, epoch: number, seq: number] }>;
-  /** The newest row of every asset that has sent since the start of its newest batch. */
-  last(
-    args: Record<string, never>,
-  ): Promise<{ readonly site: string; readonly device: string; readonly hist: boolean; readonly row: TelemetryRow }[]>;
+  /** The newest of every asset, or of some. */
+  latest(args: {
+    readonly sites?: readonly string[];
+    readonly assets?: readonly { readonly site: string; readonly asset: string }[];
+  }): Promise<LatestOfAsset[]>;
+  /** Alerts that stand. */
+  alarms(args: { readonly sites?: readonly string[] }): Promise<StandingAlarm[]>;
+  /** By `seq`: in the order (device, epoch, seq), after one of them. By `commit`: as they arrived, after an id. */
   predictions(args: {
+    readonly order?: "seq" | "commit";
+    readonly after?: readonly [device: string, epoch: number, seq: number];
     readonly device?: string;
     readonly asset?: string;
     readonly model?: string;
@@ -127,6 +166,7 @@ export interface IngestStore {
   }): Promise<StoredPrediction[]>;
   events(args: {
     readonly device?: string;
+    readonly asset?: string;
     readonly sites?: readonly string[];
     readonly afterId?: number;
     readonly limit: number;
@@ -142,5 +182,15 @@ export interface IngestStore {
     readonly afterId?: number;
     readonly limit: number;
   }): Promise<DeadLetter[]>;
+  /** Keeps a message that could not be understood, once; the newest of each device. */
+  keepDeadLetter(args: {
+    readonly device: string;
+    readonly site: string;
+    readonly kind: string;
+    readonly code: string;
+    readonly message: string;
+    readonly bytes: Uint8Array;
+    readonly atMs: number;
+  }): Promise<void>;
   counts(args: Record<string, never>): Promise<{ readonly deadLetters: number; readonly gapRecords: number }>;
 }

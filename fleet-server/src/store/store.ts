@@ -4,7 +4,6 @@ import type { FiguresStore } from "./figures.ts";
 import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
 import type { RolloutsStore } from "./rollouts.ts";
-import type { TrainingStore } from "./training.ts";
 
 /**
  * The store's interface: async named commands by room, each atomic inside its adapter; no transaction crosses it. Each
@@ -23,7 +22,6 @@ export interface Rooms {
   readonly figures: FiguresStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;
-  readonly training: TrainingStore;
 }
 
 /** Thrown by a command the store cannot take now: it is busy beyond its bound, or closing. Nothing of it was kept. */

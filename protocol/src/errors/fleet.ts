@@ -24,6 +24,21 @@ export const FLEET_ERRORS = {
     sentence: "A device named {device} is enrolled already, with another key.",
     remedy: "Choose another name, or have the old device revoked and removed first.",
   },
+  STORE_IN_USE: {
+    http: 503,
+    sentence: "Another server runs on {dir}.",
+    remedy: "Stop it first, or give this one a folder of its own.",
+  },
+  STORE_UNUSABLE: {
+    http: 503,
+    sentence: "The store in {dir} cannot be opened: {reason}.",
+    remedy: "Check the folder's rights and space; a damaged file is replaced by a backup.",
+  },
+  PORT_UNAVAILABLE: {
+    http: 503,
+    sentence: "Port {port} cannot be listened on: {reason}.",
+    remedy: "Choose another port, or 0 for a free one.",
+  },
   STORE_NEWER: {
     http: 503,
     sentence: "The store was written by a newer version: its room {room} is at {version}, this program knows {known}.",

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { oneOf, pairOf, validator } from "../schema.ts";
+import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
 import { StreamName } from "./stream.ts";
 
 const Session = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
@@ -62,7 +62,7 @@ export const BirthMessage = Type.Object({
   of: Type.Integer({ minimum: 1, maximum: 10_000 }),
   channels: Type.Array(ChannelBirth, { maxItems: 1_024 }),
   /** Facts that selectors and compatibility see. */
-  facts: Type.Record(Name, Type.String({ maxLength: 128 }), { maxProperties: 64 }),
+  facts: mapOf(Name, Type.String({ maxLength: 128 }), { maxProperties: 64 }),
   agentVersion: Type.String({ maxLength: 32 }),
 });
 export type BirthMessage = Static<typeof BirthMessage>;

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { oneOf, pairOf, validator } from "../schema.ts";
+import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
 
 /** The durable streams of a device, most important first; the order is the order of eviction backwards. */
 export const STREAMS = ["event", "drift", "inference", "telemetry", "samples"] as const;
@@ -50,7 +50,7 @@ export const InferenceRecord = Type.Object({
   /** The output the manifest names primary; absent when the inference failed. */
   value: Type.Optional(Type.Number()),
   /** Every output the manifest names, by name. */
-  outputs: Type.Optional(Type.Record(Name, OutputValue)),
+  outputs: Type.Optional(mapOf(Name, OutputValue)),
   /** Code of the error that stood in the way. */
   error: Type.Optional(Type.String({ maxLength: 64 })),
   latencyUs: Type.Optional(Type.Number({ minimum: 0 })),
@@ -70,6 +70,10 @@ export const InferenceRecord = Type.Object({
 });
 export type InferenceRecord = Static<typeof InferenceRecord>;
 
+/** Codes of the events by which an asset's alert begins and ends. */
+export const ALERT_RAISED = "ALERT_RAISED";
+export const ALERT_CLEARED = "ALERT_CLEARED";
+
 /** An alarm, device or security event: the record of the event stream. */
 export const EventRecord = Type.Object({
   atMs: TimeMs,
@@ -79,7 +83,7 @@ export const EventRecord = Type.Object({
   text: Type.String({ maxLength: 1000 }),
   asset: Type.Optional(Name),
   model: Type.Optional(Name),
-  detail: Type.Optional(Type.Record(Type.String({ maxLength: 64 }), Type.Unknown(), { maxProperties: 32 })),
+  detail: Type.Optional(mapOf(Type.String({ maxLength: 64 }), Type.Unknown(), { maxProperties: 32 })),
 });
 export type EventRecord = Static<typeof EventRecord>;
 
@@ -88,7 +92,7 @@ export const SampleVectorRecord = Type.Object({
   asset: Name,
   observedAtMs: TimeMs,
   model: Name,
-  features: Type.Record(Type.String({ maxLength: 200 }), Type.Union([Type.Number(), Type.Null()])),
+  features: mapOf(Type.String({ maxLength: 200 }), Type.Union([Type.Number(), Type.Null()])),
 });
 export type SampleVectorRecord = Static<typeof SampleVectorRecord>;
 

@@ -1,7 +1,7 @@
 import { type Static, Type } from "typebox";
 import { Name } from "../ids.ts";
 import { err, ok, type Result } from "../result.ts";
-import { validator } from "../schema.ts";
+import { mapOf, validator } from "../schema.ts";
 import { canonicalBytes } from "../trust/canonical.ts";
 import type { Manifest } from "./manifest.ts";
 import {
@@ -36,7 +36,7 @@ export const GoldenCase = Type.Object(
     /** Rows oldest first, each in the manifest's channel order. */
     window: Type.Optional(Type.Array(Type.Array(Value, { maxItems: 1_024 }), { maxItems: 100_000 })),
     /** By the manifest's output names. */
-    outputs: Type.Record(Name, OutputValueSchema, { maxProperties: 64 }),
+    outputs: mapOf(Name, OutputValueSchema, { maxProperties: 64 }),
   },
   closed,
 );

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name } from "../ids.ts";
-import { oneOf, pairOf, validator } from "../schema.ts";
+import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
 
 const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
 const DurationMs = Type.Integer({ minimum: 1, maximum: 400 * 86_400_000 });
@@ -43,7 +43,7 @@ export const FeatureSpec = Type.Object(
     name: Type.String({ minLength: 1, maxLength: 200 }),
     function: Type.String({ minLength: 1, maxLength: 64 }),
     channel: Type.Optional(Name),
-    parameters: Type.Optional(Type.Record(Name, Type.Number(), { maxProperties: 8 })),
+    parameters: Type.Optional(mapOf(Name, Type.Number(), { maxProperties: 8 })),
     /** Subtract the asset's own healthy baseline: the mean of this feature over the first `baseline.vectors` vectors. */
     relativeToBaseline: Type.Optional(Type.Boolean()),
   },

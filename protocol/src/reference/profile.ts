@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { err, ok, type Result } from "../result.ts";
-import { validator } from "../schema.ts";
+import { mapOf, validator } from "../schema.ts";
 import { canonicalBytes } from "../trust/canonical.ts";
 
 /** Bins of equal mass in the reference. */
@@ -39,7 +39,7 @@ export const ReferenceProfile = Type.Object(
   {
     v: Type.Literal(1),
     /** By feature name. A feature that was always missing has no profile. */
-    features: Type.Record(Type.String({ maxLength: 200 }), ValueProfile),
+    features: mapOf(Type.String({ maxLength: 200 }), ValueProfile),
     /** The primary output over the same vectors. */
     score: Type.Optional(ValueProfile),
   },

@@ -1,4 +1,4 @@
-import type { Database } from "better-sqlite3";
+import type { Database, Statement } from "better-sqlite3";
 
 /** One command against SQLite. A write runs inside one transaction; a read on a read-only connection. */
 export interface Command<A, R> {
@@ -19,4 +19,18 @@ export function read<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
 /** A command that writes; everything it does is one transaction, rolled back when it throws. */
 export function write<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
   return { mode: "write", run };
+}
+
+const compiled = new WeakMap<Database, Map<string, Statement>>();
+
+/**
+ * The statement of a fixed text, compiled once per connection: where a command runs for every message, compiling costs
+ * more than running. Its modes (`pluck`) stay with it, so one text has one mode.
+ */
+export function statement(db: Database, sql: string): Statement {
+  const own = compiled.get(db) ?? new Map<string, Statement>();
+  compiled.set(db, own);
+  const found = own.get(sql) ?? db.prepare(sql);
+  own.set(sql, found);
+  return found;
 }

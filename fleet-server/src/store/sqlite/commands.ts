@@ -6,7 +6,6 @@ import { figuresCommands } from "./figures.ts";
 import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
 import { rollouts } from "./rollouts.ts";
-import { trainingCommands } from "./training.ts";
 
 /** Every room's commands against SQLite. */
 export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> } = {
@@ -16,5 +15,4 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   director,
   ingest,
   rollouts,
-  training: trainingCommands,
 };

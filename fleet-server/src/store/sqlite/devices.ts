@@ -36,6 +36,7 @@ export const devicesMigrations = [
      account TEXT PRIMARY KEY, hash TEXT NOT NULL, sites TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
      revoked INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
+  "ALTER TABLE subscribers ADD COLUMN classes TEXT",
 ];
 
 export interface DeviceRow {
@@ -88,6 +89,7 @@ function advanceSession(db: Database, device: string, session: number): boolean 
 interface SubscriberRow {
   readonly account: string;
   readonly sites: string;
+  readonly classes: string | null;
   readonly created_at_ms: number;
   readonly revoked: number;
 }
@@ -96,6 +98,7 @@ function subscriberOf(row: SubscriberRow): SubscriberRecord {
   return {
     account: row.account,
     sites: JSON.parse(row.sites),
+    classes: row.classes === null ? null : JSON.parse(row.classes),
     createdAtMs: row.created_at_ms,
     revoked: row.revoked === 1,
   };
@@ -205,15 +208,6 @@ export const devices = {
       (db.prepare("SELECT director_version FROM devices WHERE device = ?").pluck().get(device) as number) ?? 0,
   })),
 
-  retained: read((db) => {
-    const states = db
-      .prepare(
-        "SELECT 'bw/v1/' || site || '/' || device || '/up/state' AS topic, state AS body FROM devices WHERE state IS NOT NULL",
-      )
-      .all() as { topic: string; body: string }[];
-    return states.map(({ topic, body }) => ({ topic, payload: Buffer.from(body) }));
-  }),
-
   putCohort: write((db, { cohort }) => {
     db.prepare("INSERT INTO cohorts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET selector = excluded.selector").run(
       cohort.cohort,
@@ -232,8 +226,17 @@ export const devices = {
 
   addSubscriber: write((db, { hash, subscriber }) => {
     const added = db
-      .prepare("INSERT INTO subscribers VALUES (?, ?, ?, ?, 0) ON CONFLICT DO NOTHING")
-      .run(subscriber.account, hash, JSON.stringify(subscriber.sites), subscriber.createdAtMs);
+      .prepare(
+        `INSERT INTO subscribers (account, hash, sites, classes, created_at_ms, revoked) VALUES (?, ?, ?, ?, ?, 0)
+         ON CONFLICT DO NOTHING`,
+      )
+      .run(
+        subscriber.account,
+        hash,
+        JSON.stringify(subscriber.sites),
+        subscriber.classes && JSON.stringify(subscriber.classes),
+        subscriber.createdAtMs,
+      );
     if (added.changes === 1) return ok(subscriber);
     return err("CONFLICT", {
       what: "The subscriber",

@@ -24,7 +24,7 @@ export const figuresCommands = {
       db
         .prepare(
           `SELECT (SELECT count(*) FROM dead_letters) AS deadLetters,
-                  (SELECT coalesce(sum(to_seq - from_seq + 1), 0) FROM gaps) AS gapRecords`,
+                  (SELECT total(to_seq - from_seq + 1) FROM gaps) AS gapRecords`,
         )
         .get() as { deadLetters: number; gapRecords: number },
   ),

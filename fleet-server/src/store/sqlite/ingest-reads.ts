@@ -1,17 +1,50 @@
 import { decodeBatch } from "@bellwether/protocol/batch.ts";
+import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
-import type { DeadLetter, IngestStore, StoredGap, StoredRow } from "../ingest.ts";
-import { type Commands, read } from "./command.ts";
+import type { DeadLetter, IngestStore, Latest, LatestOfAsset, StoredGap, StoredRow } from "../ingest.ts";
+import { type Commands, read, statement } from "./command.ts";
 
-type Reads = Pick<IngestStore, "rows" | "last" | "predictions" | "events" | "gaps" | "deadLetters" | "counts">;
+type Reads = Omit<IngestStore, "commit" | "openSession" | "keepDeadLetter">;
 
-/** SQL that is true where the row's site is one of a JSON list, or where there is no list. */
-const IN_SITES = "(@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))";
+type Bound = Readonly<Record<string, string | number | null>>;
+
+/** A condition of a query with its values; undefined where the caller did not ask for it. */
+type Condition = readonly [sql: string, bound: Bound] | undefined;
+
+/** Conditions that were asked for, and only those: one that is always there keeps SQLite from its indexes. */
+function where(conditions: readonly Condition[]): { sql: string; bound: Bound } {
+  const asked = conditions.filter((condition) => condition !== undefined);
+  return {
+    sql: asked.length === 0 ? "" : `WHERE ${asked.map(([sql]) => sql).join(" AND ")}`,
+    bound: Object.assign({}, ...asked.map(([, bound]) => bound)),
+  };
+}
+
+function equal(column: string, value: string | undefined): Condition {
+  return value === undefined ? undefined : [`${column} = @${column}`, { [column]: value }];
+}
+
+function inSites(sites: readonly string[] | undefined, column = "site"): Condition {
+  return sites && [`${column} IN (SELECT value FROM json_each(@sites))`, { sites: JSON.stringify(sites) }];
+}
+
+function after(at: readonly [string, number, number] | undefined, columns: string): Condition {
+  return at && [`(${columns}) > (@afterDevice, @afterEpoch, @afterSeq)`, place(at)];
+}
+
+function place([afterDevice, afterEpoch, afterSeq]: readonly [string, number, number]): Bound {
+  return { afterDevice, afterEpoch, afterSeq };
+}
+
+function afterId(id: number | undefined): Condition {
+  return ["id > @afterId", { afterId: id ?? 0 }];
+}
 
 interface BatchRow {
   readonly device: string;
   readonly epoch_no: number;
   readonly from_seq: number;
+  readonly offset_ms: number;
   readonly hist: number;
   readonly committed_at_ms: number;
   readonly bytes: Buffer;
@@ -23,33 +56,56 @@ function rowsOfBatch(batch: BatchRow): StoredRow[] {
     device: batch.device,
     epoch: batch.epoch_no,
     seq: batch.from_seq + index,
+    correctedAtMs: row.observedAtMs + batch.offset_ms,
     committedAtMs: batch.committed_at_ms,
     hist: batch.hist === 1,
   }));
 }
 
+interface RecordRow {
+  readonly id: number;
+  readonly device: string;
+  readonly epoch_no: number;
+  readonly seq: number;
+  readonly corrected_at_ms: number;
+  readonly committed_at_ms: number;
+  readonly hist: number;
+  readonly body: string;
+}
+
+function recordOf<T>(row: RecordRow) {
+  return {
+    id: row.id,
+    device: row.device,
+    epoch: row.epoch_no,
+    seq: row.seq,
+    correctedAtMs: row.corrected_at_ms,
+    committedAtMs: row.committed_at_ms,
+    hist: row.hist === 1,
+    record: JSON.parse(row.body) as T,
+  };
+}
+
+const RECORD_COLUMNS = "id, device, epoch_no, seq, corrected_at_ms, committed_at_ms, hist, body";
+
 /** What is read from the committed streams. */
 export const ingestReads = {
-  rows: read((db, { device, asset, sites, fromMs, toMs, after, batches }) => {
-    const found = db
-      .prepare(
-        `SELECT device, epoch_no, from_seq, hist, committed_at_ms, bytes FROM telemetry_batches
-         WHERE (device, epoch_no, from_seq) > (@afterDevice, @afterEpoch, @afterSeq)
-           AND device = coalesce(@device, device) AND last_at_ms >= @fromMs AND first_at_ms < @toMs AND ${IN_SITES}
-           AND (@asset IS NULL OR EXISTS (SELECT 1 FROM json_each(assets) WHERE value = @asset))
-         ORDER BY device, epoch_no, from_seq LIMIT @batches`,
-      )
-      .all({
-        device: device ?? null,
-        asset: asset ?? null,
-        sites: sites ? JSON.stringify(sites) : null,
-        fromMs: fromMs ?? 0,
-        toMs: toMs ?? Number.MAX_SAFE_INTEGER,
-        afterDevice: after?.[0] ?? "",
-        afterEpoch: after?.[1] ?? 0,
-        afterSeq: after?.[2] ?? 0,
-        batches,
-      }) as BatchRow[];
+  rows: read((db, { device, asset, sites, fromMs, toMs, after: place, batches }) => {
+    const { sql, bound } = where([
+      after(place, "device, epoch_no, from_seq"),
+      equal("device", device),
+      fromMs === undefined ? undefined : ["last_at_ms >= @fromMs", { fromMs }],
+      toMs === undefined ? undefined : ["first_at_ms < @toMs", { toMs }],
+      inSites(sites),
+      asset === undefined
+        ? undefined
+        : ["EXISTS (SELECT 1 FROM json_each(assets) WHERE value = @asset)", { asset } satisfies Bound],
+    ]);
+    const found = statement(
+      db,
+      `SELECT device, epoch_no, from_seq, offset_ms, hist, committed_at_ms, bytes FROM telemetry_batches ${sql}
+       ORDER BY device, epoch_no, from_seq LIMIT @batches`,
+    ).all({ ...bound, batches }) as BatchRow[];
     const rows = found
       .flatMap(rowsOfBatch)
       .filter(
@@ -64,117 +120,117 @@ export const ingestReads = {
       : { rows };
   }),
 
-  last: read((db) => {
-    const newest = db
-      .prepare(
-        `SELECT site, device, epoch_no, max(from_seq) AS from_seq, hist, committed_at_ms, bytes FROM telemetry_batches b
-         WHERE epoch_no = (SELECT max(epoch_no) FROM telemetry_batches WHERE device = b.device)
-         GROUP BY device, assets`,
-      )
-      .all() as (BatchRow & { site: string })[];
-    const rows = new Map<string, { site: string; device: string; hist: boolean; row: StoredRow }>();
-    for (const batch of newest.sort((a, b) => a.from_seq - b.from_seq)) {
-      for (const row of rowsOfBatch(batch)) {
-        rows.set(`${batch.site}/${row.asset}`, { site: batch.site, device: batch.device, hist: row.hist, row });
-      }
-    }
-    return [...rows.values()];
+  latest: read((db, { sites, assets }) => {
+    const { sql, bound } = where([
+      inSites(sites),
+      assets && [
+        "(site, asset) IN (SELECT value ->> 'site', value ->> 'asset' FROM json_each(@assets))",
+        { assets: JSON.stringify(assets) },
+      ],
+    ]);
+    const rows = statement(
+      db,
+      `SELECT site, asset, kind, device, offset_ms, hist, body FROM latest ${sql} ORDER BY site, asset, kind`,
+    ).all(bound) as LatestRow[];
+    return Map.groupBy(rows, ({ site, asset }) => `${site}/${asset}`)
+      .values()
+      .map(latestOf)
+      .toArray();
   }),
 
-  predictions: read((db, { device, asset, model, digest, sites, afterId, limit }) =>
-    (
-      db
-        .prepare(
-          `SELECT id, device, epoch_no, seq, corrected_at_ms, committed_at_ms, hist, body FROM predictions
-           WHERE id > @afterId AND device = coalesce(@device, device) AND asset = coalesce(@asset, asset)
-             AND model = coalesce(@model, model) AND digest = coalesce(@digest, digest) AND ${IN_SITES}
-           ORDER BY id LIMIT @limit`,
-        )
-        .all({
-          device: device ?? null,
-          asset: asset ?? null,
-          model: model ?? null,
-          digest: digest ?? null,
-          sites: sites ? JSON.stringify(sites) : null,
-          afterId: afterId ?? 0,
+  alarms: read((db, { sites }) => {
+    const { sql, bound } = where([inSites(sites), ["standing = 1", {}]]);
+    const rows = statement(
+      db,
+      `SELECT site, asset, device, offset_ms, hist, body FROM alarms ${sql} ORDER BY site, asset, alarm`,
+    ).all(bound) as (LatestRow & { asset: string })[];
+    return rows.map((row) => ({ site: row.site, asset: row.asset, ...latest<EventRecord>(row) }));
+  }),
+
+  predictions: read(
+    (db, { order = "commit", after: place, device, asset, model, digest, sites, afterId: id, limit }) => {
+      const { sql, bound } = where([
+        order === "commit" ? afterId(id) : after(place, "device, epoch_no, seq"),
+        equal("device", device),
+        equal("asset", asset),
+        equal("model", model),
+        equal("digest", digest),
+        inSites(sites),
+      ]);
+      const by = order === "commit" ? "id" : "device, epoch_no, seq";
+      return (
+        statement(db, `SELECT ${RECORD_COLUMNS} FROM predictions ${sql} ORDER BY ${by} LIMIT @limit`).all({
+          ...bound,
           limit,
-        }) as {
-        id: number;
-        device: string;
-        epoch_no: number;
-        seq: number;
-        corrected_at_ms: number;
-        committed_at_ms: number;
-        hist: number;
-        body: string;
-      }[]
-    ).map((row) => ({
-      id: row.id,
-      device: row.device,
-      epoch: row.epoch_no,
-      seq: row.seq,
-      correctedAtMs: row.corrected_at_ms,
-      committedAtMs: row.committed_at_ms,
-      hist: row.hist === 1,
-      record: JSON.parse(row.body),
-    })),
+        }) as RecordRow[]
+      ).map((row) => recordOf<InferenceRecord>(row));
+    },
   ),
 
-  events: read((db, { device, sites, afterId, limit }) =>
-    (
-      db
-        .prepare(
-          `SELECT id, device, committed_at_ms, hist, body FROM events
-           WHERE id > @afterId AND device = coalesce(@device, device) AND ${IN_SITES} ORDER BY id LIMIT @limit`,
-        )
-        .all({
-          device: device ?? null,
-          sites: sites ? JSON.stringify(sites) : null,
-          afterId: afterId ?? 0,
-          limit,
-        }) as { id: number; device: string; committed_at_ms: number; hist: number; body: string }[]
-    ).map((row) => ({
-      id: row.id,
-      device: row.device,
-      committedAtMs: row.committed_at_ms,
-      hist: row.hist === 1,
-      record: JSON.parse(row.body),
-    })),
-  ),
+  events: read((db, { device, asset, sites, afterId: id, limit }) => {
+    const { sql, bound } = where([afterId(id), equal("device", device), equal("asset", asset), inSites(sites)]);
+    return (
+      statement(db, `SELECT ${RECORD_COLUMNS} FROM events ${sql} ORDER BY id LIMIT @limit`).all({
+        ...bound,
+        limit,
+      }) as RecordRow[]
+    ).map((row) => recordOf<EventRecord>(row));
+  }),
 
-  gaps: read(
-    (db, { device, sites, limit }) =>
-      db
-        .prepare(
-          `SELECT g.device, g.stream, g.epoch_no AS epoch, g.from_seq AS fromSeq, g.to_seq AS toSeq, g.reason, g.at_ms AS atMs
-           FROM gaps g JOIN devices d ON d.device = g.device
-           WHERE g.device = coalesce(@device, g.device) AND ${IN_SITES} ORDER BY g.at_ms DESC LIMIT @limit`,
-        )
-        .all({ device: device ?? null, sites: sites ? JSON.stringify(sites) : null, limit }) as StoredGap[],
-  ),
+  gaps: read((db, { device, sites, limit }) => {
+    const { sql, bound } = where([
+      device === undefined ? undefined : ["g.device = @device", { device } satisfies Bound],
+      inSites(sites, "d.site"),
+    ]);
+    return statement(
+      db,
+      `SELECT g.device, g.stream, g.epoch_no AS epoch, g.from_seq AS fromSeq, g.to_seq AS toSeq, g.reason, g.at_ms AS atMs
+       FROM gaps g LEFT JOIN devices d ON d.device = g.device ${sql}
+       ORDER BY g.at_ms DESC, g.device, g.epoch_no, g.stream, g.from_seq DESC LIMIT @limit`,
+    ).all({ ...bound, limit }) as StoredGap[];
+  }),
 
-  deadLetters: read(
-    (db, { device, sites, afterId, limit }) =>
-      db
-        .prepare(
-          `SELECT id, device, stream, code, message, byte_count AS byteCount, at_ms AS atMs FROM dead_letters
-           WHERE id > @afterId AND device = coalesce(@device, device) AND ${IN_SITES} ORDER BY id LIMIT @limit`,
-        )
-        .all({
-          device: device ?? null,
-          sites: sites ? JSON.stringify(sites) : null,
-          afterId: afterId ?? 0,
-          limit,
-        }) as DeadLetter[],
-  ),
+  deadLetters: read((db, { device, sites, afterId: id, limit }) => {
+    const { sql, bound } = where([afterId(id), equal("device", device), inSites(sites)]);
+    return statement(
+      db,
+      `SELECT id, device, stream, code, message, byte_count AS byteCount, at_ms AS atMs FROM dead_letters
+       ${sql} ORDER BY id LIMIT @limit`,
+    ).all({ ...bound, limit }) as DeadLetter[];
+  }),
 
   counts: read(
     (db) =>
-      db
-        .prepare(
-          `SELECT (SELECT count(*) FROM dead_letters) AS deadLetters,
-                  (SELECT coalesce(sum(to_seq - from_seq + 1), 0) FROM gaps) AS gapRecords`,
-        )
-        .get() as { deadLetters: number; gapRecords: number },
+      // total(), not sum(): a device may claim gaps whose sum no 64-bit integer holds.
+      statement(
+        db,
+        `SELECT (SELECT count(*) FROM dead_letters) AS deadLetters,
+                (SELECT total(to_seq - from_seq + 1) FROM gaps) AS gapRecords`,
+      ).get() as { deadLetters: number; gapRecords: number },
   ),
 } as const satisfies Commands<Reads>;
+
+interface LatestRow {
+  readonly site: string;
+  readonly asset: string;
+  readonly kind: string;
+  readonly device: string;
+  readonly offset_ms: number;
+  readonly hist: number;
+  readonly body: string;
+}
+
+function latest<T>({ device, offset_ms, hist, body }: LatestRow): Latest<T> {
+  return { device, hist: hist === 1, offsetMs: offset_ms, record: JSON.parse(body) as T };
+}
+
+function latestOf(rows: readonly LatestRow[]): LatestOfAsset {
+  const { site, asset } = rows[0] as LatestRow;
+  const row = rows.find(({ kind }) => kind === "row");
+  return {
+    site,
+    asset,
+    ...(row ? { row: latest<TelemetryRow>(row) } : {}),
+    predictions: rows.filter(({ kind }) => kind !== "row").map((one) => latest<InferenceRecord>(one)),
+  };
+}

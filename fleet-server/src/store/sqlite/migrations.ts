@@ -5,7 +5,6 @@ import { directorMigrations } from "./director.ts";
 import { governanceMigrations } from "./governance.ts";
 import { ingestMigrations } from "./ingest.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
-import { trainingMigrations } from "./training.ts";
 
 /** Every room's migrations in the order they were written. Append only: what has run on a disk is never edited. */
 export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
@@ -14,7 +13,6 @@ export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   director: directorMigrations,
   ingest: ingestMigrations,
   rollouts: rolloutsMigrations,
-  training: trainingMigrations,
 };
 
 /**

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
-import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { type Rooms, type Store, StoreBusy } from "../store.ts";
 import { COMMANDS } from "./commands.ts";
 import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
@@ -17,41 +17,53 @@ const WAITING_MAX = 20_000;
 /** A call the store could not carry out; nothing of it was kept. */
 export class StoreFailure extends Error {}
 
-/** Opens `dir`/fleet.sqlite: one writer thread owns every write, readers have read-only connections. */
-export async function openStore(options: { dir: string; spawner: RoleSpawner<StoreRole> }): Promise<Result<Store>> {
-  mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+/**
+ * Opens `dir`/fleet.sqlite: one writer thread owns every write, readers have read-only connections. Refuses a folder
+ * another server has, a file it cannot use, and one that a newer program has written. `onLost` hears when a thread ends
+ * that nobody told to: nothing can be kept any more.
+ */
+export async function openStore(options: {
+  dir: string;
+  spawner: RoleSpawner<StoreRole>;
+  onLost?: (cause: Error) => void;
+}): Promise<Result<Store>> {
+  try {
+    mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    return err("STORE_UNUSABLE", { dir: options.dir, reason: (cause as Error).message });
+  }
   const file = join(options.dir, "fleet.sqlite");
   const open = (role: StoreRole, mode: StoreThreadOptions["mode"]) =>
-    openThread(options.spawner.worker(role, { file, mode } satisfies StoreThreadOptions));
-  const writer = await open("store-writer", "write");
-  if (!writer.ok) return writer;
-  const readers: Thread[] = [];
-  for (let index = 0; index < READERS; index++) {
-    const reader = await open("store-reader", "read");
-    if (!reader.ok) return reader;
-    readers.push(reader.value);
+    openThread(options.spawner.worker(role, { file, mode } satisfies StoreThreadOptions), options.onLost);
+  const threads: Thread[] = [];
+  // Readers first: the last connection to close folds the write-ahead log back into the file.
+  const close = async () => {
+    const [writer, ...readers] = threads;
+    await Promise.all(readers.map((reader) => reader.close()));
+    await writer?.close();
+  };
+  for (let index = 0; index <= READERS; index++) {
+    const opened = await (index === 0 ? open("store-writer", "write") : open("store-reader", "read"));
+    if (!opened.ok) {
+      await close();
+      return opened;
+    }
+    threads.push(opened.value);
   }
   let turn = 0;
+  const threadFor = (mode: "read" | "write") => threads[mode === "write" ? 0 : 1 + (turn++ % READERS)] as Thread;
   const rooms: object = Object.fromEntries(
     Object.entries(COMMANDS).map(([room, commands]) => [
       room,
       Object.fromEntries(
         Object.entries(commands).map(([command, { mode }]) => [
           command,
-          (args: unknown) =>
-            (mode === "write" ? writer.value : (readers[turn++ % READERS] as Thread)).call(room, command, args),
+          (args: unknown) => threadFor(mode).call(room, command, args),
         ]),
       ),
     ]),
   );
-  return ok({
-    ...(rooms as Rooms),
-    async close() {
-      // Readers first: the last connection to close folds the write-ahead log back into the file.
-      await Promise.all(readers.map((reader) => reader.close()));
-      await writer.value.close();
-    },
-  });
+  return ok({ ...(rooms as Rooms), close });
 }
 
 interface Thread {
@@ -59,10 +71,11 @@ interface Thread {
   close(): Promise<void>;
 }
 
-function openThread(worker: Worker): Promise<Result<Thread>> {
+function openThread(worker: Worker, onLost?: (cause: Error) => void): Promise<Result<Thread>> {
   const waiting = new Map<number, { done: (value: unknown) => void; fail: (cause: Error) => void }>();
   let nextId = 0;
   let gone: Error | undefined;
+  let closing = false;
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const thread: Thread = {
     call(room, command, args) {
@@ -75,6 +88,7 @@ function openThread(worker: Worker): Promise<Result<Thread>> {
       });
     },
     async close() {
+      closing = true;
       worker.postMessage("close");
       await exited;
     },
@@ -82,14 +96,18 @@ function openThread(worker: Worker): Promise<Result<Thread>> {
   return new Promise((opened, failed) => {
     worker.on("message", (reply: StoreReply) => {
       if ("ready" in reply) return opened(ok(thread));
-      if ("refused" in reply) return opened({ ok: false, error: reply.refused as Problem });
+      if ("refused" in reply) {
+        closing = true;
+        return opened({ ok: false, error: reply.refused as Problem });
+      }
       const call = waiting.get(reply.id);
       waiting.delete(reply.id);
       if ("failure" in reply) call?.fail(new StoreFailure(reply.failure));
       else call?.done(reply.value);
     });
     const end = (cause: Error) => {
-      gone = cause;
+      if (!closing && !gone) onLost?.(cause);
+      gone ??= cause;
       failed(cause);
       for (const call of waiting.values()) call.fail(cause);
       waiting.clear();

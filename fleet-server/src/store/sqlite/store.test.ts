@@ -1,11 +1,16 @@
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import Database from "better-sqlite3";
 import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../../../../test/kit/folder.ts";
 import { temporaryStore } from "../../../../test/kit/store.ts";
+import { ingestMigrations } from "./ingest.ts";
 import { openStore, type StoreRole } from "./store.io.ts";
+import { commitGroup } from "./store.worker.ts";
+import type { StoreReply } from "./wire.ts";
 
+const spawner = roleSpawner<StoreRole>(new URL("../../main.ts", import.meta.url));
 const rollout = (id: string, createdAtMs = 0) =>
   ({
     rollout: {
@@ -47,13 +52,54 @@ describe("the store", () => {
     await expect(store.rollouts.get({ id: "r1" })).rejects.toThrow("closed");
   });
 
+  it("belongs to one server at a time, and says why it cannot be opened", async () => {
+    const dir = temporaryFolder();
+    await temporaryStore(dir);
+    const codeOf = async (folder: string) => {
+      const opened = await openStore({ dir: folder, spawner });
+      return opened.ok ? undefined : opened.error.code;
+    };
+    expect(await codeOf(dir)).toBe("STORE_IN_USE");
+    const damaged = temporaryFolder();
+    writeFileSync(join(damaged, "fleet.sqlite"), "not a database at all, but long enough to have a header".repeat(20));
+    expect(await codeOf(damaged)).toBe("STORE_UNUSABLE");
+    expect(await codeOf(join(damaged, "fleet.sqlite"))).toBe("STORE_UNUSABLE");
+  });
+
+  it("tells nobody that something was kept when the disk fills up in the middle of a group", () => {
+    const db = new Database(":memory:");
+    for (const migration of ingestMigrations) db.exec(migration);
+    const free = 3;
+    db.pragma(`max_page_count = ${(db.pragma("page_count", { simple: true }) as number) + free}`);
+    const call = (id: number, bytes: number) => ({
+      id,
+      room: "ingest",
+      command: "keepDeadLetter",
+      args: {
+        device: "d",
+        site: "s",
+        kind: "state",
+        code: "X",
+        message: "x",
+        bytes: Buffer.alloc(bytes, id),
+        atMs: 1,
+      },
+    });
+    const replies: StoreReply[] = [];
+    commitGroup(db, [call(1, 10), call(2, 100_000), call(3, 10)], (reply) => replies.push(reply));
+    expect(replies.map((reply) => "failure" in reply)).toEqual([true, true, true]);
+    expect(db.prepare("SELECT count(*) FROM dead_letters").pluck().get()).toBe(0);
+    commitGroup(db, [call(4, 10)], (reply) => replies.push(reply));
+    expect(replies.at(-1)).toMatchObject({ id: 4, value: undefined });
+    db.close();
+  });
+
   it("refuses a store that a newer program has written", async () => {
     const dir = temporaryFolder();
     await (await temporaryStore(dir)).close();
     const db = new Database(join(dir, "fleet.sqlite"));
     db.prepare("UPDATE schema_versions SET version = 99 WHERE room = 'rollouts'").run();
     db.close();
-    const spawner = roleSpawner<StoreRole>(new URL("../../main.ts", import.meta.url));
     const opened = await openStore({ dir, spawner });
     expect(opened.ok ? undefined : opened.error.code).toBe("STORE_NEWER");
   });

@@ -1,42 +1,97 @@
+import { dirname, join } from "node:path";
 import { parentPort } from "node:worker_threads";
+import type { Problem } from "@bellwether/protocol/errors.ts";
 import { roleData } from "@bellwether/protocol/process/roles.io.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import type { Command } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { migrate } from "./migrations.ts";
 import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
 
+/** A predecessor that was just told to stop may still be letting go of the files. */
+const LOCK_WAIT_MS = 1_000;
+/** After a burst the write-ahead log is cut back to this. */
+const WAL_BYTES_KEPT = 64 * 1024 * 1024;
+
 /** Runs one store thread: the only writer, or one of the readers. */
 export function runStoreThread(): void {
   const port = parentPort;
   if (!port) throw new Error("a store thread needs its parent");
-  const { file, mode } = roleData<StoreThreadOptions>();
-  const db = new Database(file, mode === "read" ? { readonly: true } : {});
+  const options = roleData<StoreThreadOptions>();
   const post = (reply: StoreReply) => port.postMessage(reply);
-  if (mode === "write") {
+  const opened = options.mode === "write" ? openWriter(options.file) : openReader(options.file);
+  if (!opened.ok) {
+    post({ refused: opened.error });
+    return void port.close();
+  }
+  const { db, release } = opened.value;
+  const queue: StoreCall[] = [];
+  const run = options.mode === "write" ? commitGroup : readAll;
+  const flush = () => {
+    if (queue.length > 0) run(db, queue.splice(0), post);
+  };
+  port.on("message", (call: StoreCall | "close") => {
+    if (call === "close") {
+      flush();
+      db.close();
+      release();
+      return void port.close();
+    }
+    // Messages that wait already are delivered before setImmediate fires: they become one transaction.
+    if (queue.push(call) === 1) setImmediate(flush);
+  });
+  post({ ready: true });
+}
+
+interface Opened {
+  readonly db: Database.Database;
+  release(): void;
+}
+
+function openWriter(file: string): Result<Opened> {
+  const dir = dirname(file);
+  let lock: Database.Database | undefined;
+  let db: Database.Database | undefined;
+  const give = (problem: Problem): Result<Opened> => {
+    db?.close();
+    lock?.close();
+    return { ok: false, error: problem };
+  };
+  try {
+    lock = new Database(join(dir, "fleet.lock"), { timeout: LOCK_WAIT_MS });
+    lock.pragma("journal_mode = MEMORY");
+    // SQLite's own file lock: the kernel drops it with the process, so no stale file can lie.
+    lock.exec("BEGIN EXCLUSIVE");
+    db = new Database(file);
     db.pragma("journal_mode = WAL");
     // WAL's own default is NORMAL, which loses commits in a power cut.
     db.pragma("synchronous = FULL");
     db.pragma("foreign_keys = ON");
+    db.pragma(`journal_size_limit = ${WAL_BYTES_KEPT}`);
     const migrated = migrate(db);
-    if (!migrated.ok) {
-      post({ refused: migrated.error });
-      return void port.close();
-    }
+    if (!migrated.ok) return give(migrated.error);
+    const held = lock;
+    return ok({ db, release: () => held.close() });
+  } catch (cause) {
+    const code = codeOf(cause);
+    const problem = code.startsWith("SQLITE_BUSY")
+      ? err("STORE_IN_USE", { dir })
+      : err("STORE_UNUSABLE", { dir, reason: `${code}: ${(cause as Error).message}` });
+    return give(problem.error);
   }
-  const queue: StoreCall[] = [];
-  const flush =
-    mode === "write" ? () => commitGroup(db, queue.splice(0), post) : () => readAll(db, queue.splice(0), post);
-  port.on("message", (call: StoreCall | "close") => {
-    if (call === "close") {
-      if (queue.length > 0) flush();
-      db.close();
-      return void port.close();
-    }
-    // Messages that wait already are delivered before setImmediate fires: they become one transaction.
-    if (queue.push(call) === 1) setImmediate(() => queue.length > 0 && flush());
-  });
-  post({ ready: true });
+}
+
+function openReader(file: string): Result<Opened> {
+  try {
+    return ok({ db: new Database(file, { readonly: true }), release: () => undefined });
+  } catch (cause) {
+    return err("STORE_UNUSABLE", { dir: dirname(file), reason: `${codeOf(cause)}: ${(cause as Error).message}` });
+  }
+}
+
+function codeOf(cause: unknown): string {
+  return (cause as { code?: string }).code ?? (cause as Error).name;
 }
 
 function commandOf(call: StoreCall): Command<unknown, unknown> {
@@ -46,19 +101,27 @@ function commandOf(call: StoreCall): Command<unknown, unknown> {
   return found as Command<unknown, unknown>;
 }
 
-function readAll(db: Database.Database, calls: readonly StoreCall[], post: (reply: StoreReply) => void): void {
+type Post = (reply: StoreReply) => void;
+
+function readAll(db: Database.Database, calls: readonly StoreCall[], post: Post): void {
   for (const call of calls) post(attempt(call, () => commandOf(call).run(db, call.args)));
 }
 
 /** All waiting writes in one transaction, each in a savepoint: one that throws is undone alone. */
-function commitGroup(db: Database.Database, calls: readonly StoreCall[], post: (reply: StoreReply) => void): void {
+export function commitGroup(db: Database.Database, calls: readonly StoreCall[], post: Post): void {
   let replies: StoreReply[];
   try {
     replies = db.transaction(() =>
-      calls.map((call) => attempt(call, () => db.transaction(() => commandOf(call).run(db, call.args))())),
+      calls.map((call) => {
+        const reply = attempt(call, () => db.transaction(() => commandOf(call).run(db, call.args))());
+        // A full disk or an I/O error makes SQLite end the whole transaction by itself: what came before in this group
+        // is undone, and what came after would be committed one by one while its caller is told that it failed.
+        if (!db.inTransaction) throw new Error("failure" in reply ? reply.failure : "the transaction is gone");
+        return reply;
+      }),
     )();
   } catch (cause) {
-    // The commit itself failed (disk full, I/O error): nothing of the group is there, and nobody may believe it is.
+    // Nothing of the group is there, and nobody may believe it is.
     replies = calls.map((call) => ({ id: call.id, failure: (cause as Error).message }));
   }
   for (const reply of replies) post(reply);

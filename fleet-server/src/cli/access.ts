@@ -1,0 +1,109 @@
+import type { Command } from "commander";
+import type { EnrolmentTokenRecord, SubscriberRecord } from "../store/devices.ts";
+import { type CliContext, collect, collectPair, span, wholeNumber } from "./context.io.ts";
+import { type Column, labels, member, time } from "./print.ts";
+
+/** `bellwether enrolment-tokens` and `bellwether subscribers`: how devices and feed readers get in. */
+export function addAccessCommands(program: Command, context: CliContext): void {
+  addEnrolmentCommands(program, context);
+  addSubscriberCommands(program, context);
+}
+
+/** Prints a secret alone in a table, so that it can go to a file, and the whole answer otherwise. */
+async function printSecret(context: CliContext, answer: { readonly secret: string }, sentence: string): Promise<void> {
+  if (context.format() === "table") await context.write(`${answer.secret}\n`);
+  else context.show(answer, []);
+  context.say(`${sentence} The secret is shown only now.`);
+}
+
+interface NewEnrolment {
+  readonly site: string;
+  readonly uses?: number;
+  readonly ttl?: number;
+  readonly label?: Readonly<Record<string, string>>;
+  readonly serial?: readonly string[];
+  readonly preapproved: boolean;
+}
+
+function addEnrolmentCommands(program: Command, context: CliContext): void {
+  const tokens = program.command("enrolment-tokens").description("tokens that let new devices in");
+  const columns: readonly Column<EnrolmentTokenRecord>[] = [
+    member("id"),
+    member("site"),
+    { title: "uses left", value: ({ usesLeft }) => usesLeft },
+    { title: "labels", value: (token) => labels(token.labels) },
+    { title: "approval", value: ({ preapproved }) => (preapproved ? "at once" : "waits") },
+    {
+      title: "expires",
+      value: ({ revoked, expiresAtMs }) => (revoked ? "revoked" : time(expiresAtMs)),
+    },
+    { title: "serials", value: ({ serials }) => (serials ? serials.length : "any") },
+  ];
+  tokens
+    .command("list")
+    .description("list enrolment tokens, never their secrets")
+    .action(async () => {
+      const { items } = await (await context.client()).get<{ items: EnrolmentTokenRecord[] }>("/v1/enrolment-tokens");
+      context.print(items, columns);
+    });
+  tokens
+    .command("create")
+    .description("make an enrolment token; its secret is printed once, on standard output")
+    .requiredOption("--site <site>", "the site its devices belong to")
+    .option("--uses <count>", "devices it lets in (1)", wholeNumber(1, 100_000))
+    .option("--ttl <span>", 'how long it is good, as in "12h" (one day)', span)
+    .option("--label <name=value>", "a label its devices get; may be repeated", collectPair)
+    .option("--serial <serial>", "only devices with these serial numbers; may be repeated", collect)
+    .option("--no-preapproved", "its devices wait for `devices approve`")
+    .action(async ({ site, uses, ttl, label, serial, preapproved }: NewEnrolment) => {
+      const client = await context.client();
+      const made = await client.post<{ secret: string; token: EnrolmentTokenRecord }>("/v1/enrolment-tokens", {
+        site,
+        preapproved,
+        ...(uses === undefined ? {} : { uses }),
+        ...(ttl === undefined ? {} : { ttlSeconds: Math.floor(ttl / 1000) }),
+        ...(label ? { labels: label } : {}),
+        ...(serial ? { serials: serial } : {}),
+      });
+      await printSecret(context, made, `Enrolment token ${made.token.id} lets ${made.token.usesLeft} device(s) in.`);
+    });
+  tokens
+    .command("revoke <id>")
+    .description("revoke an enrolment token; devices it let in stay")
+    .action(async (id: string) => {
+      const path = `/v1/enrolment-tokens/${encodeURIComponent(id)}/revoke`;
+      context.show(await (await context.client()).post<EnrolmentTokenRecord>(path), columns);
+    });
+}
+
+function addSubscriberCommands(program: Command, context: CliContext): void {
+  const subscribers = program.command("subscribers").description("read-only MQTT accounts for the feed");
+  const columns: readonly Column<SubscriberRecord>[] = [
+    member("account"),
+    { title: "sites", value: ({ sites }) => sites.join(",") },
+    { title: "since", value: ({ createdAtMs }) => time(createdAtMs) },
+    { title: "standing", value: ({ revoked }) => (revoked ? "revoked" : "good") },
+  ];
+  subscribers
+    .command("list")
+    .description("list accounts, never their secrets")
+    .action(async () => {
+      const { items } = await (await context.client()).get<{ items: SubscriberRecord[] }>("/v1/subscribers");
+      context.print(items, columns);
+    });
+  subscribers
+    .command("create <account>")
+    .description("make an account; its password is printed once, on standard output")
+    .requiredOption("--site <site>", "a site whose feed it reads; may be repeated", collect)
+    .action(async (account: string, { site }: { site: readonly string[] }) => {
+      const made = await (await context.client()).post<{ secret: string }>("/v1/subscribers", { account, sites: site });
+      await printSecret(context, made, `Subscriber ${account} reads the feed of ${site.join(", ")}.`);
+    });
+  subscribers
+    .command("revoke <account>")
+    .description("revoke an account and close its connections")
+    .action(async (account: string) => {
+      const path = `/v1/subscribers/${encodeURIComponent(account)}/revoke`;
+      context.show(await (await context.client()).post<SubscriberRecord>(path), columns);
+    });
+}

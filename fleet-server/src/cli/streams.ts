@@ -1,0 +1,190 @@
+import { type Command, Option } from "commander";
+import { stringify } from "yaml";
+import { type CliContext, moment, wholeNumber } from "./context.io.ts";
+import { type Column, member, time } from "./print.ts";
+
+interface Prediction {
+  readonly device: string;
+  readonly asset: string;
+  readonly observedAtMs: number;
+  readonly model: string;
+  readonly version: number;
+  readonly value?: number;
+  readonly alert?: boolean;
+  readonly error?: string;
+}
+interface Event {
+  readonly device: string;
+  readonly atMs: number;
+  readonly kind: string;
+  readonly severity: string;
+  readonly code: string;
+  readonly text: string;
+}
+interface Gap {
+  readonly device: string;
+  readonly stream: string;
+  readonly epoch: number;
+  readonly fromSeq: number;
+  readonly toSeq: number;
+  readonly reason: string;
+  readonly atMs: number;
+}
+interface DeadLetter {
+  readonly id: number;
+  readonly device: string;
+  readonly stream: string;
+  readonly code: string;
+  readonly message: string;
+  readonly byteCount: number;
+  readonly atMs: number;
+}
+
+const at = <T>(title: string, of: (row: T) => number): Column<T> => ({ title, value: (row) => time(of(row)) });
+
+const PREDICTION: readonly Column<Prediction>[] = [
+  at("observed", ({ observedAtMs }) => observedAtMs),
+  member("device"),
+  member("asset"),
+  { title: "model", value: ({ model, version }) => `${model} ${version}` },
+  { title: "value", value: ({ value }) => value },
+  { title: "alert", value: ({ alert }) => (alert ? "alert" : "") },
+  { title: "error", value: ({ error }) => error ?? "" },
+];
+const EVENT: readonly Column<Event>[] = [
+  at("at", ({ atMs }) => atMs),
+  member("device"),
+  member("kind"),
+  member("severity"),
+  member("code"),
+  member("text"),
+];
+const GAP: readonly Column<Gap>[] = [
+  at("at", ({ atMs }) => atMs),
+  member("device"),
+  member("stream"),
+  member("epoch"),
+  { title: "records", value: ({ fromSeq, toSeq }) => toSeq - fromSeq + 1 },
+  member("reason"),
+];
+const DEAD_LETTER: readonly Column<DeadLetter>[] = [
+  member("id"),
+  at("at", ({ atMs }) => atMs),
+  member("device"),
+  member("stream"),
+  member("code"),
+  member("byteCount", "bytes"),
+  member("message"),
+];
+
+interface About {
+  readonly device?: string;
+  readonly asset?: string;
+  readonly model?: string;
+  readonly limit?: number;
+}
+
+/** `bellwether samples`, `predictions`, `events`, `gaps`, `dead-letters`: what was committed, and what was not. */
+export function addStreamCommands(program: Command, context: CliContext): void {
+  addSampleCommands(program, context);
+  const limit = new Option("--limit <count>", "how many at most").argParser(wholeNumber(1, 1_000_000)).default(1000);
+  const device = ["--device <device>", "only of this device"] as const;
+  program
+    .command("predictions")
+    .description("list committed predictions, oldest first")
+    .option(...device)
+    .option("--asset <asset>", "only of this asset")
+    .option("--model <model>", "only of this model")
+    .addOption(limit)
+    .action((about: About) => listStream(context, "/v1/predictions", about, PREDICTION));
+  program
+    .command("events")
+    .description("list alerts, device and security events, oldest first")
+    .option(...device)
+    .addOption(limit)
+    .action((about: About) => listStream(context, "/v1/events", about, EVENT));
+  program
+    .command("dead-letters")
+    .description("list messages that could not be understood")
+    .option(...device)
+    .addOption(limit)
+    .action((about: About) => listStream(context, "/v1/dead-letters", about, DEAD_LETTER));
+  program
+    .command("gaps")
+    .description("list what devices had to drop or lost, newest first")
+    .option(...device)
+    .action(async (about: About) => {
+      const { items } = await (await context.client()).get<{ items: Gap[] }>("/v1/gaps", { ...about });
+      context.print(items, GAP);
+    });
+}
+
+async function listStream<T>(
+  context: CliContext,
+  path: string,
+  { limit = 1000, ...about }: About,
+  columns: readonly Column<T>[],
+): Promise<void> {
+  const rows: T[] = [];
+  for await (const row of (await context.client()).list<T>(path, { ...about, limit: Math.min(limit, 1000) })) {
+    if (rows.length === limit) {
+      context.say(`There are more than ${limit}; ask for more with --limit, or for less with a filter.`);
+      break;
+    }
+    rows.push(row);
+  }
+  context.print(rows, columns);
+}
+
+function addSampleCommands(program: Command, context: CliContext): void {
+  program
+    .command("samples")
+    .description("what the devices measured")
+    .command("export")
+    .description("write committed samples to standard output, exactly as the devices measured them")
+    .option("--device <device>", "only of this device")
+    .option("--asset <asset>", "only of this asset")
+    .option("--since <time>", "only from then on (ISO 8601)", moment)
+    .option("--until <time>", "only before then", moment)
+    .addOption(new Option("--format <format>", "how to write them").choices(["csv", "ndjson"]).default("csv"))
+    .action(
+      async (options: {
+        device?: string;
+        asset?: string;
+        since?: number;
+        until?: number;
+        format: "csv" | "ndjson";
+      }) => {
+        const { since, until, format, ...about } = options;
+        const client = await context.client();
+        const structured = context.format() !== "table";
+        const query = { ...about, fromMs: since, toMs: until, format: structured ? "ndjson" : format };
+        const bytes = await client.stream("/v1/samples", query);
+        if (!structured) for await (const chunk of bytes) await context.write(chunk);
+        else await writeDocument(context, bytes);
+      },
+    );
+}
+
+/** NDJSON as one JSON array or YAML list, row by row: an export may be longer than memory. */
+async function writeDocument(context: CliContext, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  const json = context.format() === "json";
+  let count = 0;
+  for await (const line of lines(bytes)) {
+    await context.write(json ? `${count === 0 ? "[" : ","}\n${line}` : stringify([JSON.parse(line)]));
+    count += 1;
+  }
+  if (json) await context.write(count === 0 ? "[]\n" : "\n]\n");
+  else if (count === 0) await context.write("[]\n");
+}
+
+async function* lines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of bytes) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = parts.pop() ?? "";
+    yield* parts.filter((part) => part !== "");
+  }
+  if (rest !== "") yield rest;
+}

@@ -1,0 +1,68 @@
+import { isDeepStrictEqual } from "node:util";
+import { BATCH_RECORDS_MAX, decodeBatch } from "@bellwether/protocol/batch.ts";
+import type { StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import { unwrap } from "@bellwether/protocol/result.ts";
+import type { Database } from "better-sqlite3";
+import type { Range } from "../../ingest/ranges.ts";
+import type { IncomingBatch } from "../ingest.ts";
+import { statement } from "./command.ts";
+
+/**
+ * Whether every record of a batch that is stored already says the same there, however the batches were cut then. Where
+ * it does not, an outbox went back in time and gave the same seq to something else. Seqs that a gap took say nothing.
+ */
+export function agreesWithStored(db: Database, incoming: IncomingBatch, batch: StreamBatch, epochNo: number): boolean {
+  const range: Range = [batch.fromSeq, batch.fromSeq + batch.records.length - 1];
+  if (incoming.stream === "telemetry") return telemetryAgrees(db, incoming, batch, epochNo, range);
+  const stored = storedBodies(db, incoming, epochNo, range);
+  return stored.every(({ seq, body }) => isDeepStrictEqual(JSON.parse(body), batch.records[seq - batch.fromSeq]));
+}
+
+function storedBodies(
+  db: Database,
+  { device, stream }: IncomingBatch,
+  epochNo: number,
+  [from, to]: Range,
+): { seq: number; body: string }[] {
+  const rows =
+    stream === "inference"
+      ? statement(
+          db,
+          "SELECT seq, body FROM predictions WHERE device = ? AND epoch_no = ? AND seq BETWEEN ? AND ?",
+        ).all(device, epochNo, from, to)
+      : stream === "event"
+        ? statement(db, "SELECT seq, body FROM events WHERE device = ? AND epoch_no = ? AND seq BETWEEN ? AND ?").all(
+            device,
+            epochNo,
+            from,
+            to,
+          )
+        : statement(
+            db,
+            "SELECT seq, body FROM stream_records WHERE device = ? AND epoch_no = ? AND stream = ? AND seq BETWEEN ? AND ?",
+          ).all(device, epochNo, stream, from, to);
+  return rows as { seq: number; body: string }[];
+}
+
+function telemetryAgrees(
+  db: Database,
+  { device, bytes }: IncomingBatch,
+  batch: StreamBatch,
+  epochNo: number,
+  [from, to]: Range,
+): boolean {
+  // No stored batch is longer than a batch may be, so one that overlaps begins at most that far before.
+  const stored = statement(
+    db,
+    `SELECT from_seq, bytes FROM telemetry_batches
+     WHERE device = ? AND epoch_no = ? AND from_seq BETWEEN ? AND ? AND to_seq >= ?`,
+  ).all(device, epochNo, from - BATCH_RECORDS_MAX, to, from) as { from_seq: number; bytes: Buffer }[];
+  return stored.every((one) => {
+    if (one.from_seq === from && one.bytes.equals(bytes)) return true;
+    const rows: readonly TelemetryRow[] = unwrap(decodeBatch("telemetry", one.bytes)).records;
+    return rows.every((row, index) => {
+      const seq = one.from_seq + index;
+      return seq < from || seq > to || isDeepStrictEqual(row, batch.records[seq - from]);
+    });
+  });
+}

@@ -1,0 +1,80 @@
+/** Tables of the committed streams. */
+export const ingestMigrations = [
+  `CREATE TABLE epochs (
+     device TEXT NOT NULL, epoch TEXT NOT NULL, epoch_no INTEGER NOT NULL,
+     PRIMARY KEY (device, epoch)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE stream_positions (
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, stream TEXT NOT NULL, up_to INTEGER NOT NULL, also TEXT NOT NULL,
+     PRIMARY KEY (device, epoch_no, stream)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE batch_digests (
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, stream TEXT NOT NULL, from_seq INTEGER NOT NULL,
+     digest BLOB NOT NULL,
+     PRIMARY KEY (device, epoch_no, stream, from_seq)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE clock_offsets (
+     device TEXT NOT NULL, boot_id TEXT NOT NULL, offset_ms INTEGER NOT NULL,
+     PRIMARY KEY (device, boot_id)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE telemetry_batches (
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+     site TEXT NOT NULL, assets TEXT NOT NULL, first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL,
+     offset_ms INTEGER NOT NULL, hist INTEGER NOT NULL, committed_at_ms INTEGER NOT NULL, bytes BLOB NOT NULL,
+     PRIMARY KEY (device, epoch_no, from_seq)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE predictions (
+     id INTEGER PRIMARY KEY,
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, seq INTEGER NOT NULL, site TEXT NOT NULL,
+     asset TEXT NOT NULL, observed_at_ms INTEGER NOT NULL, corrected_at_ms INTEGER NOT NULL,
+     committed_at_ms INTEGER NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL,
+     value REAL, error TEXT, latency_us REAL, alert INTEGER NOT NULL, hist INTEGER NOT NULL,
+     predecessor_digest TEXT, predecessor_value REAL, body TEXT NOT NULL,
+     UNIQUE (device, epoch_no, seq)
+   ) STRICT;
+   CREATE INDEX predictions_by_device ON predictions (device, model, committed_at_ms);
+   CREATE INDEX predictions_by_asset ON predictions (asset, observed_at_ms);
+   CREATE TABLE events (
+     id INTEGER PRIMARY KEY,
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, seq INTEGER NOT NULL, site TEXT NOT NULL,
+     committed_at_ms INTEGER NOT NULL, hist INTEGER NOT NULL, body TEXT NOT NULL,
+     UNIQUE (device, epoch_no, seq)
+   ) STRICT;
+   CREATE TABLE stream_records (
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, stream TEXT NOT NULL, seq INTEGER NOT NULL, site TEXT NOT NULL,
+     committed_at_ms INTEGER NOT NULL, body TEXT NOT NULL,
+     PRIMARY KEY (device, epoch_no, stream, seq)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE gaps (
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, stream TEXT NOT NULL, from_seq INTEGER NOT NULL,
+     to_seq INTEGER NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
+     PRIMARY KEY (device, epoch_no, stream, from_seq)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE dead_letters (
+     id INTEGER PRIMARY KEY,
+     device TEXT NOT NULL, site TEXT NOT NULL, stream TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
+     digest BLOB NOT NULL, byte_count INTEGER NOT NULL, bytes BLOB, at_ms INTEGER NOT NULL
+   ) STRICT;
+   CREATE UNIQUE INDEX dead_letters_once ON dead_letters (device, stream, digest);`,
+  // Contents are compared themselves now, record by record, however the batches were cut.
+  `DROP TABLE batch_digests;
+   ALTER TABLE events ADD COLUMN corrected_at_ms INTEGER NOT NULL DEFAULT 0;
+   UPDATE events SET corrected_at_ms = body ->> 'atMs';
+   ALTER TABLE events ADD COLUMN asset TEXT;
+   UPDATE events SET asset = body ->> 'asset';
+   CREATE INDEX events_by_device ON events (device, id);
+   CREATE INDEX dead_letters_by_device ON dead_letters (device, id);
+   CREATE INDEX predictions_by_model ON predictions (model, id);
+   CREATE TABLE latest (
+     site TEXT NOT NULL, asset TEXT NOT NULL, kind TEXT NOT NULL,
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, seq INTEGER NOT NULL, corrected_at_ms INTEGER NOT NULL,
+     offset_ms INTEGER NOT NULL, hist INTEGER NOT NULL, body TEXT NOT NULL,
+     PRIMARY KEY (site, asset, kind)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE alarms (
+     site TEXT NOT NULL, asset TEXT NOT NULL, alarm TEXT NOT NULL,
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, seq INTEGER NOT NULL, standing INTEGER NOT NULL,
+     offset_ms INTEGER NOT NULL, hist INTEGER NOT NULL, body TEXT NOT NULL,
+     PRIMARY KEY (site, asset, alarm)
+   ) STRICT, WITHOUT ROWID;`,
+];
