@@ -19,14 +19,17 @@ import { createFeed } from "./live/feed.io.ts";
 import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { addHttpMetrics, addProcessMetrics } from "./metrics/process.io.ts";
+import { openBlobs } from "./registry/blobs.io.ts";
+import { createRegistry } from "./registry/registry.io.ts";
 import { openRepository } from "./registry/repository.io.ts";
+import { createSandbox, type SandboxRole } from "./registry/sandbox.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
 import type { Store } from "./store/store.ts";
 
 /** Every role the server's entry can be started for. */
-export type ServerRole = StoreRole;
+export type ServerRole = StoreRole | SandboxRole;
 
 /** The store must answer a read and an empty write within this to be called ready. */
 const READY_WITHIN_MS = 2_000;
@@ -94,6 +97,9 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   await tokens.ensureAdminFile(tokenFile, now());
   const repository = await openRepository(join(dir, "repository"), now);
   closers.push(() => repository.close());
+  const blobs = await openBlobs(join(dir, "blobs"));
+  const sandbox = createSandbox(options.spawner);
+  const registry = createRegistry({ store, blobs, sandbox, repository, now, report });
   const identity = await openIdentity(join(dir, "server.json"));
   const login = createDeviceLogin({ ...identity, devices: store.devices, now });
 
@@ -130,7 +136,13 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     store,
     assign: (assignment) => director.assign(assignment),
     matching,
-    releaseFacts: async () => ({ limitLatencyMs: null, scoreScale: null }),
+    releaseFacts: async (model, digest) => {
+      const found = await store.registry.findDigest({ model, digest });
+      return {
+        limitLatencyMs: found?.manifest.limits.p99LatencyMs ?? null,
+        scoreScale: found?.report?.scoreStd ?? null,
+      };
+    },
     now,
     report,
   });
@@ -175,14 +187,12 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     samples: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository },
+    models: { store, registry, blobs },
     rollouts: {
       store,
       scheduler,
       matching,
-      findVersion: async (model, version) => {
-        const release = repository.releases().find((one) => one.model === model && String(one.version) === version);
-        return release && { ...release, phase: "released" };
-      },
+      findVersion: (model, version) => store.registry.find({ model, reference: version }),
       newId: () => `r-${randomBytes(8).toString("hex")}`,
       now,
     },
@@ -202,6 +212,9 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   closers.push(() => app.close());
   const serving = await onPort(options.port, () => app.listen({ host: "127.0.0.1", port: options.port }));
   if (!serving.ok) return serving;
+  // Before the API closes: an upload that waits for its validation is given up, not waited for.
+  closers.push(() => registry.stop());
+  await registry.start();
   scheduler.start(settings.rolloutTickMs);
   closers.push(() => scheduler.stop());
   return ok({

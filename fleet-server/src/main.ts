@@ -6,6 +6,7 @@ import type { ServerRole } from "./app.io.ts";
 const ROLES: Readonly<Record<ServerRole, () => Promise<void>>> = {
   "store-writer": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
   "store-reader": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
+  sandbox: async () => (await import("./registry/sandbox.worker.ts")).runSandbox(),
 };
 
 const role = currentRole();

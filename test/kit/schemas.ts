@@ -13,7 +13,8 @@ interface Schema {
   readonly maximum?: number;
   readonly exclusiveMinimum?: number;
   readonly exclusiveMaximum?: number;
-  readonly items?: Schema;
+  readonly items?: Schema | false;
+  readonly prefixItems?: readonly Schema[];
   readonly minItems?: number;
   readonly maxItems?: number;
   readonly uniqueItems?: boolean;
@@ -71,11 +72,12 @@ function number(schema: Schema): fc.Arbitrary<number> {
 }
 
 function list(schema: Schema): fc.Arbitrary<unknown[]> {
+  if (schema.prefixItems) return fc.tuple(...schema.prefixItems.map(fitting));
   const lengths = {
     minLength: schema.minItems ?? 0,
     maxLength: Math.min(schema.maxItems ?? 4, (schema.minItems ?? 0) + 4),
   };
-  const item = fitting(schema.items ?? {});
+  const item = fitting(schema.items || {});
   return schema.uniqueItems
     ? fc.uniqueArray(item, { ...lengths, comparator: (a, b) => JSON.stringify(a) === JSON.stringify(b) })
     : fc.array(item, lengths);

@@ -4,6 +4,7 @@ import { auditRoutes } from "./audit.ts";
 import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
 import { type EnrolmentRoutesDeps, enrolmentRoutes } from "./enrolment.ts";
 import { metricsRoutes } from "./metrics.ts";
+import { type ModelRoutesDeps, modelRoutes } from "./models.ts";
 import { withOpenApi } from "./openapi.ts";
 import { type RepositoryRoutesDeps, repositoryRoutes } from "./repository.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
@@ -24,6 +25,7 @@ export interface RouteDeps {
   readonly samples: SampleRoutesDeps;
   readonly subscribers: SubscriberRoutesDeps;
   readonly repository: RepositoryRoutesDeps;
+  readonly models: ModelRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
 }
 
@@ -40,6 +42,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...sampleRoutes(deps.samples),
       ...subscriberRoutes(deps.subscribers),
       ...repositoryRoutes(deps.repository),
+      ...modelRoutes(deps.models),
       ...rolloutRoutes(deps.rollouts),
     ],
     deps.server.version,

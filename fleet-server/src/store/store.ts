@@ -3,6 +3,7 @@ import type { DirectorStore } from "./director.ts";
 import type { FiguresStore } from "./figures.ts";
 import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
+import type { RegistryStore } from "./registry.ts";
 import type { RolloutsStore } from "./rollouts.ts";
 
 /**
@@ -22,6 +23,7 @@ export interface Rooms {
   readonly figures: FiguresStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;
+  readonly registry: RegistryStore;
 }
 
 /** Thrown by a command the store cannot take now: it is busy beyond its bound, or closing. Nothing of it was kept. */

@@ -97,6 +97,36 @@ export const MODEL_ERRORS = {
     sentence: "None of the graph outputs is a tensor that can be read: {outputs}.",
     remedy: "Export with a tensor output (scikit-learn: options={'zipmap': False}).",
   },
+  BINDING_WRONG: {
+    http: 422,
+    sentence: "The manifest does not fit its model at {path}: {reason}.",
+    remedy: "Correct the binding; `bellwether model init` drafts bindings from the model itself.",
+  },
+  BLOB_DIGEST_MISMATCH: {
+    http: 422,
+    sentence: "The bytes have the digest {actual}, not {expected}.",
+    remedy: "They were changed or cut off on their way; send them again.",
+  },
+  BLOB_MISSING: {
+    http: 422,
+    sentence: "The file {file} ({digest}, {length} bytes) has not been uploaded.",
+    remedy: "PUT it to /v1/blobs/{digest} first.",
+  },
+  BLOB_NOT_STORED: {
+    http: 507,
+    sentence: "The file could not be stored: {reason}.",
+    remedy: "Free space on the server's disk and send it again.",
+  },
+  VERSION_EXISTS: {
+    http: 409,
+    sentence: "The model {model} has a version {version} already.",
+    remedy: "A version never changes: leave the number out to get the next one.",
+  },
+  ALIAS_IS_NUMBER: {
+    http: 400,
+    sentence: "The alias {alias} would be taken for a version number.",
+    remedy: "Choose a name that is no whole number.",
+  },
   CHILD_MEMORY_EXCEEDED: {
     http: 422,
     sentence: "The model took more than the {limitMb} MB it may have while it was loaded or run.",

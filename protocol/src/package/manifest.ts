@@ -6,9 +6,12 @@ const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
 const DurationMs = Type.Integer({ minimum: 1, maximum: 400 * 86_400_000 });
 const closed = { additionalProperties: false } as const;
 
+/** Largest single file of a package. */
+export const BLOB_BYTES_MAX = 512 * 1024 * 1024;
+
 /** A content-addressed file of the package: its digest names the blob, its length is checked before and while reading. */
 export const BlobReference = Type.Object(
-  { digest: Digest, length: Type.Integer({ minimum: 1, maximum: 512 * 1024 * 1024 }) },
+  { digest: Digest, length: Type.Integer({ minimum: 1, maximum: BLOB_BYTES_MAX }) },
   closed,
 );
 export type BlobReference = Static<typeof BlobReference>;

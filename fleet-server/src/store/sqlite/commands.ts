@@ -5,6 +5,7 @@ import { director } from "./director.ts";
 import { figuresCommands } from "./figures.ts";
 import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
+import { registry } from "./registry.ts";
 import { rollouts } from "./rollouts.ts";
 
 /** Every room's commands against SQLite. */
@@ -15,4 +16,5 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   director,
   ingest,
   rollouts,
+  registry,
 };

@@ -4,6 +4,7 @@ import { devicesMigrations } from "./devices.ts";
 import { directorMigrations } from "./director.ts";
 import { governanceMigrations } from "./governance.ts";
 import { ingestMigrations } from "./ingest.ts";
+import { registryMigrations } from "./registry.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
 
 /** Every room's migrations in the order they were written. Append only: what has run on a disk is never edited. */
@@ -13,6 +14,7 @@ export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   director: directorMigrations,
   ingest: ingestMigrations,
   rollouts: rolloutsMigrations,
+  registry: registryMigrations,
 };
 
 /**

@@ -1,0 +1,245 @@
+import { isName } from "@bellwether/protocol/ids.ts";
+import { checkManifest, digestOf, manifestBytes } from "@bellwether/protocol/package/check.ts";
+import type { BlobReference, Manifest } from "@bellwether/protocol/package/manifest.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { ModelRecord, RegistryStore, VersionRecord } from "../store/registry.ts";
+import type { BlobStore } from "./blobs.io.ts";
+import type { Release } from "./metadata.ts";
+import type { ReleaseRepository } from "./repository.io.ts";
+import type { Sandbox } from "./sandbox.io.ts";
+
+/** A manifest whose version the registry may choose. */
+export type ManifestDraft = Omit<Manifest, "version"> & { readonly version?: number };
+
+export interface RegistryPorts {
+  readonly store: { readonly registry: RegistryStore };
+  readonly blobs: BlobStore;
+  readonly sandbox: Sandbox;
+  readonly repository: Pick<ReleaseRepository, "release" | "withdraw" | "releases">;
+  now(): number;
+  /** Told what goes wrong in the background. */
+  report(problem: string, detail: unknown): void;
+}
+
+/** Models, their versions, and which of them devices may run. */
+export interface Registry {
+  /**
+   * Keeps a new version, whose blobs must be there already, and validates it in the sandbox. A refusal is answered with
+   * the sandbox's code; the version stays readable as `invalid` until its number is used again.
+   */
+  upload(args: { readonly manifest: ManifestDraft; readonly by: string }): Promise<Result<VersionRecord>>;
+  /** For programs inside the server: the same, with the files at hand. */
+  add(args: {
+    readonly manifest: Omit<ManifestDraft, "files">;
+    readonly files: Readonly<Record<"model" | "golden" | "reference", Uint8Array>> & { readonly card?: Uint8Array };
+    readonly by: string;
+  }): Promise<Result<VersionRecord>>;
+  /** Adds a valid version to the signed targets: from now on devices accept it. */
+  release(args: { readonly model: string; readonly version: number }): Promise<Result<VersionRecord>>;
+  /** Takes a version out of the targets, or keeps a valid one from ever being released. */
+  withdraw(args: { readonly model: string; readonly version: number }): Promise<Result<VersionRecord>>;
+  setAlias(args: {
+    readonly model: string;
+    readonly alias: string;
+    readonly version: number;
+  }): Promise<Result<ModelRecord>>;
+  /** Goes on with what a stop or a crash interrupted; resolves when everything is under way. */
+  start(): Promise<void>;
+  /** Gives up validations under way; they begin anew at the next start. */
+  stop(): Promise<void>;
+}
+
+/** Validations that may wait; each takes seconds, and a client waits for its answer. */
+const WAITING_MAX = 8;
+/** Blobs that no version names are removed after a day: an upload that was given up. */
+const ORPHAN_MS = 86_400_000;
+const SWEEP_EVERY_MS = 3_600_000;
+
+/** The registry over its ports; call `start` once. */
+export function createRegistry(ports: RegistryPorts): Registry {
+  const { blobs, sandbox, repository } = ports;
+  const store = ports.store.registry;
+  const stopping = new AbortController();
+  const line = createLine(WAITING_MAX);
+  let numbering: Promise<unknown> = Promise.resolve();
+  let sweeper: NodeJS.Timeout | undefined;
+
+  /** Two uploads at once must not get the same number. */
+  function inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const result = numbering.then(run);
+    numbering = result.catch(() => undefined);
+    return result;
+  }
+
+  async function keep(draft: ManifestDraft, by: string): Promise<Result<VersionRecord>> {
+    const version = draft.version ?? (await store.nextVersion({ model: draft.model }));
+    const manifest: Manifest = { ...draft, version };
+    const checked = checkManifest(manifest);
+    if (!checked.ok) return checked;
+    const missing = await missingBlob(blobs, manifest.files);
+    if (missing) return missing;
+    const bytes = manifestBytes(manifest);
+    const manifestDigest = digestOf(bytes);
+    const stored = await blobs.put(manifestDigest, one(bytes));
+    if (!stored.ok) return stored;
+    const facts = { model: draft.model, version, manifestDigest, manifestLength: bytes.length };
+    return store.add({ version: { ...facts, manifest, createdAtMs: ports.now(), createdBy: by } });
+  }
+
+  async function validate({ model, version, manifest, manifestDigest }: VersionRecord): Promise<Result<VersionRecord>> {
+    const { files } = manifest;
+    const report = await sandbox.validate(
+      {
+        manifest: blobs.path(manifestDigest),
+        model: blobs.path(files.model.digest),
+        golden: blobs.path(files.golden.digest),
+        reference: blobs.path(files.reference.digest),
+      },
+      stopping.signal,
+    );
+    // A server that stops says nothing about the model: the version stays "validating" and is tried at the next start.
+    if (stopping.signal.aborted) return err("UNAVAILABLE", { reason: "the server is stopping" });
+    const name = { model, version, from: ["validating"] as const, nowMs: ports.now() };
+    if (report.ok) return store.move({ ...name, to: "valid", report: report.value });
+    await store.move({ ...name, to: "invalid", problem: report.error });
+    return report;
+  }
+
+  async function upload(manifest: ManifestDraft, by: string): Promise<Result<VersionRecord>> {
+    const place = line.enter();
+    if (!place) return err("UNAVAILABLE", { reason: `${WAITING_MAX} models wait to be validated` });
+    const kept = await inTurn(() => keep(manifest, by)).catch((cause: unknown) => {
+      place.leave();
+      throw cause;
+    });
+    if (!kept.ok) {
+      place.leave();
+      return kept;
+    }
+    return place.run(() => validate(kept.value));
+  }
+
+  async function release({ model, version }: { model: string; version: number }): Promise<Result<VersionRecord>> {
+    const found = await store.find({ model, reference: String(version) });
+    if (!found) return err("NOT_FOUND", { what: "model version", name: `${model} ${version}` });
+    if (found.phase === "released") return ok(found);
+    if (found.phase !== "valid") {
+      return err("CONFLICT", {
+        what: "The model version",
+        name: `${model} ${version}`,
+        reason: `it is ${found.phase}`,
+      });
+    }
+    const { manifestDigest, manifestLength } = found;
+    const released = await repository.release({ model, version, manifestDigest, manifestLength });
+    if (!released.ok) return released;
+    return markReleased(released.value);
+  }
+
+  function markReleased({ model, version, releaseCounter }: Release): Promise<Result<VersionRecord>> {
+    return store.move({ model, version, from: ["valid"], to: "released", releaseCounter, nowMs: ports.now() });
+  }
+
+  return {
+    upload: ({ manifest, by }) => upload(manifest, by),
+    async add({ manifest, files, by }) {
+      const named: Record<string, BlobReference> = {};
+      for (const [file, bytes] of Object.entries(files)) {
+        const digest = digestOf(bytes);
+        const stored = await blobs.put(digest, one(bytes));
+        if (!stored.ok) return stored;
+        named[file] = { digest, length: bytes.byteLength };
+      }
+      return upload({ ...manifest, files: named as Manifest["files"] }, by);
+    },
+    release: (args) => inTurn(() => release(args)),
+    withdraw: ({ model, version }) =>
+      inTurn(async () => {
+        // Out of the signed targets first: a crash in between leaves a version that no device installs.
+        const known = repository.releases().some((one) => one.model === model && one.version === version);
+        const withdrawn = known ? await repository.withdraw(model, version) : ok(undefined);
+        if (!withdrawn.ok) return withdrawn;
+        return store.move({ model, version, from: ["valid", "released"], to: "withdrawn", nowMs: ports.now() });
+      }),
+    async setAlias({ model, alias, version }) {
+      if (/^\d+$/.test(alias) || !isName(alias)) return err("ALIAS_IS_NUMBER", { alias });
+      const found = await store.find({ model, reference: String(version) });
+      if (found && found.phase !== "valid" && found.phase !== "released") {
+        const name = `${model} ${version}`;
+        return err("CONFLICT", { what: "The model version", name, reason: `it is ${found.phase}` });
+      }
+      return store.setAlias({ model, alias, version, nowMs: ports.now() });
+    },
+    async start() {
+      // What is in the signed targets is released, whatever the store had time to note.
+      for (const known of repository.releases()) {
+        const found = await store.find({ model: known.model, reference: String(known.version) });
+        if (found?.phase === "valid") await markReleased(known);
+      }
+      for (const version of await store.inPhase({ phase: "validating" })) {
+        void line
+          .must()
+          .run(() => validate(version))
+          .catch((cause: unknown) => ports.report(`validation of ${version.model} ${version.version}`, cause));
+      }
+      const sweep = async () => {
+        const kept = new Set(await store.blobs({}));
+        await blobs.removeExcept(kept, ports.now() - ORPHAN_MS);
+      };
+      sweeper = setInterval(() => {
+        void inTurn(sweep).catch((cause: unknown) => ports.report("unused blobs", cause));
+      }, SWEEP_EVERY_MS).unref();
+    },
+    async stop() {
+      clearInterval(sweeper);
+      stopping.abort();
+      await numbering;
+      await line.empty();
+    },
+  };
+}
+
+/** The first file of a package that is not there in its length. */
+async function missingBlob(blobs: BlobStore, files: Manifest["files"]): Promise<ReturnType<typeof err> | undefined> {
+  for (const [file, { digest, length }] of Object.entries(files)) {
+    if ((await blobs.length(digest)) !== length) return err("BLOB_MISSING", { file, digest, length });
+  }
+  return undefined;
+}
+
+async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+interface Place {
+  /** Waits its turn, runs, and gives the place free. */
+  run<T>(work: () => Promise<T>): Promise<T>;
+  leave(): void;
+}
+
+/** One validation at a time (a child may take a whole core), and a bounded number waiting. */
+function createLine(waitingMax: number) {
+  let taken = 0;
+  let tail: Promise<unknown> = Promise.resolve();
+  const place = (): Place => {
+    taken += 1;
+    let left = false;
+    const leave = () => {
+      if (!left) taken -= 1;
+      left = true;
+    };
+    return {
+      leave,
+      run(work) {
+        const result = tail.then(work).finally(leave);
+        tail = result.catch(() => undefined);
+        return result;
+      },
+    };
+  };
+  return {
+    enter: () => (taken < waitingMax ? place() : undefined),
+    must: place,
+    empty: () => tail,
+  };
+}

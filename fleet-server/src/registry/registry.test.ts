@@ -1,0 +1,217 @@
+import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { ok, type Result, unwrap } from "@bellwether/protocol/result.ts";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { temporaryFolder } from "../../../test/kit/folder.ts";
+import { hungryModel, slowModel, testPackage, timesModel } from "../../../test/kit/packages.ts";
+import { memoryRoom } from "../../../test/kit/room.ts";
+import type { RegistryStore, ValidationReport } from "../store/registry.ts";
+import { registry as commands, registryMigrations } from "../store/sqlite/registry.ts";
+import { openBlobs } from "./blobs.io.ts";
+import type { Release } from "./metadata.ts";
+import { createRegistry, type RegistryPorts } from "./registry.io.ts";
+import { createSandbox, type Sandbox, type SandboxRole } from "./sandbox.io.ts";
+
+const spawner = roleSpawner<SandboxRole>(new URL("../main.ts", import.meta.url));
+const report: ValidationReport = {
+  ...{ opset: 17, nodes: 1, cases: 3, runs: 4, maxDifference: 0, loadMs: 1, p50LatencyUs: 1, p99LatencyUs: 1 },
+  ...{ peakBytes: 1, wallMs: 1, scoreStd: 10 },
+};
+/** A sandbox that believes everything. */
+const trusting: Sandbox = { validate: async () => ok(report) };
+
+function memoryRepository() {
+  const releases: Release[] = [];
+  return {
+    releases: () => releases,
+    release: async (manifest: Omit<Release, "releaseCounter">) => {
+      const release = { ...manifest, releaseCounter: releases.length + 1 };
+      releases.push(release);
+      return ok(release);
+    },
+    withdraw: async (model: string, version: number) => {
+      const at = releases.findIndex((one) => one.model === model && one.version === version);
+      return ok(releases.splice(at, 1)[0] as Release);
+    },
+  };
+}
+
+async function room(sandbox: Sandbox = trusting, changes: Partial<RegistryPorts> = {}) {
+  const blobs = await openBlobs(temporaryFolder("blobs-"));
+  const store = { registry: memoryRoom<RegistryStore>(commands, registryMigrations) };
+  const repository = memoryRepository();
+  const problems: unknown[] = [];
+  let clock = 1_000;
+  const ports: RegistryPorts = {
+    ...{ store, blobs, sandbox, repository, now: () => clock++ },
+    report: (_, detail) => problems.push(detail),
+    ...changes,
+  };
+  const registry = createRegistry(ports);
+  onTestFinished(() => registry.stop());
+  return { registry, ports, blobs, store: store.registry, repository, problems };
+}
+const add = (registry: Awaited<ReturnType<typeof room>>["registry"], one = testPackage()) =>
+  registry.add({ ...one, by: "tester" });
+const codeOf = (result: Result<unknown>) => (result.ok ? "ok" : result.error.code);
+
+describe("the sandbox", () => {
+  test("proves a good package by its golden vectors, alone and in a batch", async () => {
+    const { registry } = await room(createSandbox(spawner));
+    const version = unwrap(await add(registry));
+    expect(version).toMatchObject({ model: "pump-rul", version: 1, phase: "valid", createdBy: "tester" });
+    expect(version.report).toMatchObject({ opset: 17, nodes: 1, cases: 3, runs: 4, scoreStd: 10 });
+    expect(version.report!.maxDifference).toBeLessThan(1e-5);
+    expect(version.report!.peakBytes).toBeGreaterThan(10 * 2 ** 20);
+  });
+
+  test.each([
+    ["golden outputs it does not give", testPackage(timesModel(9)), "GOLDEN_MISMATCH"],
+    ["a file that is no model", testPackage(Buffer.from("not a model")), "ONNX_CORRUPT"],
+    [
+      "an input nobody bound",
+      testPackage(timesModel(10), undefined, {
+        compatibility: { opset: 13, executionProviders: ["cpu"], architectures: ["x64"] },
+      }),
+      "BINDING_WRONG",
+    ],
+    ["2 GB when it runs", testPackage(hungryModel(500_000_000)), "CHILD_MEMORY_EXCEEDED"],
+  ])("refuses a model with %s", async (_, one, code) => {
+    const { registry, store } = await room(createSandbox(spawner));
+    expect(codeOf(await add(registry, one))).toBe(code);
+    expect(await store.find({ model: "pump-rul", reference: "1" })).toMatchObject({
+      phase: "invalid",
+      problem: { code },
+    });
+  });
+
+  test("holds a child that never comes back, and one that eats memory slowly", async () => {
+    const limits = { memoryBytes: 400 * 2 ** 20, wallMs: 3_000 };
+    const { registry } = await room(createSandbox(spawner, limits));
+    const startMs = performance.now();
+    expect(codeOf(await add(registry, testPackage(slowModel(2_000, 5_000))))).toBe("CHILD_TIME_EXCEEDED");
+    expect(performance.now() - startMs).toBeLessThan(15_000);
+    expect(codeOf(await add(registry, testPackage(hungryModel(95_000_000))))).toBe("CHILD_MEMORY_EXCEEDED");
+  });
+});
+
+describe("versions", () => {
+  test("are numbered one after another; a number is given again only after a refusal", async () => {
+    const answers: Result<ValidationReport>[] = [
+      ok(report),
+      { ok: false, error: { code: "CHILD_DIED", message: "", detail: {} } },
+    ];
+    const { registry, store } = await room({ validate: async () => answers.shift() ?? ok(report) });
+    expect(codeOf(await add(registry))).toBe("ok");
+    expect(codeOf(await add(registry))).toBe("CHILD_DIED");
+    expect(unwrap(await add(registry)).version).toBe(2);
+    const one = testPackage();
+    const manifest = unwrap(await add(registry)).manifest;
+    expect(codeOf(await registry.upload({ manifest, by: "tester" }))).toBe("VERSION_EXISTS");
+    expect(one.manifest.model).toBe(manifest.model);
+    expect(
+      (await store.versions({ model: "pump-rul", limit: 10 })).map(({ version, phase }) => [version, phase]),
+    ).toEqual([
+      [3, "valid"],
+      [2, "valid"],
+      [1, "valid"],
+    ]);
+    expect(await store.model({ model: "pump-rul" })).toMatchObject({ versions: 3, newest: 3, released: null });
+  });
+
+  test("two uploads at once get two numbers", async () => {
+    const { registry } = await room();
+    const both = await Promise.all([add(registry), add(registry)]);
+    expect(both.map((one) => unwrap(one).version).sort()).toEqual([1, 2]);
+  });
+
+  test("a manifest that contradicts itself, or whose files are not there, keeps nothing", async () => {
+    const { registry, store } = await room();
+    const one = testPackage(undefined, undefined, { outputs: [{ name: "value", output: "out", meaning: "value" }] });
+    expect(codeOf(await add(registry, one))).toBe("MANIFEST_WRONG");
+    const files = { digest: `sha256:${"0".repeat(64)}`, length: 3 };
+    const manifest = { ...testPackage().manifest, files: { model: files, golden: files, reference: files } };
+    expect(codeOf(await registry.upload({ manifest, by: "tester" }))).toBe("BLOB_MISSING");
+    expect(await store.models({ limit: 10 })).toEqual([]);
+  });
+
+  test("only so many wait", async () => {
+    let finish = () => {};
+    const held = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const { registry } = await room({ validate: () => held.then(() => ok(report)) });
+    const all = Array.from({ length: 9 }, () => add(registry));
+    expect(codeOf(await Promise.race(all))).toBe("UNAVAILABLE");
+    finish();
+    expect((await Promise.all(all)).filter(({ ok }) => ok)).toHaveLength(8);
+  });
+});
+
+describe("release", () => {
+  test("signs a valid version, and withdrawing ends it for good", async () => {
+    const { registry, repository, store } = await room();
+    const { manifestDigest, manifestLength } = unwrap(await add(registry));
+    const name = { model: "pump-rul", version: 1 };
+    expect(unwrap(await registry.release(name))).toMatchObject({ phase: "released", releaseCounter: 1 });
+    expect(repository.releases()).toEqual([{ ...name, manifestDigest, manifestLength, releaseCounter: 1 }]);
+    expect(unwrap(await registry.release(name)).phase).toBe("released");
+    expect((await store.model({ model: "pump-rul" }))?.released).toBe(1);
+    expect(unwrap(await registry.withdraw(name)).phase).toBe("withdrawn");
+    expect(repository.releases()).toEqual([]);
+    expect(codeOf(await registry.release(name))).toBe("CONFLICT");
+    expect(codeOf(await registry.withdraw(name))).toBe("CONFLICT");
+    expect(codeOf(await registry.release({ ...name, version: 9 }))).toBe("NOT_FOUND");
+  });
+
+  test("what the sandbox refused cannot be released", async () => {
+    const refusing: Sandbox = {
+      validate: async () => ({ ok: false, error: { code: "CHILD_DIED", message: "", detail: {} } }),
+    };
+    const { registry, repository } = await room(refusing);
+    await add(registry);
+    expect(codeOf(await registry.release({ model: "pump-rul", version: 1 }))).toBe("CONFLICT");
+    expect(repository.releases()).toEqual([]);
+  });
+
+  test("aliases point at versions that devices could run", async () => {
+    const { registry, store } = await room();
+    await add(registry);
+    const alias = (name: string, version = 1) => registry.setAlias({ model: "pump-rul", alias: name, version });
+    expect(unwrap(await alias("champion")).aliases).toEqual({ champion: 1 });
+    expect(await store.find({ model: "pump-rul", reference: "champion" })).toMatchObject({ version: 1 });
+    expect(codeOf(await alias("7"))).toBe("ALIAS_IS_NUMBER");
+    expect(codeOf(await alias("next", 2))).toBe("NOT_FOUND");
+    await registry.withdraw({ model: "pump-rul", version: 1 });
+    expect(codeOf(await alias("champion"))).toBe("CONFLICT");
+  });
+});
+
+describe("after a crash", () => {
+  test("a version that was being validated is validated again", async () => {
+    const first = await room({
+      validate: (_, signal) => new Promise((resolve) => signal!.addEventListener("abort", () => resolve(ok(report)))),
+    });
+    const under = add(first.registry);
+    await expect.poll(() => first.store.inPhase({ phase: "validating" })).toHaveLength(1);
+    await first.registry.stop();
+    expect(codeOf(await under)).toBe("UNAVAILABLE");
+    const second = createRegistry({ ...first.ports, sandbox: trusting });
+    await second.start();
+    await expect.poll(() => first.store.inPhase({ phase: "valid" })).toHaveLength(1);
+    await second.stop();
+    expect(first.problems).toEqual([]);
+  });
+
+  test("a version that was signed but not noted is released", async () => {
+    const { registry, ports, store, repository } = await room();
+    const { manifestDigest, manifestLength } = unwrap(await add(registry));
+    await repository.release({ model: "pump-rul", version: 1, manifestDigest, manifestLength });
+    const second = createRegistry(ports);
+    await second.start();
+    expect(await store.find({ model: "pump-rul", reference: "1" })).toMatchObject({
+      phase: "released",
+      releaseCounter: 1,
+    });
+    await second.stop();
+  });
+});
