@@ -30,6 +30,13 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
   const identity = readIdentity(path);
   if (!identity.ok) return refuse(log, identity.error);
 
+  // A broken invariant: say where, and let the service start a clean process.
+  for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(event, (cause: unknown) => {
+      log.error("something inside broke; this process ends", { event, cause });
+      process.kill(process.pid, "SIGKILL");
+    });
+  }
   const stopped = new Promise<string>((stop) => {
     process.once("SIGTERM", () => stop("SIGTERM"));
     process.once("SIGINT", () => stop("SIGINT"));

@@ -23,13 +23,15 @@ import { openBlobs } from "./registry/blobs.io.ts";
 import { createRegistry } from "./registry/registry.io.ts";
 import { openRepository } from "./registry/repository.io.ts";
 import { createSandbox, type SandboxRole } from "./registry/sandbox.io.ts";
+import { createHistories } from "./retraining/histories.io.ts";
+import { createTrainingRuns } from "./retraining/runs.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
 import type { Store } from "./store/store.ts";
 
 /** Every role the server's entry can be started for. */
-export type ServerRole = StoreRole | SandboxRole;
+export type ServerRole = StoreRole | SandboxRole | "history-import" | "train";
 
 /** The store must answer a read and an empty write within this to be called ready. */
 const READY_WITHIN_MS = 2_000;
@@ -164,6 +166,22 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   closers.push(() => feed.close());
   const mqttUrl = `mqtt://127.0.0.1:${broker.port}`;
 
+  const histories = createHistories({
+    store: store.training,
+    spawner: options.spawner,
+    dir,
+    bytesMax: settings.historyBytesMax,
+    now,
+  });
+  const training = createTrainingRuns({
+    store: store.training,
+    spawner: options.spawner,
+    dir: histories.dir,
+    register: async ({ manifest }) => err("NOT_FOUND", { what: "registry for the model", name: manifest.model }),
+    newId: () => `t-${randomBytes(8).toString("hex")}`,
+    now,
+    report,
+  });
   addFleetMetrics(metrics, {
     store,
     rule: settings.presence,
@@ -187,6 +205,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     samples: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository },
+    histories: { store, histories },
+    training: { store, runs: training },
     models: { store, registry, blobs },
     rollouts: {
       store,
@@ -217,6 +237,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   await registry.start();
   scheduler.start(settings.rolloutTickMs);
   closers.push(() => scheduler.stop());
+  await training.open();
+  closers.push(() => training.close());
   return ok({
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
     mqttUrl,

@@ -6,6 +6,8 @@ import type { ServerRole } from "./app.io.ts";
 const ROLES: Readonly<Record<ServerRole, () => Promise<void>>> = {
   "store-writer": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
   "store-reader": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
+  "history-import": async () => (await import("./retraining/history/import.worker.ts")).runImportThread(),
+  train: async () => (await import("./retraining/train.worker.ts")).runTrainThread(),
   sandbox: async () => (await import("./registry/sandbox.worker.ts")).runSandbox(),
 };
 

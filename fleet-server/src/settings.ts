@@ -22,6 +22,9 @@ export const SettingsFile = Type.Object(
     broker: Type.Optional(
       Type.Object({ connectionsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })) }, closed),
     ),
+    history: Type.Optional(
+      Type.Object({ bytesMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 50 })) }, closed),
+    ),
     log: Type.Optional(oneOf(["silent", "error", "warn", "info", "debug"])),
   },
   closed,
@@ -34,6 +37,8 @@ export function settingsOf(file: Static<typeof SettingsFile>) {
     presence: { ...PRESENCE_RULE, ...file.presence },
     rolloutTickMs: file.rollouts?.tickMs ?? 2_000,
     broker: { ...(file.broker?.connectionsMax ? { connectionsMax: file.broker.connectionsMax } : {}) },
+    /** All uploads and imported histories together. */
+    historyBytesMax: file.history?.bytesMax ?? 8 * 1024 ** 3,
     log: file.log ?? "info",
   };
 }

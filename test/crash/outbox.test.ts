@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { decodeBatch } from "@bellwether/protocol/batch.ts";
@@ -117,3 +117,33 @@ test("killed while records give way, every seq is still either a record or part 
   expect(times).toEqual([...times].sort((a, b) => a - b));
   expect(new Set(times).size).toBe(times.length);
 }, 120_000);
+
+test("a disk without room: the agent stays alive and says so, and every row is there or in a counted gap", () => {
+  const file = join(temporaryFolder(), "outbox.sqlite");
+  const script = new URL("./outbox-limited-child.ts", import.meta.url).pathname;
+  // A write beyond the limit fails with EFBIG, as one to a full disk does with ENOSPC: no root is needed for it.
+  const limited = spawnSync("sh", ["-c", `ulimit -f 2000; exec "$0" "$@"`, process.execPath, script, file, "120"], {
+    timeout: 60_000,
+  });
+  const said = limited.stdout.toString("utf8").trim().split("\n");
+  expect([limited.status, limited.stderr.toString("utf8")]).toEqual([0, ""]);
+  const codes = said.filter((line) => line.startsWith("noticed")).map((line) => line.split(" ")[1]);
+  expect(codes.some((code) => code === "OUTBOX_DISK_FULL" || code === "OUTBOX_DISK_FAILED")).toBe(true);
+  const committed = Number(
+    said
+      .filter((line) => line.startsWith("committed"))
+      .at(-1)
+      ?.split(" ")[1],
+  );
+  expect(said.at(-1)).toContain("alive shedding");
+
+  const outbox = unwrap(openOutbox(file, outboxOptions()));
+  const made = Number(outbox.cursors()["made"]);
+  const held = drain(outbox);
+  const { next } = outbox.positions().streams.find(({ stream }) => stream === "telemetry")!;
+  const stored = recordsBySeq(held).get(outbox.epoch) ?? new Map<number, TelemetryRow | "gap">();
+  unwrap(outbox.close());
+  expect(made).toBe(committed);
+  expect([next - 1, stored.size]).toEqual([made, made]);
+  for (const [seq, record] of stored) if (record !== "gap") expect(record.observedAtMs).toBe(seq - 1);
+});

@@ -93,3 +93,18 @@ test("killed agent, killed server, nothing lost and nothing twice", async () => 
   expect((await second.stop()).ended).toBe(0);
   expect((await fleet.process.stop()).ended).toBe(0);
 }, 120_000);
+
+test("an agent whose server hangs still stops within 5 s, in good order", async () => {
+  const folder = temporaryFolder();
+  const fleet = await startFleet(join(folder, "server"));
+  const stateDir = join(folder, "edge-1");
+  await enrolDevice(fleet, stateDir, "edge-1");
+  const agent = startAgentProcess(folder, stateDir, config.replace(`, rows: ${ROWS}`, ""));
+  await snapshotWhere("it is online", stateDir, ({ link }) => link.phase === "online");
+  fleet.process.signal("SIGSTOP");
+  const { ended, ms } = await agent.stop();
+  expect(ended).toBe(0);
+  expect(ms).toBeLessThan(5_000);
+  fleet.process.signal("SIGCONT");
+  await fleet.process.stop();
+});

@@ -102,7 +102,9 @@ test("every refusal is a code with a sentence, and leaves a device that can try 
   expect(wrong).toMatchObject({ error: { code: "SERVER_REFUSED", detail: { http: 403, code: "ENROLMENT_REFUSED" } } });
   const nobody = await enrol({ ...options(stateDir, "x".repeat(20)), serverUrl: "http://127.0.0.1:9" });
   expect(nobody).toMatchObject({ error: { code: "SERVER_UNREACHABLE" } });
-  expect(await enrol({ ...options(stateDir, "x".repeat(20)), serverUrl: "no address" })).toMatchObject({ ok: false });
+  expect(await enrol({ ...options(stateDir, "x".repeat(20)), serverUrl: "no address" })).toMatchObject({
+    error: { code: "SERVER_UNREACHABLE" },
+  });
   expect(readIdentity(stateDir)).toMatchObject({ error: { code: "AGENT_NOT_ENROLLED" } });
   unwrap(await enrol(options(stateDir, await token())));
   expect(readIdentity(stateDir).ok).toBe(true);

@@ -1,13 +1,23 @@
 import { expect, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
+import { cli } from "../kit/cli.ts";
 import { connectDevice, enrol, rowsOf } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 
-const HEARTBEAT_MS = 400;
+const HEARTBEAT_MS = 800;
 
 async function shown(server: Bellwether, device: string): Promise<{ presence: string; ageMs: number | null }> {
   return (await server.call(`GET /v1/devices/${device}`)).body;
+}
+
+/** What the command line says of the only device. */
+async function listed(server: Bellwether): Promise<{ presence: string; ageMs: number | null }> {
+  const env = { BELLWETHER_URL: server.url, BELLWETHER_TOKEN: server.admin };
+  const run = await cli(["devices", "list", "-o", "json"], env);
+  expect([run.exitCode, run.stderr]).toEqual([0, ""]);
+  const [device] = JSON.parse(run.stdout);
+  return device;
 }
 
 async function counted(server: Bellwether): Promise<Record<string, number>> {
@@ -36,6 +46,8 @@ test("a device that falls silent with its connection open goes late after 3 hear
   );
   expect(late.ageMs).toBeGreaterThanOrEqual(3 * HEARTBEAT_MS);
   expect(late.ageMs).toBeLessThan(6 * HEARTBEAT_MS);
+  expect(await listed(server)).toMatchObject({ presence: "late" });
+  expect(await counted(server)).toEqual({ online: 0, late: 1, offline: 0, never: 0 });
   const offline = await eventually(
     "offline",
     async () => {
@@ -49,7 +61,10 @@ test("a device that falls silent with its connection open goes late after 3 hear
   // Documented: 6 heartbeats, and the half second within which the server notes when it heard a device.
   expect(performance.now() - silentSinceMs).toBeLessThan(6 * HEARTBEAT_MS + 1_500);
   expect(device.connected()).toBe(true);
-  expect(await counted(server)).toMatchObject({ online: 0, late: 0, offline: 1, never: 0 });
+  const inList = await listed(server);
+  expect(inList.presence).toBe("offline");
+  expect(inList.ageMs).toBeGreaterThanOrEqual(offline.ageMs as number);
+  expect(await counted(server)).toEqual({ online: 0, late: 0, offline: 1, never: 0 });
 
   await device.state();
   await eventually("online again", async () => (await shown(server, "gw-1")).presence === "online", 3_000, 20);

@@ -11,6 +11,8 @@ export interface TestFleet {
   /** A REST call as administrator; throws what is not 2xx. */
   // biome-ignore lint/suspicious/noExplicitAny: an answer of any shape, judged by the test
   call(target: string, body?: unknown): Promise<any>;
+  /** Stores a file under its digest. */
+  putBlob(digest: string, bytes: Uint8Array): Promise<void>;
   /** Committed samples, one object per row. */
   samples(query?: string): Promise<readonly SampleRow[]>;
 }
@@ -57,6 +59,11 @@ export async function startFleet(
     mqttUrl,
     dir,
     call: async (target, body) => (await fetched(target, body)).json(),
+    async putBlob(digest, bytes) {
+      const headers = { authorization: `Bearer ${token}`, "content-type": "application/octet-stream" };
+      const response = await fetch(`${url}/v1/blobs/${digest}`, { method: "PUT", headers, body: Buffer.from(bytes) });
+      if (!response.ok) throw new Error(`PUT blob: ${response.status} ${await response.text()}`);
+    },
     async samples(query = "") {
       const text = await (await fetched(`GET /v1/samples${query}`)).text();
       return text

@@ -19,6 +19,14 @@ export function testClock(startMs = 1_790_000_000_000): (() => ClockReading) & {
   return Object.assign(clock, { advance });
 }
 
+/** The machine's own clocks. */
+export const realClock = (): ClockReading => ({
+  bootId: "boot-1",
+  monoMs: performance.now(),
+  wallMs: Date.now(),
+  clockSynced: true,
+});
+
 /** Options of an outbox that commits only when it is told to. */
 export function outboxOptions(change: Partial<OutboxOptions> = {}): OutboxOptions {
   return { maxBytes: 64 * 1024 * 1024, commitMs: 3_600_000, keepAckedMs: 0, clock: testClock(), ...change };

@@ -38,7 +38,7 @@ const COMMIT_CELLS = 100_000;
 const PENDING_CELLS_MAX = 500_000;
 const WAL_BYTES_MAX = 4 * 1024 * 1024;
 const RETRY_FIRST_MS = 500;
-const RETRY_MAX_MS = 30_000;
+const RETRY_MAX_MS = 10_000;
 /** After the disk was full, the outbox tries to grow again this much later. */
 const DISK_LIMIT_MS = 60_000;
 
@@ -99,6 +99,7 @@ class SqliteOutbox implements Outbox {
   #phase: BufferPhase = "normal";
   #problem: Problem | undefined;
   #retryMs = RETRY_FIRST_MS;
+  #retryAtMonoMs = 0;
   /** What a commit held that failed without saying whether it took effect. */
   #attempted: PendingCounts | undefined;
   /** While the disk is full, it is the budget. */
@@ -151,6 +152,8 @@ class SqliteOutbox implements Outbox {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#closed) return ok(undefined);
+    const waiting = this.#awaitedRetry();
+    if (waiting !== undefined) return { ok: false, error: waiting };
     return this.#guard(() => {
       const file = this.#usableFile();
       if (this.#pending.isEmpty && !this.#moved) return;
@@ -158,7 +161,7 @@ class SqliteOutbox implements Outbox {
     });
   }
 
-  /** Everything that waits becomes durable, then what may go makes room: one transaction. */
+  /** What may go makes room, and everything that waits becomes durable: one transaction. */
   #write(file: OutboxFile): void {
     const clock = this.#options.clock();
     const next = perStream((stream) => this.#known[stream].next);
@@ -171,14 +174,15 @@ class SqliteOutbox implements Outbox {
     const context = this.#context();
     this.#attempted = this.#pending.counts();
     file.transaction(() => {
+      // Room first: on a full disk the pages that the oldest leave are all there is for the newest.
+      for (const stream of STREAMS) this.#expire(file, stream, marks[stream].upTo);
+      const lost = makeRoom(file, context, this.#limitBytes() - bytesOnDisk(chunks));
+      for (const stream of STREAMS) evicted[stream] += lost[stream];
       for (const { stream, range, bytes, gap } of chunks) {
         if (gap) insertGap(file, context, stream, range, gap);
         else file.insert(stream, range, bytes, false);
       }
       for (const [input, value] of this.#pending.cursors) file.saveCursor(input, value);
-      for (const stream of STREAMS) this.#expire(file, stream, marks[stream].upTo);
-      const lost = makeRoom(file, context, this.#limitBytes());
-      for (const stream of STREAMS) evicted[stream] += lost[stream];
       for (const stream of STREAMS) {
         const { ackedTo } = this.#known[stream];
         file.savePosition(stream, {
@@ -372,6 +376,7 @@ class SqliteOutbox implements Outbox {
   }
 
   close(): Result<void> {
+    this.#retryAtMonoMs = 0;
     const committed = this.commit();
     clearTimeout(this.#timer);
     this.#closed = true;
@@ -387,7 +392,11 @@ class SqliteOutbox implements Outbox {
 
   #schedule(delayMs: number): void {
     if (this.#closed) return;
-    this.#timer ??= setTimeout(() => this.commit(), this.#problem === undefined ? delayMs : this.#retryMs);
+    const due = () => {
+      this.#retryAtMonoMs = 0;
+      this.commit();
+    };
+    this.#timer ??= setTimeout(due, this.#problem === undefined ? delayMs : this.#retryMs);
   }
 
   #notice(said: Problem): void {
@@ -396,12 +405,21 @@ class SqliteOutbox implements Outbox {
 
   /** Runs something that touches the file; what the disk does wrong becomes a value, and the outbox lives on. */
   #guard<T>(work: () => T): Result<T> {
+    const waiting = this.#file === undefined ? this.#awaitedRetry() : undefined;
+    if (waiting !== undefined) return { ok: false, error: waiting };
     try {
       return ok(work());
     } catch (cause) {
       const failed = this.#fail(cause);
       return { ok: false, error: failed };
     }
+  }
+
+  /** The trouble the outbox waits out: trying again for every row would only burn what the device has left. */
+  #awaitedRetry(): Problem | undefined {
+    if (this.#problem === undefined || this.#options.clock().monoMs >= this.#retryAtMonoMs) return undefined;
+    this.#schedule(this.#retryMs);
+    return this.#problem;
   }
 
   #fail(cause: unknown): Problem {
@@ -420,6 +438,7 @@ class SqliteOutbox implements Outbox {
     this.#problem = said;
     this.#phase = "shedding";
     this.#retryMs = Math.min(RETRY_MAX_MS, this.#retryMs * 2);
+    this.#retryAtMonoMs = this.#options.clock().monoMs + this.#retryMs;
     this.#schedule(this.#retryMs);
     return said;
   }
@@ -502,4 +521,10 @@ interface PendingChunk {
   readonly gap: GapReason | undefined;
 }
 
+/** What chunks will take of the file: a long body has pages of its own, the last of them not full. */
+function bytesOnDisk(chunks: readonly PendingChunk[]): number {
+  return chunks.reduce((sum, { bytes }) => sum + bytes.length + PAGE_BYTES, 0);
+}
+
+const PAGE_BYTES = 4_096;
 const NOTHING = new Uint8Array(0);

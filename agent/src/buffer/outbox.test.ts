@@ -6,7 +6,7 @@ import Database from "better-sqlite3";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
-import { ackOf, drain, outboxOptions, read, ServerMemory, testClock } from "../../../test/kit/outbox.ts";
+import { ackOf, drain, outboxOptions, read, realClock, ServerMemory, testClock } from "../../../test/kit/outbox.ts";
 import { openOutbox } from "./outbox.io.ts";
 import type { Outbox, OutboxOptions } from "./outbox.ts";
 
@@ -380,10 +380,10 @@ describe("over the budget", () => {
 });
 
 describe("when the disk fails", () => {
-  test("a full disk: the agent lives, the oldest make room within the file, and every seq is accounted for", () => {
+  test("a full disk: the agent lives, the oldest make room within the file, and every seq is accounted for", async () => {
     const noticed = vi.fn();
     let db: Database.Database | undefined;
-    const outbox = openAt(newFile(), { noticed, maxBytes: 64 * 1024 * 1024 }, (name) => {
+    const outbox = openAt(newFile(), { noticed, clock: realClock, commitMs: 10 }, (name) => {
       db = new Database(name);
       db.pragma("max_page_count = 200");
       return db;
@@ -395,7 +395,7 @@ describe("when the disk fails", () => {
     }
     expect(noticed.mock.calls.map(([said]) => said.code)).toContain("OUTBOX_DISK_FULL");
     db?.pragma("max_page_count = 100000");
-    unwrap(outbox.commit());
+    await vi.waitFor(() => expect(outbox.stats()).toMatchObject({ pending: 0 }), 20_000);
     expect(outbox.stats().problem).toBeUndefined();
     const server = new ServerMemory();
     for (const batch of drain(outbox)) server.take(batch);
@@ -410,7 +410,7 @@ describe("when the disk fails", () => {
     const noticed = vi.fn();
     let broken = false;
     let real: Database.Database | undefined;
-    const outbox = openAt(newFile(), { noticed, commitMs: 10 }, (name) => {
+    const outbox = openAt(newFile(), { noticed, commitMs: 10, clock: realClock }, (name) => {
       if (broken) throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR_READ" });
       real = new Database(name);
       return real;
@@ -442,7 +442,7 @@ describe("when the disk fails", () => {
 
   test("a commit that reports an error after it took effect is not stored twice", async () => {
     const real: Database.Database[] = [];
-    const outbox = openAt(newFile(), { commitMs: 10 }, (name) => {
+    const outbox = openAt(newFile(), { commitMs: 10, clock: realClock }, (name) => {
       const db = new Database(name);
       real.push(db);
       return db;

@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { parse } from "csv-parse";
+import { CsvError, parse } from "csv-parse";
 
 const LINE_BYTES_MAX = 65_536;
 const COLUMNS_MAX = 4_096;
@@ -57,8 +57,8 @@ export async function* csvLines(input: string, file: string, delimiter: string):
       yield { line, cells: record };
     }
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? "";
-    if (code.startsWith("CSV_")) yield fileWrong(input, file, line, (cause as Error).message);
+    // Not all of its codes begin with CSV_: INVALID_OPENING_QUOTE does not.
+    if (cause instanceof CsvError) yield fileWrong(input, file, line, cause.message);
     else yield problem("INPUT_FILE_UNREADABLE", { input, file, reason: reasonOf(cause) });
   } finally {
     source.destroy();

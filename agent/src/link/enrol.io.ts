@@ -5,7 +5,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { keyPairOf, signBytes } from "@bellwether/protocol/trust/keys.ts";
 import { enrolmentBytes } from "@bellwether/protocol/trust/login.ts";
 import { makeFolder, writeDurably } from "../durable.io.ts";
-import { type Enrolment, enrolmentFile, type Identity, serverPath } from "./enrolment.ts";
+import { type Enrolment, enrolmentFile, type Identity } from "./enrolment.ts";
 import { readIfThere } from "./files.io.ts";
 import { postJson } from "./http.io.ts";
 
@@ -41,7 +41,7 @@ export async function enrol(options: EnrolOptions): Promise<Result<Enrolment>> {
       key: { type: "ed25519", publicHex },
       signatureHex: signBytes(enrolmentBytes({ token, device, publicHex, ...named }), seed.value).toString("hex"),
     };
-    const answer = await postJson(serverPath(serverUrl, "/v1/enrolment"), request, enrolmentResponse);
+    const answer = await postJson(serverUrl, "v1/enrolment", request, enrolmentResponse);
     if (!answer.ok) return answer;
     const enrolment: Enrolment = { ...answer.value, v: 1, serverUrl, publicHex, enrolledAtMs: nowMs() };
     writeDurably(file, `${JSON.stringify(enrolment, undefined, 2)}\n`);

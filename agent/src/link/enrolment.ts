@@ -21,8 +21,3 @@ export interface Identity {
   readonly enrolment: Enrolment;
   readonly seed: Uint8Array;
 }
-
-/** The address of a path below the server's URL. */
-export function serverPath(serverUrl: string, path: string): string {
-  return new URL(path.replace(/^\//, ""), serverUrl.endsWith("/") ? serverUrl : `${serverUrl}/`).href;
-}

@@ -4,9 +4,16 @@ import type { Validator } from "@bellwether/protocol/schema.ts";
 const TIMEOUT_MS = 10_000;
 const ANSWER_BYTES_MAX = 65_536;
 
-/** Posts JSON and reads a JSON answer, bounded in time and size. Whatever goes wrong is a value. */
-export async function postJson<T>(url: string, body: object, answer: Validator<T>): Promise<Result<T>> {
+/** Posts JSON below a server's URL and reads a JSON answer, bounded in time and size. Whatever goes wrong is a value. */
+export async function postJson<T>(
+  serverUrl: string,
+  path: string,
+  body: object,
+  answer: Validator<T>,
+): Promise<Result<T>> {
+  let url = serverUrl;
   try {
+    url = new URL(path, serverUrl.endsWith("/") ? serverUrl : `${serverUrl}/`).href;
     const response = await fetch(url, {
       method: "POST",
       headers: { "content-type": "application/json" },

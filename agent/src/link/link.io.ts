@@ -94,7 +94,7 @@ class MqttLink implements Link {
         void this.#connect(++this.#attempt);
         return;
       case "openSession":
-        void this.#session?.open();
+        this.#openSession(this.#attempt);
         return;
       case "goOnline":
         this.#sessions++;
@@ -159,6 +159,11 @@ class MqttLink implements Link {
     } catch (cause) {
       this.#lost(attempt, (cause as Error).message);
     }
+  }
+
+  #openSession(attempt: number): void {
+    // The outbox is in another thread, which may be ending.
+    this.#session?.open().catch((cause: Error) => this.#lost(attempt, cause.message));
   }
 
   #newSession(connection: Connection, number: number, attempt: number): Session {

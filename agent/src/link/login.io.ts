@@ -3,7 +3,7 @@ import { deviceLoginResponse, nonceResponse } from "@bellwether/protocol/message
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { signBytes } from "@bellwether/protocol/trust/keys.ts";
 import { loginBytes } from "@bellwether/protocol/trust/login.ts";
-import { type Identity, serverPath } from "./enrolment.ts";
+import type { Identity } from "./enrolment.ts";
 import { postJson } from "./http.io.ts";
 
 /** How a device proves to its server who it is, without a clock of its own. */
@@ -23,7 +23,7 @@ export function createLogin({ enrolment, seed }: Identity): Login {
   let token: { readonly text: string; readonly sinceMs: number } | undefined;
 
   async function proof(): Promise<Result<{ nonce: string; signatureHex: string }>> {
-    const answer = await postJson(serverPath(serverUrl, "/v1/device/nonce"), { device }, nonceResponse);
+    const answer = await postJson(serverUrl, "v1/device/nonce", { device }, nonceResponse);
     if (!answer.ok) return answer;
     const { nonce, brokerId: actual } = answer.value;
     // Whoever passes on another broker's nonce wants a signature that opens that broker.
@@ -42,7 +42,7 @@ export function createLogin({ enrolment, seed }: Identity): Login {
       const signed = await proof();
       if (!signed.ok) return signed;
       const body = { device, ...signed.value };
-      const answer = await postJson(serverPath(serverUrl, "/v1/device/login"), body, deviceLoginResponse);
+      const answer = await postJson(serverUrl, "v1/device/login", body, deviceLoginResponse);
       if (!answer.ok) return answer;
       token = { text: answer.value.token, sinceMs: performance.now() };
       return ok(token.text);

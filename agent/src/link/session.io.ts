@@ -103,7 +103,7 @@ export class Session {
 
   goOnline(): void {
     this.#pumping = true;
-    void this.#pump(this.#turn);
+    this.#pumpOn();
   }
 
   goOffline(): void {
@@ -134,7 +134,11 @@ export class Session {
         this.#events.synced();
       }
     }
-    void this.#pump(this.#turn);
+    this.#pumpOn();
+  }
+
+  #pumpOn(): void {
+    this.#pump(this.#turn).catch((cause: Error) => this.#events.trouble(cause.message));
   }
 
   /** Asks the outbox for as much as may be on its way, and sends it. One question at a time. */

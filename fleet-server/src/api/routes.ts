@@ -3,6 +3,7 @@ import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
 import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
 import { type EnrolmentRoutesDeps, enrolmentRoutes } from "./enrolment.ts";
+import { type HistoryRoutesDeps, historyRoutes } from "./histories.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { type ModelRoutesDeps, modelRoutes } from "./models.ts";
 import { withOpenApi } from "./openapi.ts";
@@ -13,6 +14,7 @@ import { type SampleRoutesDeps, sampleRoutes } from "./samples.ts";
 import { type ServerRouteDeps, serverRoutes } from "./server.ts";
 import { type SubscriberRoutesDeps, subscriberRoutes } from "./subscribers.ts";
 import { type TokenRoutesDeps, tokenRoutes } from "./tokens.ts";
+import { type TrainingRoutesDeps, trainingRoutes } from "./training.ts";
 
 /** What the rooms' routes need; app.ts gives the real things, the OpenAPI document is made without them. */
 export interface RouteDeps {
@@ -27,6 +29,8 @@ export interface RouteDeps {
   readonly repository: RepositoryRoutesDeps;
   readonly models: ModelRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
+  readonly histories: HistoryRoutesDeps;
+  readonly training: TrainingRoutesDeps;
 }
 
 /** Every route of the server. A room adds its line here. */
@@ -44,6 +48,8 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...repositoryRoutes(deps.repository),
       ...modelRoutes(deps.models),
       ...rolloutRoutes(deps.rollouts),
+      ...historyRoutes(deps.histories),
+      ...trainingRoutes(deps.training),
     ],
     deps.server.version,
   );

@@ -2,8 +2,8 @@ import type { Client } from "aedes";
 import { keepAlive, pauseReading, resumeReading } from "./inside.io.ts";
 import type { BrokerLimits } from "./limits.ts";
 
-/** What a message costs beside its bytes while it waits. */
-const MESSAGE_BYTES = 256;
+/** What a waiting message costs beside its payload: a flood of tiny ones must be held back as well. */
+const MESSAGE_BYTES = 1_024;
 const KEEP_ALIVE_EVERY_MS = 1_000;
 
 /**

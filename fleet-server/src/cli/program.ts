@@ -9,6 +9,7 @@ import { addRolloutCommands } from "./rollouts.ts";
 import { addServerCommands } from "./server.ts";
 import { addStreamCommands } from "./streams.ts";
 import { addTokenCommands } from "./tokens.ts";
+import { addTrainingCommands } from "./training.ts";
 
 /** Adds a room's commands to the program. */
 export type AddCommands = (program: Command, context: CliContext) => void;
@@ -20,6 +21,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addAccessCommands,
   addStreamCommands,
   addRolloutCommands,
+  addTrainingCommands,
   addTokenCommands,
   addAuditCommands,
 ];

@@ -5,6 +5,7 @@ import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
 import type { RegistryStore } from "./registry.ts";
 import type { RolloutsStore } from "./rollouts.ts";
+import type { TrainingStore } from "./training.ts";
 
 /**
  * The store's interface: async named commands by room, each atomic inside its adapter; no transaction crosses it. Each
@@ -23,6 +24,7 @@ export interface Rooms {
   readonly figures: FiguresStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;
+  readonly training: TrainingStore;
   readonly registry: RegistryStore;
 }
 

@@ -130,7 +130,7 @@ export const AGENT_ERRORS = {
   },
   MODEL_FITS_NO_ASSET: {
     http: 409,
-    sentence: "{model} version {version} fits no asset of this device: {reason}",
+    sentence: "{model} version {version} fits no asset of this device: {reason}.",
     remedy: "Bind the model's channels in the agent's configuration, or choose devices that have them.",
   },
   CANDIDATE_LOST: {

@@ -34,6 +34,8 @@ export interface GbdtModel {
 
 /** Trees between two looks at the training loss: it costs a pass over the rows. */
 const TREES_PER_LOOK = 10;
+/** A tree that may look at two or three features only learns no interaction: small feature sets are not thinned. */
+const DRAWN_FEATURES_MIN = 10;
 
 /**
  * Histogram gradient-boosted trees: the same rows, parameters and seed give the same model, bit by bit. With early
@@ -146,7 +148,7 @@ function featureSampler(binned: BinnedMatrix, fraction: number, random: Random):
   const useful = Uint32Array.from(
     Array.from({ length: binned.features }, (_, f) => f).filter((f) => binned.edges[f]!.length > 0 || hasMissing(f)),
   );
-  const count = Math.min(useful.length, Math.max(1, Math.round(useful.length * fraction)));
+  const count = Math.min(useful.length, Math.max(DRAWN_FEATURES_MIN, Math.round(useful.length * fraction)));
   if (count === useful.length) return () => useful;
   const drawn = new Uint32Array(count);
   return () => {

@@ -7,6 +7,7 @@ import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
 import { registry } from "./registry.ts";
 import { rollouts } from "./rollouts.ts";
+import { trainingCommands } from "./training.ts";
 
 /** Every room's commands against SQLite. */
 export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> } = {
@@ -16,5 +17,6 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   director,
   ingest,
   rollouts,
+  training: trainingCommands,
   registry,
 };

@@ -27,14 +27,8 @@ export function keepDeadLetter(db: Database, letter: Letter): void {
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
   ).run(device, site, kind, code, message.slice(0, MESSAGE_CHARACTERS_MAX), digest, bytes.byteLength, bytes, atMs);
   if (kept.changes === 0) return;
-  statement(
-    db,
-    `UPDATE dead_letters SET bytes = NULL WHERE device = ? AND bytes IS NOT NULL
-       AND id <= (SELECT id FROM dead_letters WHERE device = ? ORDER BY id DESC LIMIT 1 OFFSET ?)`,
-  ).run(device, device, DEAD_LETTER_BODIES_KEPT);
-  statement(
-    db,
-    `DELETE FROM dead_letters WHERE device = ?
-       AND id <= (SELECT id FROM dead_letters WHERE device = ? ORDER BY id DESC LIMIT 1 OFFSET ?)`,
-  ).run(device, device, DEAD_LETTERS_KEPT);
+  // One came in, so one at most crosses each bound.
+  const nth = "(SELECT id FROM dead_letters WHERE device = ? ORDER BY id DESC LIMIT 1 OFFSET ?)";
+  statement(db, `UPDATE dead_letters SET bytes = NULL WHERE id = ${nth}`).run(device, DEAD_LETTER_BODIES_KEPT);
+  statement(db, `DELETE FROM dead_letters WHERE id = ${nth}`).run(device, DEAD_LETTERS_KEPT);
 }

@@ -6,6 +6,7 @@ import { governanceMigrations } from "./governance.ts";
 import { ingestMigrations } from "./ingest.ts";
 import { registryMigrations } from "./registry.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
+import { trainingMigrations } from "./training.ts";
 
 /** Every room's migrations in the order they were written. Append only: what has run on a disk is never edited. */
 export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
@@ -14,6 +15,7 @@ export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   director: directorMigrations,
   ingest: ingestMigrations,
   rollouts: rolloutsMigrations,
+  training: trainingMigrations,
   registry: registryMigrations,
 };
 

@@ -1,0 +1,159 @@
+import { Digest, Name } from "@bellwether/protocol/ids.ts";
+import { err, ok } from "@bellwether/protocol/result.ts";
+import { Type } from "typebox";
+import type { Histories } from "../retraining/histories.io.ts";
+import { HistoryReport } from "../retraining/history/report.ts";
+import { HistoryRequest } from "../retraining/history/request.ts";
+import type { Store } from "../store/store.ts";
+import type { HistoryRecord } from "../store/training.ts";
+import { callerName } from "./caller.ts";
+import { cursors, page, pageOf, pageQuery } from "./page.ts";
+import { defineRoute, type Route } from "./route.ts";
+
+export interface HistoryRoutesDeps {
+  readonly store: Pick<Store, "training">;
+  readonly histories: Histories;
+}
+
+const closed = { additionalProperties: false } as const;
+const listCursor = cursors(Type.Object({ before: Type.String({ maxLength: 64 }) }, closed));
+/** Largest uploaded file. */
+export const HISTORY_FILE_BYTES_MAX = 1024 * 1024 * 1024;
+const WRITERS = ["operator", "releaser"] as const;
+
+const HistoryView = Type.Object(
+  {
+    id: Type.String(),
+    label: Type.Union([Name, Type.Null()]),
+    snapshot: Type.Intersect([Digest], { description: "Names the rows for ever: models carry it in their lineage." }),
+    bytes: Type.Integer(),
+    request: HistoryRequest,
+    report: HistoryReport,
+    createdAtMs: Type.Integer(),
+    createdBy: Type.String(),
+  },
+  closed,
+);
+
+/** Routes of imported histories: upload files, import them, look at what was found. */
+export function historyRoutes(deps: HistoryRoutesDeps): Route[] {
+  return [uploadRoute(deps), importRoute(deps), listRoute(deps), showRoute(deps), removeRoute(deps)];
+}
+
+function uploadRoute({ histories }: HistoryRoutesDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/history-files",
+    operation: "uploadHistoryFile",
+    summary: "Uploads a file of samples or failures as it is; a history is then imported from it by its digest.",
+    tag: "histories",
+    role: WRITERS,
+    body: { contentTypes: ["text/csv", "text/tab-separated-values", "text/plain", "application/octet-stream"] },
+    bodyBytesMax: HISTORY_FILE_BYTES_MAX,
+    answer: Type.Object({ digest: Digest, length: Type.Integer() }, closed),
+    status: 201,
+    errors: ["HISTORY_SPACE_EXHAUSTED"],
+    handler: async ({ body }) => histories.upload(body.bytes),
+  });
+}
+
+function importRoute({ histories }: HistoryRoutesDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/histories",
+    operation: "importHistory",
+    summary: "Imports uploaded samples, with failures or a target column, and reports what was found in them.",
+    tag: "histories",
+    role: WRITERS,
+    body: HistoryRequest,
+    answer: HistoryView,
+    status: 201,
+    errors: [
+      "HISTORY_FILE_UNKNOWN",
+      "HISTORY_SPACE_EXHAUSTED",
+      "HISTORY_NOT_TEXT",
+      "HISTORY_EMPTY",
+      "HISTORY_LINE_WRONG",
+      "HISTORY_COLUMN_MISSING",
+      "HISTORY_COLUMN_WRONG",
+      "HISTORY_UNIT_WRONG",
+      "HISTORY_TIME_ZONE_MISSING",
+      "HISTORY_TIME_ZONE_UNKNOWN",
+      "HISTORY_TIME_MIXED",
+      "HISTORY_TIME_WRONG",
+      "HISTORY_FAILURE_UNPLACED",
+      "TOO_LARGE",
+      "CONFLICT",
+    ],
+    handler: async ({ body, caller }) => {
+      const imported = await histories.import(body, callerName(caller));
+      return imported.ok ? ok(viewOf(imported.value)) : imported;
+    },
+  });
+}
+
+function listRoute({ store }: HistoryRoutesDeps): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/histories",
+    operation: "listHistories",
+    summary: "Imported histories, newest first.",
+    tag: "histories",
+    role: "viewer",
+    query: pageQuery,
+    answer: pageOf(HistoryView),
+    errors: ["INVALID_CURSOR"],
+    handler: async ({ query }) => {
+      const cursor = listCursor.decode(query.cursor);
+      if (!cursor.ok) return cursor;
+      const limit = query.limit ?? 100;
+      const rows = await store.training.listHistories({ limit: limit + 1, ...cursor.value });
+      const { items, ...rest } = page(rows, limit, listCursor, (last) => ({ before: last.id }));
+      return ok({ items: items.map(viewOf), ...rest });
+    },
+  });
+}
+
+const nameParam = { history: Type.String({ minLength: 1, maxLength: 80, description: "Id, label or digest." }) };
+
+function showRoute({ store }: HistoryRoutesDeps): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/histories/:history",
+    operation: "showHistory",
+    summary: "One history with the report of its import.",
+    tag: "histories",
+    role: "viewer",
+    params: nameParam,
+    answer: HistoryView,
+    errors: ["NOT_FOUND"],
+    handler: async ({ params }) => {
+      const found = await store.training.findHistory({ name: params.history });
+      return found ? ok(viewOf(found)) : err("NOT_FOUND", { what: "history", name: params.history });
+    },
+  });
+}
+
+function removeRoute({ store }: HistoryRoutesDeps): Route {
+  return defineRoute({
+    method: "DELETE",
+    path: "/v1/histories/:history",
+    operation: "removeHistory",
+    summary: "Removes a history that no training run has learnt from; its files follow after a day.",
+    tag: "histories",
+    role: WRITERS,
+    params: nameParam,
+    answer: "none",
+    errors: ["NOT_FOUND", "CONFLICT"],
+    handler: async ({ params }) => {
+      const found = await store.training.findHistory({ name: params.history });
+      if (!found) return err("NOT_FOUND", { what: "history", name: params.history });
+      const removed = await store.training.removeHistory({ id: found.id });
+      return removed.ok ? ok(undefined) : removed;
+    },
+  });
+}
+
+function viewOf({ id, label, snapshot, bytes, request, report, createdAtMs, createdBy }: HistoryRecord) {
+  return { id, label, snapshot, bytes, request, report, createdAtMs, createdBy };
+}

@@ -1,0 +1,157 @@
+import type { ScoreTransform } from "@bellwether/protocol/onnx/ensemble.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { type FeaturePlan, planFeatures } from "./features.ts";
+import type { HistorySnapshot } from "./history/snapshot.ts";
+import { type Evaluation, evaluate } from "./metrics.ts";
+import type { TrainingOrder, TrainingProgress, TrainingRequest, TrainingSummary } from "./order.ts";
+import { type BuiltPackage, buildPackage } from "./package.ts";
+import { type PreparedRows, predictRows, prepareRows, rowsAt } from "./prepare.ts";
+import { splitAssets } from "./split.ts";
+import { checkTarget, isBinary, targetsOf } from "./targets.ts";
+import { type GbdtModel, type TreeProgress, trainGbdt } from "./trainers/gbdt.ts";
+import type { LossKind } from "./trainers/losses.ts";
+import { GBDT_DEFAULTS, type GbdtParameters } from "./trainers/parameters.ts";
+
+/** What a run makes. */
+export interface TrainedModel {
+  readonly package: BuiltPackage;
+  readonly summary: TrainingSummary;
+}
+
+export type OnProgress = (progress: TrainingProgress) => void;
+
+/** The seed of a run that names none: the same request gives the same model. */
+export const SEED_DEFAULT = 1;
+
+/**
+ * A training run from snapshot to model package: features, split by asset, a model measured on the held-out assets, the
+ * released model, its package. The same snapshot and request give the same bytes.
+ */
+export function trainModel(
+  order: TrainingOrder,
+  snapshot: HistorySnapshot,
+  onProgress: OnProgress,
+): Result<TrainedModel> {
+  const { request } = order;
+  const seed = request.seed ?? SEED_DEFAULT;
+  const parameters: GbdtParameters = { ...GBDT_DEFAULTS, ...request.parameters };
+  onProgress({ step: "preparing", done: 0 });
+  const checked = checkTarget(request.history, snapshot, request.target);
+  if (!checked.ok) return checked;
+  const known = snapshot.assets.filter((asset) => targetsOf(asset, request.target).some((y) => !Number.isNaN(y)));
+  const split = splitAssets(
+    request.history,
+    known.map(({ asset }) => asset),
+    request.holdoutAssets,
+    snapshot.assets.map(({ asset }) => asset),
+    seed,
+  );
+  if (!split.ok) return split;
+  const { learnt, heldOut, refit } = split.value;
+  const plan = planFeatures(request.history, snapshot, request.features ?? {}, learnt);
+  if (!plan.ok) return plan;
+  const prepared = prepareRows(snapshot, plan.value, request.target);
+  if (!prepared.ok) return prepared;
+
+  const inSet = (assets: ReadonlySet<string>) =>
+    Uint32Array.from(prepared.value.groups.keys()).filter((row) =>
+      assets.has(snapshot.assets[prepared.value.groups[row]!]!.asset),
+    );
+  const learntRows = inSet(learnt);
+  const loss: LossKind = isBinary(request.target) ? "logistic" : parameters.loss;
+  const grow = (rows: Uint32Array, step: "evaluating" | "growing", from: number, to: number) =>
+    trainGbdt(rowsAt(prepared.value, rows), loss, parameters, seed, (progress) =>
+      onProgress(progressOf(progress, step, from, to)),
+    );
+  const measured = grow(learntRows, "evaluating", 0.05, refit ? 0.45 : 0.9);
+  const transform = transformOf(request, prepared.value, learntRows);
+  const evaluation = measure(measured, transform, prepared.value, learntRows, inSet(heldOut), isBinary(request.target));
+  const finalRows = refit ? Uint32Array.from(prepared.value.groups.keys()) : learntRows;
+  const model = refit ? grow(finalRows, "growing", 0.45, 0.9) : measured;
+  onProgress({ step: "packaging", done: 0.92 });
+  const built = buildPackage({
+    order,
+    plan: plan.value,
+    model,
+    transform,
+    evaluation,
+    prepared: prepared.value,
+    rows: finalRows,
+    seed,
+  });
+  return ok({
+    package: built,
+    summary: summaryOf(built, model, evaluation, plan.value, prepared.value, finalRows, split.value),
+  });
+}
+
+/** Predictions stay within what was learnt: trees that correct each other may overshoot it. */
+function transformOf({ target }: TrainingRequest, prepared: PreparedRows, learntRows: Uint32Array): ScoreTransform {
+  if (isBinary(target)) return { kind: "logistic" };
+  if (target.kind === "rul") return { kind: "identity", range: [0, Math.fround(target.cap)] };
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (const row of learntRows) {
+    low = Math.min(low, prepared.target[row]!);
+    high = Math.max(high, prepared.target[row]!);
+  }
+  return { kind: "identity", range: [Math.fround(low), Math.fround(high)] };
+}
+
+function measure(
+  model: GbdtModel,
+  transform: ScoreTransform,
+  prepared: PreparedRows,
+  learntRows: Uint32Array,
+  heldOutRows: Uint32Array,
+  binary: boolean,
+): Evaluation {
+  let sum = 0;
+  for (const row of learntRows) sum += prepared.target[row]!;
+  return evaluate(
+    predictRows(model.ensemble, transform, prepared, heldOutRows),
+    Float64Array.from(heldOutRows, (row) => prepared.target[row]!),
+    Int32Array.from(heldOutRows, (row) => prepared.groups[row]!),
+    sum / learntRows.length,
+    binary,
+  );
+}
+
+function progressOf(
+  { tree, trees, trainLoss, watchedLoss }: TreeProgress,
+  step: "evaluating" | "growing",
+  from: number,
+  to: number,
+): TrainingProgress {
+  return {
+    step,
+    done: from + (to - from) * (tree / trees),
+    tree,
+    trees,
+    ...(trainLoss === undefined ? {} : { loss: trainLoss }),
+    ...(watchedLoss === undefined ? {} : { watchedLoss }),
+  };
+}
+
+function summaryOf(
+  built: BuiltPackage,
+  model: GbdtModel,
+  evaluation: Evaluation,
+  plan: FeaturePlan,
+  prepared: PreparedRows,
+  finalRows: Uint32Array,
+  { heldOut, refit }: { readonly heldOut: ReadonlySet<string>; readonly refit: boolean },
+): TrainingSummary {
+  const thinned = prepared.thinnedBy > 1 ? [`Every ${prepared.thinnedBy}th row was kept, to stay within memory.`] : [];
+  return {
+    rows: finalRows.length,
+    assets: new Set(Array.from(finalRows, (row) => prepared.groups[row]!)).size,
+    holdoutAssets: [...heldOut].toSorted(new Intl.Collator("en", { numeric: true }).compare),
+    refit,
+    thinnedBy: prepared.thinnedBy,
+    evaluation,
+    trees: model.ensemble.starts.length - 1,
+    features: built.importance,
+    notes: [...plan.notes, ...thinned],
+  };
+}
