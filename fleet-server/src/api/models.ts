@@ -1,7 +1,7 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { BLOB_BYTES_MAX, Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { BlobStore } from "../registry/blobs.io.ts";
 import type { Registry } from "../registry/registry.io.ts";
@@ -27,7 +27,7 @@ const ModelView = Type.Object(
     versions: Type.Integer(),
     newest: VersionNumber,
     released: Type.Union([VersionNumber, Type.Null()], { description: "The newest released version." }),
-    aliases: Type.Record(Name, VersionNumber),
+    aliases: mapOf(Name, VersionNumber),
   },
   closed,
 );
@@ -56,10 +56,7 @@ const summary = {
   manifestDigest: Digest,
   manifestLength: Type.Integer(),
   problem: Type.Union([
-    Type.Object(
-      { code: Type.String(), message: Type.String(), detail: Type.Record(Type.String(), Type.Unknown()) },
-      closed,
-    ),
+    Type.Object({ code: Type.String(), message: Type.String(), detail: mapOf(Type.String(), Type.Unknown()) }, closed),
     Type.Null(),
   ]),
   report: Type.Union([ReportView, Type.Null()]),

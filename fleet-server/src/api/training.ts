@@ -1,6 +1,6 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { TRAINING_PHASES, TrainingProgress, TrainingRequest, TrainingSummary } from "../retraining/order.ts";
 import type { TrainingRuns } from "../retraining/runs.io.ts";
@@ -31,7 +31,7 @@ const RunView = Type.Object(
     summary: orNull(TrainingSummary),
     result: orNull(Type.Object({ model: Name, version: Type.Integer(), manifestDigest: Digest }, closed)),
     error: orNull(
-      Type.Object({ code: Type.String(), message: Type.String(), detail: Type.Record(Type.String(), Type.Unknown()) }),
+      Type.Object({ code: Type.String(), message: Type.String(), detail: mapOf(Type.String(), Type.Unknown()) }),
     ),
     createdAtMs: Type.Integer(),
     createdBy: Type.String(),

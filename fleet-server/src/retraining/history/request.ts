@@ -1,5 +1,5 @@
 import { Digest, Name, TimeMs } from "@bellwether/protocol/ids.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { TIME_FORMATS } from "./times.ts";
 
@@ -26,7 +26,7 @@ export const HistoryRequest = Type.Object(
     timeZone: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
     targetColumn: Type.Optional(Column),
     ignore: Type.Optional(Type.Array(Column, { maxItems: 1_024 })),
-    units: Type.Optional(Type.Record(Column, Type.String({ maxLength: 40 }), { maxProperties: 1_024 })),
+    units: Type.Optional(mapOf(Column, Type.String({ maxLength: 40 }), { maxProperties: 1_024 })),
     unitsRow: Type.Optional(Type.Boolean({ description: "The second line of the samples holds the units." })),
     runToFailure: Type.Optional(Type.Boolean({ description: "Every asset's last row is its failure." })),
     startMs: Type.Optional(TimeMs),
