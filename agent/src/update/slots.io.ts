@@ -50,9 +50,14 @@ export function openSlots(stateDir: string): Slots {
   return {
     load() {
       const path = join(stateDir, FILE);
-      if (!existsSync(path)) return { v: 1, directorVersion: 0, timeFloorMs: 0, models: [] };
-      const kept = JSON.parse(readFileSync(path, "utf8")) as UpdateState;
-      return { ...kept, models: kept.models.map((model) => ({ ...idleModel(model.model), ...model })) };
+      const nothing: UpdateState = { v: 1, directorVersion: 0, timeFloorMs: 0, models: [] };
+      if (!existsSync(path)) return nothing;
+      const kept = readKept(path);
+      if (kept) return { ...kept, models: kept.models.map((model) => ({ ...idleModel(model.model), ...model })) };
+      // It is written whole or not at all, so this is a disk that rots. A device without models that still measures and
+      // can be told anew is worth more than one that starts over and over; the file stays for whoever looks.
+      renameSync(path, `${path}.unreadable`);
+      return nothing;
     },
     save: (state) => writeDurably(join(stateDir, FILE), JSON.stringify(state)),
     pathOf: (model, digest) => join(folder(model), hex(digest)),
@@ -85,6 +90,21 @@ export function openSlots(stateDir: string): Slots {
       return free >= needed ? ok(undefined) : err("DISK_TOO_FULL", { free, needed });
     },
   };
+}
+
+function readKept(path: string): UpdateState | undefined {
+  try {
+    const kept = JSON.parse(readFileSync(path, "utf8")) as Partial<UpdateState> | null;
+    const whole =
+      kept?.v === 1 &&
+      Number.isSafeInteger(kept.directorVersion) &&
+      Number.isFinite(kept.timeFloorMs) &&
+      Array.isArray(kept.models) &&
+      kept.models.every((model) => typeof model?.model === "string" && typeof model.phase === "string");
+    return whole ? (kept as UpdateState) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function syncPath(path: string): void {
