@@ -177,7 +177,12 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     store: store.training,
     spawner: options.spawner,
     dir: histories.dir,
-    register: async ({ manifest }) => err("NOT_FOUND", { what: "registry for the model", name: manifest.model }),
+    register: async ({ manifest, files }, by) => {
+      const added = await registry.add({ manifest, files, by });
+      if (!added.ok) return added;
+      const { model, version, manifestDigest } = added.value;
+      return ok({ model, version, manifestDigest });
+    },
     newId: () => `t-${randomBytes(8).toString("hex")}`,
     now,
     report,

@@ -40,7 +40,11 @@ const CANDIDATES: readonly Candidate[] = [
   { trees: { minChildRows: 60 } },
   { trees: { l2: 20 } },
   { trees: { rowFraction: 0.4, featureFraction: 0.3 } },
+  { trees: { rowFraction: 0.7, featureFraction: 0.3 } },
   { trees: { rowFraction: 0.4, featureFraction: 0.15 } },
+  { trees: { rowFraction: 0.7, featureFraction: 0.5 } },
+  { trees: { rowFraction: 0.7, featureFraction: 0.7 } },
+  { trees: { rowFraction: 0.4, featureFraction: 0.6 } },
   { trees: { rowFraction: 1, featureFraction: 1 } },
   { trees: { loss: "huber", huberDelta: 20 } },
 ];

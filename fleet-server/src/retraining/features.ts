@@ -146,13 +146,23 @@ function restartOf(
   return { known: false, rule: undefined };
 }
 
-/** A channel that never falls within a life and falls at every repair. */
+/** A channel that never falls within a life and falls at every repair; missing values say nothing. */
 function isCounter(snapshot: HistorySnapshot, channel: number): boolean {
   return snapshot.assets.every((asset) => {
     const values = asset.channels[channel]!;
-    return livesOf(asset).every(({ from, last }) => {
-      for (let row = from + 1; row <= last; row += 1) if (!(values[row]! >= values[row - 1]!)) return false;
-      return from === 0 || values[from]! < values[from - 1]!;
-    });
+    let before = Number.NaN;
+    for (const { from, last } of livesOf(asset)) {
+      let seen = false;
+      for (let row = from; row <= last; row += 1) {
+        const value = values[row]!;
+        if (Number.isNaN(value)) continue;
+        const fell = value < before;
+        if (seen ? fell : from > 0 && !fell) return false;
+        seen = true;
+        before = value;
+      }
+      if (!seen) return false;
+    }
+    return true;
   });
 }

@@ -15,8 +15,8 @@ export interface TrainingRunsPorts {
   readonly spawner: RoleSpawner<"train">;
   /** Folder of the history files. */
   readonly dir: string;
-  /** Makes a model version of a package, as an upload of the same files would. */
-  register(built: BuiltPackage): Promise<Result<TrainedVersion>>;
+  /** Makes a model version of a package, as an upload of the same files by this caller would. */
+  register(built: BuiltPackage, by: string): Promise<Result<TrainedVersion>>;
   newId(): string;
   now(): number;
   report(message: string, detail: unknown): void;
@@ -103,7 +103,7 @@ export function createTrainingRuns(ports: TrainingRunsPorts): TrainingRuns {
     const late = setTimeout(() => void stop(mine, "late"), RUN_LIMIT_MS);
     try {
       const trained = await resultOf(mine);
-      if (trained.ok) await register(mine, trained.value);
+      if (trained.ok) await register(mine, trained.value, run.createdBy);
       else if (mine.stopped === undefined) await end(run.id, "failed", trained.error);
       else if (mine.stopped === "late") {
         const reason = `it took longer than ${RUN_LIMIT_MS / 3_600_000} hours`;
@@ -131,13 +131,13 @@ export function createTrainingRuns(ports: TrainingRunsPorts): TrainingRuns {
     });
   }
 
-  async function register(mine: Current, { package: built, summary }: TrainedModel): Promise<void> {
+  async function register(mine: Current, { package: built, summary }: TrainedModel, by: string): Promise<void> {
     if (mine.stopped !== undefined) return;
     mine.registering = true;
     progress.set(mine.id, { step: "registering", done: 0.95 });
     changed();
     await store.changeRun({ id: mine.id, change: { summary } });
-    const version = await ports.register(built);
+    const version = await ports.register(built, by);
     if (!version.ok) return end(mine.id, "failed", version.error);
     await store.changeRun({
       id: mine.id,

@@ -51,7 +51,7 @@ export const GBDT_DEFAULTS: GbdtParameters = {
   minGain: 0,
   l2: 1,
   rowFraction: 0.4,
-  featureFraction: 0.3,
+  featureFraction: 0.6,
   bins: 255,
   huberDelta: 25,
   loss: "squared",
