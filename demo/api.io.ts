@@ -29,7 +29,7 @@ export function createApi(url: string, token: string): Api {
   const get = async <T>(path: string) => (await (await call("GET", path)).json()) as T;
   return {
     get,
-    post: async <T>(path: string, body?: unknown) => (await (await call("POST", path, body ?? {})).json()) as T,
+    post: async <T>(path: string, body?: unknown) => (await (await call("POST", path, body)).json()) as T,
     async *lines<T>(path: string) {
       const answer = await call("GET", path);
       if (!answer.body) return;

@@ -9,7 +9,7 @@ import { until } from "./api.io.ts";
 import { spoil } from "./bad-model.ts";
 import { type Count, compareRows, errorsOf, type Row } from "./checker.ts";
 import type { DemoAgent, Fleet } from "./fleet.io.ts";
-import { executionsOf, type RolloutView, rollOut, train } from "./models.io.ts";
+import { executionsOf, importPast, type RolloutView, rollOut, train } from "./models.io.ts";
 import type { BadModel } from "./options.ts";
 import { cappedRul, type Plant, type TrueRow } from "./plant.ts";
 
@@ -18,14 +18,17 @@ export type Say = (line: string) => void;
 /** Chapter 2: the first model, from the past to every device. */
 export async function firstModel(fleet: Fleet, plant: Plant, past: readonly TrueRow[], say: Say): Promise<RolloutView> {
   const targets = past.map((row) => cappedRul(row, plant.cap));
-  const trained = await train(fleet, plant, { label: "past", rows: past, targets, seed: 1 });
+  await importPast(fleet, plant, "past", past, targets);
+  const trained = await train(fleet, plant, "past", 1);
   say(
     `version ${trained.version} learnt from ${past.length} rows of ${plant.historyAssets.length} assets; held-out RMSE ${trained.heldOutRmse?.toFixed(1)}`,
   );
   const rollout = await rollOut(fleet, plant, trained.version, say);
   for (const execution of await executionsOf(fleet, rollout.id)) {
-    say(`  ${execution.device}: ${execution.phase}, runs version ${execution.activeVersion}`);
+    const why = execution.errorCode === null ? "" : ` (${execution.errorCode})`;
+    say(`  ${execution.device}: ${execution.phase}${why}, runs version ${execution.activeVersion ?? "none"}`);
   }
+  if (rollout.phase !== "finished") throw new Error(`the first model did not reach every device: ${rollout.reason}`);
   return rollout;
 }
 
@@ -88,7 +91,8 @@ export async function badModel(
     kind,
     seed,
   );
-  const trained = await train(fleet, plant, { label: `past-${kind}`, rows: past, targets, seed: 1 });
+  await importPast(fleet, plant, `past-${kind}`, past, targets);
+  const trained = await train(fleet, plant, `past-${kind}`, 1);
   say(`version ${trained.version} learnt from ${kind} targets: valid, signed, golden vectors right`);
   const rollout = await rollOut(fleet, plant, trained.version, say);
   say(`  ${rollout.reason ?? ""}`);
@@ -99,10 +103,9 @@ export async function badModel(
 }
 
 /** Chapter 5: a flipped byte on the server's disk, and a document signed by somebody else. Both are for the agent to see. */
-export async function tamper(fleet: Fleet, plant: Plant, past: readonly TrueRow[], say: Say): Promise<string[]> {
+export async function tamper(fleet: Fleet, plant: Plant, say: Say): Promise<string[]> {
   const codes: string[] = [];
-  const targets = past.map((row) => cappedRul(row, plant.cap));
-  const trained = await train(fleet, plant, { label: "past-again", rows: past, targets, seed: 2 });
+  const trained = await train(fleet, plant, "past", 2);
   await fleet.api.post(`/v1/models/${plant.model}/versions/${trained.version}/release`);
   const { manifest } = await fleet.api.get<{ manifest: { files: { model: { digest: string } } } }>(
     `/v1/models/${plant.model}/versions/${trained.version}`,

@@ -52,6 +52,9 @@ export async function cmapssPlant(folder: string): Promise<Plant> {
     title: "NASA C-MAPSS FD001 turbofan engines",
     model: "engine-rul",
     cap: 125,
+    units: {},
+    // The model meets engines in the middle of their lives: no feature may rely on having watched their youth.
+    features: { age: false, relative: [] },
     historyAssets: train.map((engine) => assetOf("train", engine)),
     history: async () => past(),
     agents,

@@ -44,6 +44,9 @@ async function tell(options: Options): Promise<number> {
     for (const sentence of broken) say(`  - ${sentence}`);
     if (options.keep) await keep(fleet);
     return broken.length === 0 ? 0 : 1;
+  } catch (cause) {
+    if (!interrupted) console.error(`\nThe story broke off: ${(cause as Error).message}`);
+    return 1;
   } finally {
     if (!interrupted) await fleet.close();
   }
@@ -64,7 +67,7 @@ async function story(fleet: Fleet, plant: Plant, options: Options): Promise<Repo
   const bad = await badModel(fleet, plant, past, options.badModel, options.seed, (line) => say(`  ${line}`));
 
   chapter("5. Tampering");
-  const codes = await tamper(fleet, plant, past, (line) => say(`  ${line}`));
+  const codes = await tamper(fleet, plant, (line) => say(`  ${line}`));
 
   chapter("6. A kill, a cut and a half-open connection while data flow");
   const count = await chaos(fleet, plant, (line) => say(`  ${line}`));

@@ -11,43 +11,41 @@ export interface Trained {
   readonly heldOutRmse: number | undefined;
 }
 
-/** Imports a past with these targets and trains a version of the plant's model from it, always in the same way. */
-export async function train(
+/** Imports a past with these targets under a label. */
+export async function importPast(
   fleet: Fleet,
   plant: Plant,
-  past: {
-    readonly label: string;
-    readonly rows: readonly TrueRow[];
-    readonly targets: readonly number[];
-    readonly seed: number;
-  },
-): Promise<Trained> {
-  const file = join(fleet.folder, `${past.label}.csv`);
-  await writeFile(file, toCsv(past.rows, past.targets));
-  await fleet.cli("history", "import", file, "--target", "target", "--label", past.label, "--time-zone", "UTC");
-  const started = await fleet.cli<{ id: string }>(
-    "training",
-    "start",
-    plant.model,
-    "--history",
-    past.label,
-    "--column",
-    "target",
-    "--seed",
-    String(past.seed),
+  label: string,
+  rows: readonly TrueRow[],
+  targets: readonly number[],
+): Promise<void> {
+  const file = join(fleet.folder, `${label}.csv`);
+  await writeFile(file, toCsv(rows, targets));
+  const units = Object.entries(plant.units).flatMap(([channel, unit]) => ["--unit", `${channel}=${unit}`]);
+  await fleet.cli("history", "import", file, "--target", "target", "--label", label, ...units);
+}
+
+/** Trains a version of the plant's model from an imported past, always in the same way. */
+export async function train(fleet: Fleet, plant: Plant, label: string, seed: number): Promise<Trained> {
+  const request = join(fleet.folder, `train-${label}-${seed}.json`);
+  const target = { kind: "column", column: "target" };
+  await writeFile(
+    request,
+    JSON.stringify({ model: plant.model, history: label, target, features: plant.features, seed }),
   );
+  const started = await fleet.cli<{ id: string }>("training", "start", "--request", request);
   const run = await until(
-    `training ${past.label}`,
+    `training ${label}`,
     async () => {
       const now = await fleet.api.get<TrainingRun>(`/v1/training-runs/${started.id}`);
       if (now.phase === "failed" || now.phase === "cancelled") {
-        throw new Error(`training ${past.label} ${now.phase}: ${now.error?.message ?? "no reason"}`);
+        throw new Error(`training ${label} ${now.phase}: ${now.error?.message ?? "no reason"}`);
       }
       return now.phase === "succeeded" ? now : undefined;
     },
     120_000,
   );
-  if (!run.result) throw new Error(`training ${past.label} gave no version`);
+  if (!run.result) throw new Error(`training ${label} gave no version`);
   return { version: run.result.version, heldOutRmse: run.summary?.evaluation["rmse"] ?? undefined };
 }
 

@@ -22,6 +22,10 @@ export interface Plant {
   /** What the model is called, and what its target is capped at. */
   readonly model: string;
   readonly cap: number;
+  /** Units of its channels, where they have any. */
+  readonly units: Readonly<Record<string, string>>;
+  /** What training may say about features. */
+  readonly features: Readonly<Record<string, unknown>>;
   /** The assets of the past; none of them is watched by an agent. */
   readonly historyAssets: readonly string[];
   /** Run-to-failure rows of the past, by asset and time. */

@@ -5,6 +5,21 @@ const AGENTS = 6;
 const ASSETS_PER_AGENT = 3;
 const HISTORY_ASSETS = 14;
 const START = "2026-01-01T00:00:00.000Z";
+/** As the plant's sensors give them (UCUM), see docs/SIMULATOR.md. */
+const UNITS = {
+  speed: "/min",
+  load: "%",
+  "vibration.de": "mm/s",
+  "vibration.nde": "mm/s",
+  "vibration.axial": "mm/s",
+  "envelope.de": "[g]",
+  "crest.de": "1",
+  "bearing.temperature": "Cel",
+  "winding.temperature": "Cel",
+  "ambient.temperature": "Cel",
+  current: "A",
+  "service.hours": "h",
+};
 /** Columns of `simulate --truth` that are no channels. */
 const NOT_CHANNELS = new Set(["asset", "time", "rul", "mode", "life", "sensor_faults"]);
 
@@ -44,6 +59,9 @@ export function simulatedPlant(seed: number): Plant {
     title: `the simulated plant of seed ${seed}`,
     model: "pump-rul",
     cap: 125,
+    units: UNITS,
+    // The model meets machines in the middle of their lives: no feature may rely on having watched their youth.
+    features: { age: false, relative: [], restart: { counter: "service.hours" } },
     historyAssets: Array.from({ length: HISTORY_ASSETS }, (_, index) => `past-${index + 1}`),
     history: async () =>
       rowsOf(
@@ -53,8 +71,6 @@ export function simulatedPlant(seed: number): Plant {
           String(HISTORY_ASSETS),
           "--prefix",
           "past-",
-          "--stagger",
-          "0",
           "--lives",
           "1",
         ]),
