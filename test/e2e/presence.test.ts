@@ -5,7 +5,7 @@ import { connectDevice, enrol, rowsOf } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 
-const HEARTBEAT_MS = 800;
+const HEARTBEAT_MS = 1_000;
 
 async function shown(server: Bellwether, device: string): Promise<{ presence: string; ageMs: number | null }> {
   return (await server.call(`GET /v1/devices/${device}`)).body;
@@ -58,8 +58,9 @@ test("a device that falls silent with its connection open goes late after 3 hear
     20,
   );
   expect(offline.ageMs).toBeGreaterThanOrEqual(6 * HEARTBEAT_MS);
-  // Documented: 6 heartbeats, and the half second within which the server notes when it heard a device.
-  expect(performance.now() - silentSinceMs).toBeLessThan(6 * HEARTBEAT_MS + 1_500);
+  // Documented: 6 heartbeats, and the half second within which the server notes when it heard a device; the rest is for
+  // a machine that has other things to do.
+  expect(performance.now() - silentSinceMs).toBeLessThan(6 * HEARTBEAT_MS + 4_000);
   expect(device.connected()).toBe(true);
   const inList = await listed(server);
   expect(inList.presence).toBe("offline");
@@ -75,7 +76,7 @@ test("a restart of the server resets no age: a silent device is not online becau
   const first = await startBellwether({ dir });
   const device = await connectDevice(first, await enrol(first, "gw-1"), { heartbeatMs: HEARTBEAT_MS });
   await enrol(first, "gw-2");
-  await eventually("offline", async () => (await shown(first, "gw-1")).presence === "offline", 10_000);
+  await eventually("offline", async () => (await shown(first, "gw-1")).presence === "offline", 15_000);
   const before = await first.call("GET /v1/devices/gw-1");
   await first.stop("SIGKILL");
   await eventually("the connection is gone", () => !device.connected());
