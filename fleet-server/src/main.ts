@@ -17,15 +17,20 @@ if (role !== undefined) {
   if (!run) throw new Error(`unknown role ${role}`);
   await run();
 } else {
-  const [{ runCli }, { processWorld }, { addUpCommand }] = await Promise.all([
+  const [{ runCli }, { processWorld }, { addUpCommand }, { addModelFileCommands }] = await Promise.all([
     import("./cli/program.ts"),
     import("./cli/world.io.ts"),
     import("./cli/up.ts"),
+    import("./cli/model.ts"),
   ]);
+  const spawner = roleSpawner<ServerRole>(new URL(import.meta.url));
+  const model = addModelFileCommands(async () => {
+    const { createSandbox, DRAFT_LIMITS } = await import("./registry/sandbox.io.ts");
+    return createSandbox(spawner, DRAFT_LIMITS);
+  });
   const up = addUpCommand(async (options) => {
     const { startServer } = await import("./app.io.ts");
-    const spawner = roleSpawner<ServerRole>(new URL(import.meta.url));
     return startServer({ ...options, spawner, version: packageJson.version });
   });
-  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [up]);
+  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [up, model]);
 }

@@ -5,6 +5,7 @@ import { type CliContext, type CliWorld, createContext } from "./context.io.ts";
 import { addDeviceCommands } from "./devices.ts";
 import { CliFailure } from "./failure.ts";
 import { addHistoryCommands } from "./history.ts";
+import { addModelCommands } from "./models.ts";
 import { FORMATS } from "./print.ts";
 import { addRolloutCommands } from "./rollouts.ts";
 import { addServerCommands } from "./server.ts";
@@ -21,6 +22,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addDeviceCommands,
   addAccessCommands,
   addStreamCommands,
+  addModelCommands,
   addRolloutCommands,
   addHistoryCommands,
   addTrainingCommands,

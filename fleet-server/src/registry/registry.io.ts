@@ -14,7 +14,7 @@ export type ManifestDraft = Omit<Manifest, "version"> & { readonly version?: num
 export interface RegistryPorts {
   readonly store: { readonly registry: RegistryStore };
   readonly blobs: BlobStore;
-  readonly sandbox: Sandbox;
+  readonly sandbox: Pick<Sandbox, "validate">;
   readonly repository: Pick<ReleaseRepository, "release" | "withdraw" | "releases">;
   now(): number;
   /** Told what goes wrong in the background. */

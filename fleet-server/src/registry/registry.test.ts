@@ -17,7 +17,8 @@ const report: ValidationReport = {
   ...{ peakBytes: 1, wallMs: 1, scoreStd: 10 },
 };
 /** A sandbox that believes everything. */
-const trusting: Sandbox = { validate: async () => ok(report) };
+type Validating = Pick<Sandbox, "validate">;
+const trusting: Validating = { validate: async () => ok(report) };
 
 function memoryRepository() {
   const releases: Release[] = [];
@@ -35,7 +36,7 @@ function memoryRepository() {
   };
 }
 
-async function room(sandbox: Sandbox = trusting, changes: Partial<RegistryPorts> = {}) {
+async function room(sandbox: Validating = trusting, changes: Partial<RegistryPorts> = {}) {
   const blobs = await openBlobs(temporaryFolder("blobs-"));
   const store = { registry: memoryRoom<RegistryStore>(commands, registryMigrations) };
   const repository = memoryRepository();
@@ -164,7 +165,7 @@ describe("release", () => {
   });
 
   test("what the sandbox refused cannot be released", async () => {
-    const refusing: Sandbox = {
+    const refusing: Validating = {
       validate: async () => ({ ok: false, error: { code: "CHILD_DIED", message: "", detail: {} } }),
     };
     const { registry, repository } = await room(refusing);

@@ -19,6 +19,7 @@ async function answer(task: SandboxTask): Promise<Result<unknown>> {
 }
 
 async function perform(task: SandboxTask): Promise<Result<unknown>> {
-  const { validatePackage } = await import("./validation.io.ts");
-  return validatePackage(task.files);
+  if (task.kind === "validate") return (await import("./validation.io.ts")).validatePackage(task.files);
+  const { draftPackage, inspectModel } = await import("./draft.io.ts");
+  return task.kind === "inspect" ? inspectModel(task.modelFile, task.historyFile) : draftPackage(task.task);
 }

@@ -1,3 +1,4 @@
+import { runtimeReason } from "@bellwether/protocol/onnx/runtime-reason.ts";
 import type { RunTensors } from "@bellwether/protocol/package/golden.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { OutputTensor } from "@bellwether/protocol/package/tensors.ts";
@@ -32,9 +33,7 @@ export async function openModel(
   try {
     session = await InferenceSession.create(bytes, SESSION_OPTIONS);
   } catch (cause) {
-    // The runtime's own words without the places in its source, which say nothing to people.
-    const reason = (cause as Error).message.replaceAll(/\/onnxruntime_src\/\S+ /g, "").slice(0, 300);
-    return err("MODEL_NOT_LOADABLE", { model, version, reason });
+    return err("MODEL_NOT_LOADABLE", { model, version, reason: runtimeReason(cause) });
   }
   return ok({
     loadMs: performance.now() - startMs,

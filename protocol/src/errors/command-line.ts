@@ -27,6 +27,16 @@ export const CLI_ERRORS = {
     sentence: "{name} is wrong: {expected}.",
     remedy: 'See the command with "--help".',
   },
+  PACKAGE_FILE_CHANGED: {
+    http: 422,
+    sentence: "The file {file} has the digest {actual}; its manifest says {expected}.",
+    remedy: "Restore the file, or make the package again with `bellwether model init`.",
+  },
+  NOT_SAID: {
+    http: 400,
+    sentence: "Nothing says {what}: {hint}.",
+    remedy: "Give it with {option}, or run the command on a terminal to be asked.",
+  },
   FILE_UNREADABLE: {
     http: 400,
     sentence: "The file {file} cannot be used: {reason}.",

@@ -102,6 +102,27 @@ export const MODEL_ERRORS = {
     sentence: "The manifest does not fit its model at {path}: {reason}.",
     remedy: "Correct the binding; `bellwether model init` drafts bindings from the model itself.",
   },
+  DRAFT_CHANNELS_WRONG: {
+    http: 422,
+    sentence: "The model's input {input} takes {expected} {what}, and {actual} were given.",
+    remedy:
+      "Name exactly those the model was trained with, in that order (--channels), or bind inputs one by one (--input).",
+  },
+  DRAFT_SHAPE_OPEN: {
+    http: 422,
+    sentence: "The input {input} has the shape {shape}, and nothing says how large the dimension {dimension} is.",
+    remedy: "Give its size (--dim NAME=SIZE), or the window's rows (--window).",
+  },
+  DRAFT_OUTPUT_UNCLEAR: {
+    http: 422,
+    sentence: "No output of the model is clearly the {meaning} to watch: {outputs}.",
+    remedy: "Name a number among them (--primary NAME or NAME:INDEX).",
+  },
+  HISTORY_UNUSABLE: {
+    http: 422,
+    sentence: "The history {file} cannot be used: {reason}.",
+    remedy: "Give a CSV with a header, one row for each asset and time, one column for each channel.",
+  },
   BLOB_DIGEST_MISMATCH: {
     http: 422,
     sentence: "The bytes have the digest {actual}, not {expected}.",

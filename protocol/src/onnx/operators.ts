@@ -1,6 +1,6 @@
 // Operators a model may use. Each computes a bounded result from its inputs, always the same one, and touches nothing
 // outside. Not here on purpose: Loop, Scan and SequenceMap (see docs/decisions/0010), random generators (their outputs
-// cannot be proven by golden vectors), training operators, image decoders, optionals.
+// cannot be proven by golden vectors), StringNormalizer (needs a locale that devices may lack), training operators, image decoders, optionals.
 
 const ONNX = `
 Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitCast
@@ -16,7 +16,7 @@ RNN Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax Re
 ReduceSumSquare RegexFullMatch Relu Reshape Resize ReverseSequence RoiAlign RotaryEmbedding Round STFT ScatterElements
 ScatterND Scatter Selu SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape
 Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split SplitToSequence Sqrt Squeeze
-StringConcat StringNormalizer StringSplit Sub Sum Swish Tan Tanh TensorScatter TfIdfVectorizer ThresholdedRelu Tile TopK
+StringConcat StringSplit Sub Sum Swish Tan Tanh TensorScatter TfIdfVectorizer ThresholdedRelu Tile TopK
 Transpose Trilu Unique Unsqueeze Upsample Where Xor`;
 
 /** Classical machine learning (scikit-learn, XGBoost, LightGBM). */

@@ -1,5 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Name } from "../ids.ts";
+import { runtimeReason } from "../onnx/runtime-reason.ts";
 import { err, ok, type Result } from "../result.ts";
 import { mapOf, validator } from "../schema.ts";
 import { canonicalBytes } from "../trust/canonical.ts";
@@ -123,8 +124,7 @@ export async function runGolden(
       try {
         results = await run(buildTensors(manifest, cases.map(vectorOf)));
       } catch (cause) {
-        const reason = (cause as Error).message.slice(0, 300);
-        return err("GOLDEN_RUN_FAILED", { case: from, batch: cases.length, reason });
+        return err("GOLDEN_RUN_FAILED", { case: from, batch: cases.length, reason: runtimeReason(cause) });
       }
       runs += 1;
       const got = readOutputs(manifest, results, cases.length);
