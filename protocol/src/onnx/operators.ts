@@ -1,6 +1,7 @@
 // Operators a model may use. Each computes a bounded result from its inputs, always the same one, and touches nothing
 // outside. Not here on purpose: Loop, Scan and SequenceMap (see docs/decisions/0010), random generators (their outputs
-// cannot be proven by golden vectors), StringNormalizer (needs a locale that devices may lack), training operators, image decoders, optionals.
+// cannot be proven by golden vectors), StringNormalizer (needs a locale that devices may lack), training operators, image
+// decoders, optionals.
 
 const ONNX = `
 Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitCast
