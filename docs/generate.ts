@@ -6,6 +6,7 @@ import { openApiDocument } from "../fleet-server/src/api/openapi.ts";
 import type { Route } from "../fleet-server/src/api/route.ts";
 import { declaredRoutes } from "../fleet-server/src/api/routes.ts";
 import { featuresText } from "./features.ts";
+import { asyncApiDocument, topicsText } from "./topics.ts";
 
 const here = import.meta.dirname;
 const { version } = JSON.parse(readFileSync(`${here}/../package.json`, "utf8")) as { version: string };
@@ -16,6 +17,8 @@ export const DOCUMENTS: Readonly<Record<string, () => string>> = {
   "API.md": () => apiText(declaredRoutes(version)),
   "ERRORS.md": errorsText,
   "FEATURES.md": featuresText,
+  "TOPICS.md": topicsText,
+  "asyncapi.json": () => `${JSON.stringify(asyncApiDocument(version), undefined, 2)}\n`,
 };
 
 const API_HEAD = `# The REST API
