@@ -66,7 +66,11 @@ export async function cmapssPlant(folder: string): Promise<Plant> {
 function enginesOf(text: string): Engine[] {
   const engines = new Map<number, number[][]>();
   for (const line of text.split("\n")) {
-    const [unit, , ...values] = line.trim().split(/\s+/).map(Number);
+    // NASA writes "-0.0000": adding 0 makes it the 0 that JSON can carry.
+    const [unit, , ...values] = line
+      .trim()
+      .split(/\s+/)
+      .map((text) => Number(text) + 0);
     if (!unit) continue;
     const cycles = engines.get(unit) ?? [];
     cycles.push(values);

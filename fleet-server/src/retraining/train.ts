@@ -95,7 +95,9 @@ function transformOf({ target }: TrainingRequest, prepared: PreparedRows, learnt
     low = Math.min(low, prepared.target[row]!);
     high = Math.max(high, prepared.target[row]!);
   }
-  return { kind: "identity", range: [Math.fround(low), Math.fround(high)] };
+  // A target that never changes has no extent, and the range of an output must have one.
+  const reach = high > low ? 0 : Math.max(1, Math.abs(low));
+  return { kind: "identity", range: [Math.fround(low - reach), Math.fround(high + reach)] };
 }
 
 function measure(
