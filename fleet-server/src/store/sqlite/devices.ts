@@ -148,6 +148,12 @@ export const devices = {
 
   birth: write((db, { device, message }) => {
     if (!advanceSession(db, device, message.session)) return false;
+    const others = db
+      .prepare("SELECT count(*) FROM births WHERE device = ? AND session = ? AND asset <> ?")
+      .pluck()
+      .get(device, message.session, message.asset) as number;
+    // One more than it says it has: what it says must stay bounded by itself.
+    if (others >= message.of) return false;
     db.prepare(
       "INSERT INTO births VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET session = excluded.session, body = excluded.body",
     ).run(device, message.asset, message.session, JSON.stringify(message));

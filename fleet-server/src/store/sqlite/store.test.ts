@@ -1,13 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { unwrap } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../../../../test/kit/folder.ts";
 import { temporaryStore } from "../../../../test/kit/store.ts";
 import { ingestMigrations } from "./ingest.ts";
 import { openStore, type StoreRole } from "./store.io.ts";
-import { commitGroup } from "./store.worker.ts";
+import { commitGroup, openWriter } from "./store.worker.ts";
 import type { StoreReply } from "./wire.ts";
 
 const spawner = roleSpawner<StoreRole>(new URL("../../main.ts", import.meta.url));
@@ -64,6 +65,15 @@ describe("the store", () => {
     writeFileSync(join(damaged, "fleet.sqlite"), "not a database at all, but long enough to have a header".repeat(20));
     expect(await codeOf(damaged)).toBe("STORE_UNUSABLE");
     expect(await codeOf(join(damaged, "fleet.sqlite"))).toBe("STORE_UNUSABLE");
+  });
+
+  it("syncs every commit to the disk", () => {
+    const { db, release } = unwrap(openWriter(join(temporaryFolder(), "fleet.sqlite")));
+    const pragma = (name: string) => db.pragma(name, { simple: true });
+    // 2 is FULL: WAL's default, NORMAL, loses commits in a power cut.
+    expect([pragma("synchronous"), pragma("journal_mode")]).toEqual([2, "wal"]);
+    db.close();
+    release();
   });
 
   it("tells nobody that something was kept when the disk fills up in the middle of a group", () => {

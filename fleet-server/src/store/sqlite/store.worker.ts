@@ -44,12 +44,14 @@ export function runStoreThread(): void {
   post({ ready: true });
 }
 
-interface Opened {
+/** An open store file; `release` lets other processes have it. */
+export interface Opened {
   readonly db: Database.Database;
   release(): void;
 }
 
-function openWriter(file: string): Result<Opened> {
+/** Opens the store for its only writer: locked for other processes, synced at every commit, brought up to date. */
+export function openWriter(file: string): Result<Opened> {
   const dir = dirname(file);
   let lock: Database.Database | undefined;
   let db: Database.Database | undefined;
