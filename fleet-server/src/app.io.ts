@@ -113,6 +113,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   const metrics = new Metrics();
   closers.push(addProcessMetrics(metrics, options.version));
   const feed = createFeed({ store, broker: theBroker, rule: settings.presence, now, report });
+  closers.push(() => feed.close());
   const director = createDirector({
     store,
     key: repository.directorKey,
@@ -163,7 +164,6 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   if (!listening.ok) return listening;
   broker = listening.value;
   closers.push(() => theBroker().close());
-  closers.push(() => feed.close());
   const mqttUrl = `mqtt://127.0.0.1:${broker.port}`;
 
   const histories = createHistories({

@@ -65,7 +65,7 @@ export interface BrokerOptions {
   readonly login: DeviceLogin;
   readonly devices: Pick<DevicesStore, "findSubscriber">;
   onMessage(message: DeviceMessage): void;
-  /** A device listens now: whatever it should know is sent again. */
+  /** A connection of a device listens now: whatever it should know is sent again. */
   onDeviceListening(device: string, site: string): void;
   /** A subscriber listens to a filter: what is retained is given to it. */
   onSubscription(subscription: NewSubscription): Promise<void>;
@@ -180,6 +180,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       .map((subscription) => subscription.topic);
     if (!identity || client.closed || granted.length === 0) return;
     if (identity.kind === "subscriber") return subscribers.add(client, identity.sites, granted);
+    // Once for each connection: one that subscribes in a loop makes no more work than one that does not.
+    if (listening.get(identity.name) === client) return;
     listening.set(identity.name, client);
     options.onDeviceListening(identity.name, identity.site);
   });

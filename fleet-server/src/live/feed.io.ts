@@ -17,8 +17,8 @@ export interface Feed {
   close(): Promise<void>;
 }
 
-/** Rows of one asset may come by the thousand; its `last` follows at most this often. */
-const LAST_EVERY_MS = 200;
+/** Rows of one asset, and words of one device, may come by the thousand; what is retained follows at most this often. */
+const RETAINED_EVERY_MS = 200;
 /** How often it is looked who has fallen silent: nobody else would say so. */
 const PRESENCE_EVERY_MS = 1_000;
 const DEVICES_AT_ONCE = 500;
@@ -33,9 +33,11 @@ export function createFeed(ports: {
 }): Feed {
   const { store, rule } = ports;
   const changed = new Map<string, { site: string; asset: string }>();
+  const spoke = new Set<string>();
   /** What subscribers were told last of each device. */
   const told = new Map<string, Presence>();
-  let lastTimer: NodeJS.Timeout | undefined;
+  let closed = false;
+  let retainedTimer: NodeJS.Timeout | undefined;
 
   function publish({ topic, body }: FeedMessage): void {
     ports.broker().toSubscribers(topic, () => encode(body));
@@ -46,11 +48,23 @@ export function createFeed(ports: {
     new Promise<void>((done) => done(work())).catch((cause) => ports.report("feed", cause));
   }
 
-  async function publishLast(): Promise<void> {
-    lastTimer = undefined;
+  function publishSoon(): void {
+    if (!closed) retainedTimer ??= setTimeout(() => apart(publishRetained), RETAINED_EVERY_MS);
+  }
+
+  async function publishRetained(): Promise<void> {
     const assets = [...changed.values()];
+    const devices = [...spoke];
     changed.clear();
-    for (const latest of await store.ingest.latest({ assets })) publish(lastMessage(latest));
+    spoke.clear();
+    try {
+      if (assets.length > 0) for (const latest of await store.ingest.latest({ assets })) publish(lastMessage(latest));
+      for (const device of devices) await publishDevice(device);
+    } finally {
+      // Only now: while the store is slow, one round waits for it and not one every moment.
+      retainedTimer = undefined;
+      if (changed.size > 0 || spoke.size > 0) publishSoon();
+    }
   }
 
   async function messageOf(device: DeviceRecord): Promise<FeedMessage> {
@@ -100,11 +114,13 @@ export function createFeed(ports: {
             if (wanted(lastTopic(site, asset))) changed.set(`${site}/${asset}`, { site, asset });
           }
         }
-        if (changed.size > 0) lastTimer ??= setTimeout(() => apart(publishLast), LAST_EVERY_MS);
+        if (changed.size > 0) publishSoon();
       });
     },
     presence(device) {
-      if (ports.broker().wanted()) apart(() => publishDevice(device));
+      if (!ports.broker().wanted()) return;
+      spoke.add(device);
+      publishSoon();
     },
     async welcome({ sites, matches, give }) {
       for (const latest of await store.ingest.latest({ sites })) {
@@ -127,7 +143,8 @@ export function createFeed(ports: {
     },
     async close() {
       clearInterval(timer);
-      clearTimeout(lastTimer);
+      closed = true;
+      clearTimeout(retainedTimer);
       await watching;
     },
   };
