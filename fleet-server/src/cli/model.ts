@@ -78,6 +78,7 @@ interface InitOptions {
   readonly dim?: Readonly<Record<string, string>>;
   readonly tolerance: number;
   readonly alert?: DraftTask["alert"];
+  readonly latency?: number;
 }
 
 function addInit(model: Command, context: CliContext, openSandbox: () => Promise<Sandbox>): void {
@@ -101,6 +102,7 @@ function addInit(model: Command, context: CliContext, openSandbox: () => Promise
     .option("--constant <name=list>", "elements that one input always gets; repeat", collectPair)
     .option("--dim <name=size>", "size of a free dimension of the model; repeat", collectPair)
     .option("--tolerance <number>", "largest difference from golden outputs", positive, TOLERANCE)
+    .option("--latency <ms>", "p99 latency a device must keep; by default 20 times the slowest run here", positive)
     .option("--alert <rule>", "raise an alert: below:30:2/3 is 2 of the last 3 below 30", alertRule)
     .action(async (modelFile: string, options: InitOptions) => {
       const sandbox = await openSandbox();
@@ -172,6 +174,7 @@ async function complete(
     options: { ...known, channels: channels.map(({ channel }, i) => ({ channel, unit: units[i]! })), meaning },
     columns: { ...(asset === undefined ? {} : { asset }), ...(time === undefined ? {} : { time }), channels },
     ...(options.alert ? { alert: options.alert } : {}),
+    ...(options.latency ? { p99LatencyMs: options.latency } : {}),
     tolerance: { absolute: options.tolerance, relative: options.tolerance },
   };
 }
