@@ -58,7 +58,7 @@ export function askLimitedChild<T>(
     };
     const watch = setInterval(() => {
       peakBytes = Math.max(peakBytes, residentBytes(child.pid));
-      if (peakBytes > limits.memoryBytes) settle(memoryExceeded(limits));
+      if (peakBytes > limits.memoryBytes) settle(memoryExceeded(limits, peakBytes));
     }, WATCH_EVERY_MS);
     const deadline = setTimeout(() => settle(err("CHILD_TIME_EXCEEDED", { limitMs: limits.wallMs })), limits.wallMs);
     const abort = () => settle(err("CHILD_DIED", { reason: "it was no longer wanted" }));
@@ -76,7 +76,7 @@ export function askLimitedChild<T>(
       clearInterval(watch);
       clearTimeout(deadline);
       signal?.removeEventListener("abort", abort);
-      resolve(settled ?? diedWith(stderr, killedBy ?? `exit code ${code}`, limits));
+      resolve(settled ?? diedWith(stderr, killedBy ?? `exit code ${code}`, limits, peakBytes));
     });
     if (child.pid !== undefined) {
       lowerPriority(child.pid);
@@ -89,16 +89,18 @@ export function askLimitedChild<T>(
   });
 }
 
-function diedWith(stderr: string, end: string, limits: ChildLimits): ReturnType<typeof err> {
+function diedWith(stderr: string, end: string, limits: ChildLimits, peakBytes: number): ReturnType<typeof err> {
   if (/bad_alloc|heap out of memory|[Ff]ailed to allocate memory|Cannot allocate memory/.test(stderr)) {
-    return memoryExceeded(limits);
+    return memoryExceeded(limits, peakBytes);
   }
   const line = stderr.trim().split("\n").at(-1)?.slice(0, 300);
   return err("CHILD_DIED", { reason: line ? `${end}: ${line}` : end });
 }
 
-function memoryExceeded({ memoryBytes }: ChildLimits): ReturnType<typeof err> {
-  return err("CHILD_MEMORY_EXCEEDED", { limitMb: Math.round(memoryBytes / 2 ** 20) });
+/** `tookMb` is what was resident when it was last seen; an allocation that failed was never resident. */
+function memoryExceeded({ memoryBytes }: ChildLimits, peakBytes: number): ReturnType<typeof err> {
+  const [limitMb, tookMb] = [memoryBytes, peakBytes].map((bytes) => Math.round(bytes / 2 ** 20));
+  return err("CHILD_MEMORY_EXCEEDED", { limitMb, tookMb });
 }
 
 function environment(memoryBytes: number): NodeJS.ProcessEnv {
