@@ -1,7 +1,8 @@
 import { BATCH_BYTES_MAX, BATCH_JSON_BYTES_MAX, BATCH_SCHEMAS } from "@bellwether/protocol/batch.ts";
 import { BirthMessage, ReportedMessage, StateMessage } from "@bellwether/protocol/messages/device.ts";
+import { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import { AlarmFeed, DeviceFeed, LastFeed, PredictionFeed, TelemetryFeed } from "@bellwether/protocol/messages/feed.ts";
-import { AckMessage, DriftRecord } from "@bellwether/protocol/messages/stream.ts";
+import { AckMessage } from "@bellwether/protocol/messages/stream.ts";
 import { type DownKind, type FeedClass, formatTopic, type Topic, type UpKind } from "@bellwether/protocol/topics.ts";
 import { DIRECTOR_TYPE, DirectorDocument } from "@bellwether/protocol/trust/director.ts";
 import { Envelope } from "@bellwether/protocol/trust/envelope.ts";

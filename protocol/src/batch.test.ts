@@ -138,7 +138,13 @@ describe("every stream", () => {
   const digest = `sha256:${"ab".repeat(32)}`;
   const records = {
     event: [{ atMs: 5, kind: "device", severity: "info", code: "STARTED", text: "started", later: { kept: '"[[' } }],
-    drift: [{ asset: "pump-1", observedAtMs: 5, model: "rul", sketch: [1, 2, 3] }],
+    drift: [
+      {
+        ...{ asset: "pump-1", observedAtMs: 5, fromMs: 1, model: "rul", version: 1, digest, reference: digest },
+        ...{ phase: "stable", verdicts: [], quality: [], later: [1, 2, 3] },
+        sketch: { n: [2], sum: [-3], sumSq: [5], bins: [{ regime: 0, counts: [[1, 1]] }] },
+      },
+    ],
     inference: [{ asset: "pump-1", observedAtMs: 5, model: "rul", version: 1, digest, value: 0.1 + 0.2 }],
     samples: [{ asset: "pump-1", observedAtMs: 5, model: "rul", features: { "vib.rms": 1.5, "vib.std": null } }],
     telemetry: [{ asset: "pump-1", observedAtMs: 5, values: { vib: 1 } }],

@@ -2,9 +2,9 @@ import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type TSchema, Type } from "typebox";
 import { BATCH_RECORDS_MAX, columnsOfRows, type ResolutionOf, rowsOfColumns, telemetryColumns } from "./columns.ts";
 import { isName } from "./ids.ts";
+import { DriftRecord } from "./messages/drift.ts";
 import {
   batchEnvelope,
-  DriftRecord,
   EventRecord,
   InferenceRecord,
   SampleVectorRecord,

@@ -3,6 +3,7 @@ import { API_ERRORS } from "./errors/api.ts";
 import { CLI_ERRORS } from "./errors/command-line.ts";
 import { COMMON_ERRORS } from "./errors/common.ts";
 import { CONFIG_ERRORS } from "./errors/config.ts";
+import { DRIFT_ERRORS } from "./errors/drift.ts";
 import { FEATURE_ERRORS } from "./errors/features.ts";
 import { FLEET_ERRORS } from "./errors/fleet.ts";
 import { HISTORY_ERRORS } from "./errors/history.ts";
@@ -22,6 +23,7 @@ export const ERRORS = {
   ...INPUT_ERRORS,
   ...MODEL_ERRORS,
   ...FEATURE_ERRORS,
+  ...DRIFT_ERRORS,
   ...TRUST_ERRORS,
   ...LINK_ERRORS,
   ...AGENT_ERRORS,

@@ -4,9 +4,9 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import { FEATURE_DEFAULTS, type FeatureOptions, planFeatures } from "../../fleet-server/src/retraining/features.ts";
 import { readHistory } from "../../fleet-server/src/retraining/history/import.io.ts";
 import { predictRows, prepareRows, rowsAt } from "../../fleet-server/src/retraining/prepare.ts";
-import { seededRandom, shuffle } from "../../fleet-server/src/retraining/random.ts";
 import { trainGbdt } from "../../fleet-server/src/retraining/trainers/gbdt.ts";
 import { GBDT_DEFAULTS, type GbdtOptions } from "../../fleet-server/src/retraining/trainers/parameters.ts";
+import { seededRandom, shuffle } from "../../protocol/src/random.ts";
 import { sharedData } from "../kit/shared.ts";
 
 const FOLDS = 5;

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Random, seededRandom } from "../../fleet-server/src/retraining/random.ts";
+import { type Random, seededRandom } from "../../protocol/src/random.ts";
 import { temporaryFolder } from "./folder.ts";
 
 /**

@@ -1,13 +1,13 @@
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
 import type { TensorCodec } from "../../agent/src/inference/predictor.ts";
-import type { ModelSession } from "../../agent/src/inference/session.ts";
+import type { ModelReference, ModelSession } from "../../agent/src/inference/session.ts";
 
 /** A session over a function of the feature vector, which counts its runs. `NaN` answers stand for refused outputs. */
 export function fakeSession(
   manifest: Manifest,
   predict: (features: Float64Array) => number,
-  reference: unknown = null,
+  reference: ModelReference = { features: {} },
 ): ModelSession & { readonly batches: number[]; closed: boolean } {
   const batches: number[] = [];
   const width = manifest.features.length;

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
+import { referenceProfile } from "@bellwether/protocol/reference/profile.ts";
 import { canonicalBytes } from "@bellwether/protocol/trust/canonical.ts";
 import { testManifest } from "./models.ts";
 
@@ -15,7 +16,10 @@ export function writeSlot(
   slotDir: string,
   model: Uint8Array,
   changes: Partial<Manifest> = {},
-  reference: unknown = { v: 1, features: { "x.last": { median: 0, std: 1 } } },
+  reference: unknown = referenceProfile(
+    ["x.last"],
+    [-1, 0, 1].map((x) => Float64Array.of(x)),
+  ),
 ): { slotDir: string; digest: string; manifest: Manifest } {
   const referenceBytes = canonicalBytes(reference);
   const golden = canonicalBytes({ v: 1, cases: [], outputs: [] });

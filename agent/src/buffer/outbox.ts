@@ -1,9 +1,9 @@
 import type { ResolutionOf } from "@bellwether/protocol/batch.ts";
 import type { Problem } from "@bellwether/protocol/errors.ts";
+import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type {
   AckMessage,
   ClockReading,
-  DriftRecord,
   EventRecord,
   InferenceRecord,
   SampleVectorRecord,

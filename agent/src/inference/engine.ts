@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { type AssetFeaturesSnapshot, bindChannels } from "@bellwether/protocol/features/asset.ts";
 import type { ChannelBirth } from "@bellwether/protocol/messages/device.ts";
+import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
@@ -28,6 +29,7 @@ export interface EngineOptions {
 export interface Pass {
   readonly inference: InferenceRecord[];
   readonly events: EventRecord[];
+  readonly drift: DriftRecord[];
 }
 
 /** A model's memory of its assets as it is saved, with the definitions that it is a memory of. */
@@ -107,13 +109,13 @@ export class Engine {
 
   /** Runs every model on these rows. */
   async process(rows: readonly TelemetryRow[]): Promise<Pass> {
-    const pass: Pass = { inference: [], events: [] };
+    const pass: Pass = { inference: [], events: [], drift: [] };
     for (const served of this.#served.values()) {
       for (const row of rows) {
         served.predictor.push(row);
         served.predecessor?.push(row);
       }
-      const { records, events } = await served.predictor.flush();
+      const { records, events, drift } = await served.predictor.flush();
       if (records.length > 0) served.lastAtMs = this.#options.nowMs();
       const compared =
         served.predecessor === undefined
@@ -121,6 +123,7 @@ export class Engine {
           : withPredecessor(records, (await served.predecessor.flush()).records);
       pass.inference.push(...compared);
       pass.events.push(...events);
+      pass.drift.push(...drift);
     }
     return pass;
   }
@@ -149,8 +152,8 @@ export class Engine {
   #predictorOf(session: ModelSession, before: Served | undefined): Result<Predictor> {
     const existing = [before?.predictor, before?.predecessor].find((predictor) => predictor?.session === session);
     if (existing !== undefined) return ok(existing);
-    const { tensors, nowUs } = this.#options;
-    const created = createPredictor(session, { tensors, nowUs });
+    const { tensors, nowUs, nowMs } = this.#options;
+    const created = createPredictor(session, { tensors, nowUs, nowMs });
     if (!created.ok) return created;
     this.#bind(created.value, before?.predictor);
     return created;

@@ -3,15 +3,13 @@ import { candidates, occluded, strongest, usualOf } from "./explanation.ts";
 
 const names = ["a", "b", "c", "d"];
 const reference = {
-  v: 1,
   features: { a: { median: 0, std: 1 }, b: { median: 10, std: 2 }, c: { median: 5, std: 0 } },
 };
 const usual = usualOf(reference, names);
 
-test("a profile gives medians in the vector's order; unknown or malformed ones are left out", () => {
+test("a profile gives medians in the vector's order; unknown ones are left out", () => {
   expect(usual).toEqual([{ median: 0, std: 1 }, { median: 10, std: 2 }, { median: 5, std: 0 }, undefined]);
-  expect(usualOf({ features: { a: { median: "0", std: 1 } } }, ["a", "toString"])).toEqual([undefined, undefined]);
-  expect(usualOf(null, ["a"])).toEqual([undefined]);
+  expect(usualOf({ features: {} }, ["a", "toString"])).toEqual([undefined, undefined]);
 });
 
 test("the least usual features come first, those at their median or unknown not at all", () => {

@@ -16,13 +16,11 @@ export interface Usual {
  * Usual values in the order of `names`, out of a reference profile's `features`. A feature the profile does not know
  * cannot be occluded and stays out.
  */
-export function usualOf(reference: unknown, names: readonly string[]): (Usual | undefined)[] {
-  const features = (reference as { features?: Record<string, Partial<Usual>> } | null)?.features ?? {};
-  return names.map((name) => {
-    const profile = Object.hasOwn(features, name) ? features[name] : undefined;
-    const { median, std } = profile ?? {};
-    return typeof median === "number" && typeof std === "number" ? { median, std } : undefined;
-  });
+export function usualOf(
+  { features }: { readonly features: Readonly<Record<string, Usual>> },
+  names: readonly string[],
+): (Usual | undefined)[] {
+  return names.map((name) => (Object.hasOwn(features, name) ? features[name] : undefined));
 }
 
 /**

@@ -17,7 +17,7 @@ function plant(options: { fails?: boolean; rowsPerCommit?: number } = {}) {
       passes.push(rows);
       await turn();
       if (options.fails) throw new Error("features broke");
-      return { inference: [], events: [] };
+      return { inference: [], events: [], drift: [] };
     },
     append: (entry) => void entries.push(entry),
     commit: (when) => {

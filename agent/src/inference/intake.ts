@@ -1,3 +1,4 @@
+import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { OutboxEntry } from "../buffer/outbox.ts";
 import type { JsonValue } from "../inputs/input.ts";
@@ -8,6 +9,7 @@ export interface IntakeParts {
   readonly process: (rows: readonly TelemetryRow[]) => Promise<{
     readonly inference: readonly InferenceRecord[];
     readonly events: readonly EventRecord[];
+    readonly drift: readonly DriftRecord[];
   }>;
   /** Takes records into the outbox's memory. */
   readonly append: (entry: OutboxEntry) => void;
@@ -87,8 +89,9 @@ export class Intake {
     const rows = offers.length === 1 ? offers[0]!.rows : offers.flatMap((offer) => offer.rows);
     let inference: readonly InferenceRecord[] = [];
     let events: readonly EventRecord[] = [];
+    let drift: readonly DriftRecord[] = [];
     try {
-      ({ inference, events } = await process(rows));
+      ({ inference, events, drift } = await process(rows));
     } catch (cause) {
       failed(cause);
     }
@@ -96,7 +99,7 @@ export class Intake {
     for (const { input, rows: own, cursor } of offers) {
       append({ rows: own, ...(cursor === undefined ? {} : { cursor: { input, value: cursor } }) });
     }
-    append({ inference, events });
+    append({ inference, events, drift });
     this.#appended.push(...offers);
     this.#rowsAppended += rows.length;
     commit(this.#rowsAppended >= rowsPerCommit ? "now" : "soon");

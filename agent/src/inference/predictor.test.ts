@@ -5,6 +5,9 @@ import { expect, test } from "vitest";
 import { fakeSession, fakeTensors } from "../../../test/kit/inference.ts";
 import { testManifest } from "../../../test/kit/models.ts";
 import { createPredictor, type Predictor } from "./predictor.ts";
+import type { ModelReference } from "./session.ts";
+
+const NOW_MS = 1_700_000_000_000;
 
 const same = { scale: 1, offset: 0, same: true };
 const row = (asset: string, x: number | null, observedAtMs = 1_000): TelemetryRow => ({
@@ -16,12 +19,12 @@ const row = (asset: string, x: number | null, observedAtMs = 1_000): TelemetryRo
 function plant(
   changes: Partial<Manifest> = {},
   predict: (features: Float64Array) => number = (f) => f[0]! * 10,
-  options: { assets?: string[]; quiet?: boolean; reference?: unknown } = {},
+  options: { assets?: string[]; quiet?: boolean; reference?: ModelReference } = {},
 ) {
   const session = fakeSession(testManifest(changes), predict, options.reference);
   let clockUs = 0;
   const nowUs = () => (clockUs += 7);
-  const predictor: Predictor = unwrap(createPredictor(session, { tensors: fakeTensors, nowUs }));
+  const predictor: Predictor = unwrap(createPredictor(session, { tensors: fakeTensors, nowUs, nowMs: () => NOW_MS }));
   predictor.quiet = options.quiet === true;
   for (const asset of options.assets ?? ["a", "b"]) predictor.bind(asset, [{ channel: "x", conversion: same }]);
   return { session, predictor };
@@ -96,7 +99,7 @@ test("an output that is no number is an error with its code and without a value"
 const alert = { direction: "above", threshold: 100, k: 2, n: 3 } as const;
 
 test("an alert is raised once, explained, and cleared once", async () => {
-  const reference = { v: 1, features: { "x.last": { median: 1, std: 1 } } };
+  const reference = { features: { "x.last": { median: 1, std: 1 } } };
   const { predictor } = plant({ alert }, undefined, { reference });
   const given = await feed(
     predictor,
@@ -124,7 +127,7 @@ test("an alert does not clear because the model stopped answering", async () => 
 });
 
 test("explanations are rare while nothing alerts, and are not counted as inferences", async () => {
-  const reference = { v: 1, features: { "x.last": { median: 1, std: 1 } } };
+  const reference = { features: { "x.last": { median: 1, std: 1 } } };
   const { session, predictor } = plant({}, undefined, { assets: ["a"], reference });
   const { records } = await feed(
     predictor,

@@ -6,10 +6,12 @@ import {
   readRow,
 } from "@bellwether/protocol/features/asset.ts";
 import { compileFeatures, type FeatureProgram } from "@bellwether/protocol/features/program.ts";
+import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { createDebounce, type Debounce } from "./debounce.ts";
+import { AssetDrift, type SavedDrift } from "./drift.ts";
 import { CANDIDATES_MAX, candidates, occluded, strongest, type Usual, usualOf } from "./explanation.ts";
 import { LatencyHistogram } from "./latency.ts";
 import type { InputTensor, ModelSession, OutputTensor } from "./session.ts";
@@ -41,12 +43,15 @@ export interface PredictorOptions {
   readonly tensors: TensorCodec;
   /** Monotonic clock in microseconds. */
   readonly nowUs: () => number;
+  /** The device's wall clock: rows that are ahead of it carry a wrong time. */
+  readonly nowMs: () => number;
 }
 
 /** What one flush gave. Records of one asset are in the order of its rows. */
 export interface Predictions {
   readonly records: InferenceRecord[];
   readonly events: EventRecord[];
+  readonly drift: DriftRecord[];
 }
 
 /** What a predictor counted since it was made or `resetFigures` was called. */
@@ -62,6 +67,7 @@ export interface PredictorFigures {
 export interface AssetMemory {
   readonly features: AssetFeaturesSnapshot;
   readonly standing: boolean;
+  readonly drift?: SavedDrift;
 }
 
 interface AssetState {
@@ -72,12 +78,16 @@ interface AssetState {
   /** The alert as it was announced. */
   standing: boolean;
   sinceExplained: number;
+  /** Made with the first row, when all assets are bound; absent where the reference says nothing of drift. */
+  drift: AssetDrift | undefined;
+  savedDrift: SavedDrift | undefined;
 }
 
 interface Due extends TensorVector {
   readonly state: AssetState;
   readonly observedAtMs: number;
   readonly quality: NonNullable<InferenceRecord["quality"]>;
+  readonly restarts: number;
 }
 
 type Answer =
@@ -135,6 +145,8 @@ export class Predictor {
       standing: false,
       // The first inference of an asset is explained: people look at a new model at once.
       sinceExplained: EXPLAIN_EVERY,
+      drift: undefined,
+      savedDrift: undefined,
     });
   }
 
@@ -143,6 +155,7 @@ export class Predictor {
     const state = this.#assets.get(row.asset);
     if (state === undefined) return false;
     readRow(row, state.sources, this.#scratch);
+    this.#driftOf(state)?.row(row.observedAtMs, this.#options.nowMs(), this.#scratch);
     const vector = state.features.push(row.observedAtMs, this.#scratch);
     if (vector !== undefined) {
       this.#due.push({
@@ -151,6 +164,7 @@ export class Predictor {
         features: vector,
         ...(this.#rawWindow ? { window: { rows: state.features.copyRows() } } : {}),
         quality: state.features.quality(),
+        restarts: state.features.restarts,
       });
     }
     return true;
@@ -158,7 +172,7 @@ export class Predictor {
 
   /** Runs what is due, at most `maxBatch` vectors per native run. */
   async flush(): Promise<Predictions> {
-    const predictions: Predictions = { records: [], events: [] };
+    const predictions: Predictions = { records: [], events: [], drift: [] };
     const due = this.#due;
     if (due.length === 0) return predictions;
     this.#due = [];
@@ -193,7 +207,13 @@ export class Predictor {
   /** What the model remembers of a bound asset, to be saved or handed to the version after it. */
   memoryOf(asset: string): AssetMemory | undefined {
     const state = this.#assets.get(asset);
-    return state && { features: state.features.snapshot(), standing: state.standing };
+    if (state === undefined) return undefined;
+    const drift = state.drift?.save() ?? state.savedDrift;
+    return {
+      features: state.features.snapshot(),
+      standing: state.standing,
+      ...(drift === undefined ? {} : { drift }),
+    };
   }
 
   /** Takes over the alert that stands, so that a new version neither repeats nor forgets it. */
@@ -205,6 +225,8 @@ export class Predictor {
   /** Goes on with a saved memory of a bound asset; one of another form is refused and the asset begins anew. */
   recall(asset: string, memory: AssetMemory): Result<void> {
     this.inheritAlert(asset, memory.standing);
+    const state = this.#assets.get(asset);
+    if (state !== undefined) state.savedDrift = memory.drift;
     return this.#assets.get(asset)?.features.restore(memory.features) ?? ok(undefined);
   }
 
@@ -234,10 +256,12 @@ export class Predictor {
     if ("error" in answer) {
       this.#errors++;
       const { standing } = this.#judge(state, undefined);
+      this.#watch(due, Number.NaN, into);
       into.records.push({ ...head, error: answer.error, latencyUs, quality, ...standing });
       return;
     }
     this.#inferences++;
+    this.#watch(due, answer.primary, into);
     const { standing, changed } = this.#judge(state, answer.primary);
     const explanation = this.#wantsExplanation(state, changed) ? await this.#explain(due, answer.primary) : [];
     into.records.push({
@@ -253,6 +277,32 @@ export class Predictor {
       if (state.standing) this.#alerts++;
       into.events.push(alertEvent(manifest, state.asset, observedAtMs, answer.primary, state.standing, explanation));
     }
+  }
+
+  /** The asset's drift detector; a predecessor watches nothing, its successor does. */
+  #driftOf(state: AssetState): AssetDrift | undefined {
+    const reference = this.session.reference?.drift;
+    if (reference === undefined || this.quiet) return undefined;
+    if (state.drift === undefined) {
+      state.drift = new AssetDrift({
+        reference,
+        digest: this.session.manifest.files.reference.digest,
+        names: this.#program.names,
+        channels: this.#program.channels,
+        assets: this.#assets.size,
+      });
+      // One that does not fit leaves the asset to warm up again.
+      if (state.savedDrift !== undefined) state.drift.restore(state.savedDrift);
+      state.savedDrift = undefined;
+    }
+    return state.drift;
+  }
+
+  #watch({ state, observedAtMs, features, restarts }: Due, score: number, into: Predictions): void {
+    const closed = this.#driftOf(state)?.vector(observedAtMs, features, score, restarts);
+    if (closed === undefined) return;
+    const { manifest, digest } = this.session;
+    into.drift.push({ asset: state.asset, model: manifest.model, version: manifest.version, digest, ...closed });
   }
 
   /** Steps the alert. A version that took over a standing alert clears it only once it has seen n outputs itself. */

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf, parseManifest } from "@bellwether/protocol/package/check.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
+import { parseReference } from "@bellwether/protocol/reference/profile.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { LOAD_LIMIT_MS, type ModelSession, type NativeGuard, type OutputTensor, runLimitMs } from "./session.ts";
@@ -40,13 +41,13 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
   if (!modelFile.ok) return modelFile;
   const referenceFile = await readPinned(slotDir, "reference.json", files.reference.digest);
   if (!referenceFile.ok) return referenceFile;
+  const reference = parseReference(referenceFile.value);
+  if (!reference.ok) return reference;
 
-  let reference: unknown;
   let session: InferenceSession;
   const startMs = performance.now();
   guard.enter(index, LOAD_LIMIT_MS);
   try {
-    reference = JSON.parse(referenceFile.value.toString("utf8"));
     session = await InferenceSession.create(modelFile.value, SESSION_OPTIONS);
   } catch (cause) {
     return err("MODEL_NOT_LOADABLE", { model, version, reason: (cause as Error).message.slice(0, 300) });
@@ -66,7 +67,7 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
     slotDir,
     manifest: manifest.value,
     digest: digestOf(manifestFile.value),
-    reference,
+    reference: reference.value,
     loadMs,
     async run(inputs) {
       const feeds: Record<string, Tensor> = {};

@@ -58,6 +58,11 @@ test.each([
   expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code } });
 });
 
+test("a reference that says nothing usable is refused before the model is loaded", async () => {
+  const { slotDir } = writeSlot(slot(), linearModel([2]), {}, { v: 1, features: { "x.last": { median: null } } });
+  expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code: "INVALID_SHAPE" } });
+});
+
 test("bytes that are no model are refused by name and version", async () => {
   const { slotDir } = writeSlot(slot(), Buffer.from("not a model"));
   const opened = await openSession(slotDir);

@@ -1,7 +1,16 @@
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { InputTensor, OutputTensor } from "@bellwether/protocol/package/tensors.ts";
+import type { DriftReference } from "@bellwether/protocol/reference/drift-reference.ts";
+import type { Usual } from "./explanation.ts";
 
 export type { InputTensor, OutputTensor };
+
+/** What an agent uses of reference.json. */
+export interface ModelReference {
+  /** What is usual of each feature. */
+  readonly features: Readonly<Record<string, Usual>>;
+  readonly drift?: DriftReference;
+}
 
 /** A loaded model, ready to run. */
 export interface ModelSession {
@@ -9,8 +18,7 @@ export interface ModelSession {
   readonly manifest: Manifest;
   /** SHA-256 of the manifest's bytes: what inference records name. */
   readonly digest: string;
-  /** The parsed reference.json. */
-  readonly reference: unknown;
+  readonly reference: ModelReference;
   readonly loadMs: number;
   /** One native run, which blocks the thread; throws what ONNX Runtime throws. */
   run(inputs: readonly InputTensor[]): Promise<Readonly<Record<string, OutputTensor>>>;

@@ -1,6 +1,7 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { AlertRule } from "@bellwether/protocol/package/manifest.ts";
 import { type Static, Type } from "typebox";
+import { DriftOptions } from "./drift.ts";
 import { FeatureOptions } from "./features.ts";
 import { Evaluation } from "./metrics.ts";
 import { TargetSpec } from "./targets.ts";
@@ -20,6 +21,7 @@ export const TrainingRequest = Type.Object(
     /** Assets the model never learns from; without it a fifth is drawn to measure, and the final model learns from all. */
     holdoutAssets: Type.Optional(Type.Array(Name, { minItems: 1, maxItems: 10_000 })),
     alert: Type.Optional(AlertRule),
+    drift: Type.Optional(DriftOptions),
     description: Type.Optional(Type.String({ maxLength: 2_000 })),
   },
   closed,
@@ -36,6 +38,7 @@ export const TrainingProgress = Type.Object(
       Type.Literal("preparing"),
       Type.Literal("evaluating"),
       Type.Literal("growing"),
+      Type.Literal("calibrating"),
       Type.Literal("packaging"),
       Type.Literal("registering"),
     ]),

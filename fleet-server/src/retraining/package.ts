@@ -7,18 +7,23 @@ import {
 } from "@bellwether/protocol/onnx/tree-ensemble.ts";
 import { goldenBytes } from "@bellwether/protocol/package/golden.ts";
 import type { AlertRule, FeatureSpec, Manifest, OutputBinding } from "@bellwether/protocol/package/manifest.ts";
+import { sample, seededRandom } from "@bellwether/protocol/random.ts";
+import type { DriftReference } from "@bellwether/protocol/reference/drift-reference.ts";
 import { referenceBytes, referenceProfile } from "@bellwether/protocol/reference/profile.ts";
+import { driftReference } from "./drift.ts";
 import type { FeaturePlan } from "./features.ts";
+import type { HistorySnapshot } from "./history/snapshot.ts";
 import type { Evaluation } from "./metrics.ts";
 import type { TrainingOrder, TrainingRequest } from "./order.ts";
 import { type PreparedRows, predictRows } from "./prepare.ts";
-import { sample, seededRandom } from "./random.ts";
 import type { GbdtModel } from "./trainers/gbdt.ts";
 
 /** What the registry needs to make a version: the manifest but for what only it knows, and the files. */
 export interface BuiltPackage {
   readonly manifest: Omit<Manifest, "version" | "files">;
   readonly files: { readonly model: Uint8Array; readonly golden: Uint8Array; readonly reference: Uint8Array };
+  /** What devices will watch for drift; undefined when the history has too few rows in a row. */
+  readonly drift: DriftReference | undefined;
   /** Features the trees use, largest share of the gain first. */
   readonly importance: { readonly name: string; readonly importance: number }[];
 }
@@ -38,13 +43,18 @@ export interface PackageInput {
   readonly prepared: PreparedRows;
   /** Rows the model learnt from: the reference of what is normal. */
   readonly rows: Uint32Array;
+  /** What a model that never saw their assets says of these rows. */
+  readonly unseenScores: Float64Array;
+  /** Places in the plan of features a device needs though no tree may ask for them. */
+  readonly wanted: readonly number[];
+  readonly snapshot: HistorySnapshot;
   readonly seed: number;
 }
 
-/** The package of a trained model. Features and channels that no tree asks for are left out: a device saves their work. */
+/** The package of a trained model. Features and channels that nothing asks for are left out: a device saves their work. */
 export function buildPackage(input: PackageInput): BuiltPackage {
   const { plan, model, transform, prepared, rows, seed, order } = input;
-  const used = usedFeatures(model.ensemble);
+  const used = usedFeatures(model.ensemble, input.wanted);
   const features = used.map((f) => plan.manifest.features[f]!);
   const ensemble = narrowed(model.ensemble, used);
   const vector = (row: number) =>
@@ -59,6 +69,7 @@ export function buildPackage(input: PackageInput): BuiltPackage {
   const predict = (of: Uint32Array) => predictRows(model.ensemble, transform, prepared, of);
   const output = outputOf(order.request, transform, input.evaluation);
   const expected = predict(golden);
+  const drift = driftReference({ ...input, used, options: order.request.drift, scores: input.unseenScores });
   return {
     manifest: manifestOf(input, features, output),
     files: {
@@ -72,9 +83,11 @@ export function buildPackage(input: PackageInput): BuiltPackage {
           features.map(({ name }) => name),
           Array.from(known, vector),
           predict(known),
+          drift,
         ),
       ),
     },
+    drift,
     importance: used
       .map((f) => ({ name: plan.manifest.features[f]!.name, importance: model.importance[f]! }))
       .toSorted((a, b) => b.importance - a.importance),
@@ -82,8 +95,8 @@ export function buildPackage(input: PackageInput): BuiltPackage {
 }
 
 /** Features some tree asks for, in order; the first one where none does, because a tensor has at least one element. */
-function usedFeatures({ feature }: TreeEnsemble): number[] {
-  const used = [...new Set(feature)].filter((f) => f >= 0).toSorted((a, b) => a - b);
+function usedFeatures({ feature }: TreeEnsemble, wanted: readonly number[]): number[] {
+  const used = [...new Set([...feature, ...wanted])].filter((f) => f >= 0).toSorted((a, b) => a - b);
   return used.length > 0 ? used : [0];
 }
 

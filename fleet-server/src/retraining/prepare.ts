@@ -4,7 +4,7 @@ import { rawScore, type ScoreTransform, type TreeEnsemble, transformed } from "@
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import type { FeaturePlan } from "./features.ts";
 import type { HistoryAsset, HistorySnapshot } from "./history/snapshot.ts";
-import { type TargetSpec, targetsOf } from "./targets.ts";
+import { livesOf, type TargetSpec, targetsOf } from "./targets.ts";
 import { type FeatureMatrix, rowsOf } from "./trainers/matrix.ts";
 
 /** Feature vectors with targets; groups are indices into the snapshot's assets. */
@@ -12,6 +12,8 @@ export interface PreparedRows {
   readonly matrix: FeatureMatrix;
   readonly target: Float64Array;
   readonly groups: Int32Array;
+  /** Rows of one life of one asset, in the order of time, stand together and have the same number here. */
+  readonly lives: Int32Array;
   /** Every n-th row was kept, to stay within memory; 1 = all. */
   readonly thinnedBy: number;
 }
@@ -39,18 +41,27 @@ export function prepareRows(
   const values = new Float32Array(rows * features);
   const target_ = new Float64Array(rows);
   const groups = new Int32Array(rows);
+  const lives = new Int32Array(rows);
   let at = 0;
+  let life = 0;
   for (const [group, asset] of snapshot.assets.entries()) {
     const column = targets[group]!;
-    eachVector(asset, plan, new AssetFeatures(program.value), (row, vector) => {
+    const state = new AssetFeatures(program.value);
+    const ends = new Set(livesOf(asset).map(({ last }) => last));
+    let restarts = 0;
+    eachVector(asset, plan, state, (row, vector) => {
+      if (state.restarts > restarts || ends.has(row - 1)) life += 1;
+      restarts = state.restarts;
       if (!isKept(column, row, thinnedBy)) return;
       for (let f = 0; f < features; f += 1) values[f * rows + at] = vector[f]!;
       target_[at] = column[row]!;
       groups[at] = group;
+      lives[at] = life;
       at += 1;
     });
+    life += 1;
   }
-  return ok({ matrix: { rows, features, values }, target: target_, groups, thinnedBy });
+  return ok({ matrix: { rows, features, values }, target: target_, groups, lives, thinnedBy });
 }
 
 /** Counted from the end: the last rows before a failure are the ones to keep. */

@@ -1,5 +1,5 @@
+import { seededRandom, shuffle } from "@bellwether/protocol/random.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { seededRandom, shuffle } from "./random.ts";
 
 /** Whole assets apart: what is learnt from and what the model is measured on. */
 export interface AssetSplit {

@@ -1,5 +1,6 @@
 import type { ScoreTransform } from "@bellwether/protocol/onnx/ensemble.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { halvesOf, regimePlaces } from "./drift.ts";
 import { type FeaturePlan, planFeatures } from "./features.ts";
 import type { HistorySnapshot } from "./history/snapshot.ts";
 import { type Evaluation, evaluate } from "./metrics.ts";
@@ -17,6 +18,8 @@ export interface TrainedModel {
   readonly package: BuiltPackage;
   readonly summary: TrainingSummary;
 }
+
+type GrowingStep = "evaluating" | "growing" | "calibrating";
 
 export type OnProgress = (progress: TrainingProgress) => void;
 
@@ -50,6 +53,8 @@ export function trainModel(
   const { learnt, heldOut, refit } = split.value;
   const plan = planFeatures(request.history, snapshot, request.features ?? {}, learnt);
   if (!plan.ok) return plan;
+  const wanted = regimePlaces(plan.value, request.drift);
+  if (!wanted.ok) return wanted;
   const prepared = prepareRows(snapshot, plan.value, request.target);
   if (!prepared.ok) return prepared;
 
@@ -59,15 +64,18 @@ export function trainModel(
     );
   const learntRows = inSet(learnt);
   const loss: LossKind = isBinary(request.target) ? "logistic" : parameters.loss;
-  const grow = (rows: Uint32Array, step: "evaluating" | "growing", from: number, to: number) =>
+  const grow = (rows: Uint32Array, step: GrowingStep, from: number, to: number) =>
     trainGbdt(rowsAt(prepared.value, rows), loss, parameters, seed, (progress) =>
       onProgress(progressOf(progress, step, from, to)),
     );
-  const measured = grow(learntRows, "evaluating", 0.05, refit ? 0.45 : 0.9);
+  const measured = grow(learntRows, "evaluating", 0.05, refit ? 0.35 : 0.5);
   const transform = transformOf(request, prepared.value, learntRows);
   const evaluation = measure(measured, transform, prepared.value, learntRows, inSet(heldOut), isBinary(request.target));
   const finalRows = refit ? Uint32Array.from(prepared.value.groups.keys()) : learntRows;
-  const model = refit ? grow(finalRows, "growing", 0.45, 0.9) : measured;
+  const model = refit ? grow(finalRows, "growing", 0.35, 0.6) : measured;
+  const unseenScores = scoredUnseen(prepared.value, transform, finalRows, seed, (rows, half) =>
+    grow(rows, "calibrating", 0.6 + 0.15 * half, 0.75 + 0.15 * half),
+  );
   onProgress({ step: "packaging", done: 0.92 });
   const built = buildPackage({
     order,
@@ -77,12 +85,38 @@ export function trainModel(
     evaluation,
     prepared: prepared.value,
     rows: finalRows,
+    unseenScores,
+    wanted: wanted.value,
+    snapshot,
     seed,
   });
   return ok({
     package: built,
     summary: summaryOf(built, model, evaluation, plan.value, prepared.value, finalRows, split.value),
   });
+}
+
+/**
+ * Scores of these rows, each by a model of the other half of the assets: on the assets it learnt from, a model is surer
+ * than it will be on any device.
+ */
+function scoredUnseen(
+  prepared: PreparedRows,
+  transform: ScoreTransform,
+  rows: Uint32Array,
+  seed: number,
+  grow: (rows: Uint32Array, half: 0 | 1) => GbdtModel,
+): Float64Array {
+  const halves = halvesOf(prepared, rows, seed);
+  const scores = new Float64Array(prepared.groups.length).fill(Number.NaN);
+  for (const half of [0, 1] as const) {
+    const [own, other] = [halves[half]!, halves[1 - half]!];
+    // A single asset has no other half: it can only be scored by a model that saw it.
+    const { ensemble } = grow(other.length > 0 ? other : own, half);
+    const predicted = predictRows(ensemble, transform, prepared, own);
+    for (const [i, row] of own.entries()) scores[row] = predicted[i]!;
+  }
+  return Float64Array.from(rows, (row) => scores[row]!);
 }
 
 /** Predictions stay within what was learnt: trees that correct each other may overshoot it. */
@@ -121,7 +155,7 @@ function measure(
 
 function progressOf(
   { tree, trees, trainLoss, watchedLoss }: TreeProgress,
-  step: "evaluating" | "growing",
+  step: GrowingStep,
   from: number,
   to: number,
 ): TrainingProgress {
@@ -144,6 +178,10 @@ function summaryOf(
   finalRows: Uint32Array,
   { heldOut, refit }: { readonly heldOut: ReadonlySet<string>; readonly refit: boolean },
 ): TrainingSummary {
+  const blind =
+    built.drift === undefined
+      ? ["Devices cannot watch this model for drift: the history has too few rows in a row for windows."]
+      : [];
   const thinned = prepared.thinnedBy > 1 ? [`Every ${prepared.thinnedBy}th row was kept, to stay within memory.`] : [];
   return {
     rows: finalRows.length,
@@ -154,6 +192,6 @@ function summaryOf(
     evaluation,
     trees: model.ensemble.starts.length - 1,
     features: built.importance,
-    notes: [...plan.notes, ...thinned],
+    notes: [...plan.notes, ...thinned, ...blind],
   };
 }

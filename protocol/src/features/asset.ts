@@ -28,6 +28,7 @@ export class AssetFeatures {
   readonly #counterChannel: number;
   readonly #gapMs: number;
   #counter = Number.NaN;
+  #restarts = 0;
 
   constructor(program: FeatureProgram) {
     const { window, channels, features, baseline, restart } = program.manifest;
@@ -36,6 +37,11 @@ export class AssetFeatures {
     this.baseline = baseline === undefined ? undefined : new AssetBaseline(baseline.vectors, features.length);
     this.#counterChannel = restart?.counter === undefined ? -1 : program.channels.indexOf(restart.counter);
     this.#gapMs = restart?.gapMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** How often the asset began anew since this was made: what watches it beside the model begins anew with it. */
+  get restarts(): number {
+    return this.#restarts;
   }
 
   /** Takes a row (model channel order, NaN = missing; copied) and gives the feature vector if one is due now. */
@@ -57,6 +63,7 @@ export class AssetFeatures {
 
   /** The asset is new (repaired, replaced): window, age and baseline begin again. */
   restart(): void {
+    this.#restarts += 1;
     this.window.restart();
     this.baseline?.restart();
   }

@@ -1,6 +1,7 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
 import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
+import type { DriftRecord } from "./drift.ts";
 
 /** The durable streams of a device, most important first; the order is the order of eviction backwards. */
 export const STREAMS = ["event", "drift", "inference", "telemetry", "samples"] as const;
@@ -95,10 +96,6 @@ export const SampleVectorRecord = Type.Object({
   features: mapOf(Type.String({ maxLength: 200 }), Type.Union([Type.Number(), Type.Null()])),
 });
 export type SampleVectorRecord = Static<typeof SampleVectorRecord>;
-
-/** Sketches and verdicts of one asset and window: the record of the drift stream. */
-export const DriftRecord = Type.Object({ asset: Name, observedAtMs: TimeMs, model: Name });
-export type DriftRecord = Static<typeof DriftRecord>;
 
 /** The record type of each stream. */
 export interface StreamRecords {

@@ -2,6 +2,7 @@ import { type Static, Type } from "typebox";
 import { err, ok, type Result } from "../result.ts";
 import { mapOf, validator } from "../schema.ts";
 import { canonicalBytes } from "../trust/canonical.ts";
+import { checkDrift, DriftReference } from "./drift-reference.ts";
 
 /** Bins of equal mass in the reference. */
 export const PROFILE_BINS = 32;
@@ -42,6 +43,8 @@ export const ReferenceProfile = Type.Object(
     features: mapOf(Type.String({ maxLength: 200 }), ValueProfile),
     /** The primary output over the same vectors. */
     score: Type.Optional(ValueProfile),
+    /** What a device watches for drift; absent where the history had too few windows in a row. */
+    drift: Type.Optional(DriftReference),
   },
   closed,
 );
@@ -54,6 +57,7 @@ export function referenceProfile(
   names: readonly string[],
   vectors: readonly Float64Array[],
   scores: ArrayLike<number> = [],
+  drift?: DriftReference,
 ): ReferenceProfile {
   const features: Record<string, ValueProfile> = {};
   const column = new Float64Array(vectors.length);
@@ -64,7 +68,7 @@ export function referenceProfile(
     if (profile !== undefined) Object.defineProperty(features, name, { value: profile, enumerable: true });
   }
   const score = valueProfile(Float64Array.from(scores));
-  return { v: 1, features, ...(score === undefined ? {} : { score }) };
+  return { v: 1, features, ...(score === undefined ? {} : { score }), ...(drift === undefined ? {} : { drift }) };
 }
 
 /** The profile of these values (not changed); undefined when none of them is a finite number. */
@@ -136,5 +140,6 @@ export function parseReference(bytes: Uint8Array): Result<ReferenceProfile> {
       return err("REFERENCE_WRONG", { name, expected: "one count for each bin, n in all" });
     }
   }
-  return ok(parsed.value);
+  const wrong = parsed.value.drift === undefined ? undefined : checkDrift(parsed.value.drift);
+  return wrong === undefined ? ok(parsed.value) : err("REFERENCE_WRONG", wrong);
 }

@@ -1,9 +1,9 @@
 import { rawScore, transformed } from "@bellwether/protocol/onnx/ensemble.ts";
 import { writeRegressor } from "@bellwether/protocol/onnx/tree-ensemble.ts";
+import { seededRandom } from "@bellwether/protocol/random.ts";
 import fc from "fast-check";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
-import { seededRandom } from "../random.ts";
 import { splitByGroup, type TrainingRows, trainGbdt } from "./gbdt.ts";
 import type { LossKind } from "./losses.ts";
 import { between, binMatrix, matrixOf } from "./matrix.ts";

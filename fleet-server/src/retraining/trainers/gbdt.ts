@@ -1,5 +1,5 @@
 import type { TreeEnsemble } from "@bellwether/protocol/onnx/ensemble.ts";
-import { type Random, sample, seededRandom, shuffle } from "../random.ts";
+import { type Random, sample, seededRandom, shuffle } from "@bellwether/protocol/random.ts";
 import { addTree, type BinnedTree, TreeGrower } from "./grow.ts";
 import { type Loss, type LossKind, lossOf } from "./losses.ts";
 import { type BinnedMatrix, binMatrix, type FeatureMatrix } from "./matrix.ts";
