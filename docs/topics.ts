@@ -1,7 +1,13 @@
 import { BATCH_BYTES_MAX, BATCH_JSON_BYTES_MAX, BATCH_SCHEMAS } from "@bellwether/protocol/batch.ts";
 import { BirthMessage, ReportedMessage, StateMessage } from "@bellwether/protocol/messages/device.ts";
-import { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
-import { AlarmFeed, DeviceFeed, LastFeed, PredictionFeed, TelemetryFeed } from "@bellwether/protocol/messages/feed.ts";
+import {
+  AlarmFeed,
+  DeviceFeed,
+  DriftFeed,
+  LastFeed,
+  PredictionFeed,
+  TelemetryFeed,
+} from "@bellwether/protocol/messages/feed.ts";
 import { AckMessage } from "@bellwether/protocol/messages/stream.ts";
 import { type DownKind, type FeedClass, formatTopic, type Topic, type UpKind } from "@bellwether/protocol/topics.ts";
 import { DIRECTOR_TYPE, DirectorDocument } from "@bellwether/protocol/trust/director.ts";
@@ -109,9 +115,9 @@ const FEED = {
   },
   drift: {
     message: "DriftFeed",
-    schema: DriftRecord,
+    schema: DriftFeed,
     retained: false,
-    says: "Verdicts of drift windows. Reserved: nothing publishes it yet.",
+    says: "A closed drift window of the asset, or a new verdict on a cohort it belongs to, each with the sentence that explains it.",
   },
   alarm: {
     message: "AlarmFeed",

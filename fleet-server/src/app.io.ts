@@ -12,6 +12,8 @@ import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
 import { createDeviceLogin } from "./broker/login.io.ts";
 import { createDirector } from "./devices/director.io.ts";
+import { createReferences } from "./drift/references.io.ts";
+import { createDriftWatch } from "./drift/watch.io.ts";
 import { writeDurably } from "./files.io.ts";
 import { createAudit, createIdempotency, createTokens } from "./governance/governance.io.ts";
 import { createIngest } from "./ingest/ingest.io.ts";
@@ -149,6 +151,15 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     now,
     report,
   });
+  const references = createReferences({ store, readBlob: (digest) => readFile(blobs.path(digest)) });
+  const driftWatch = createDriftWatch({
+    store,
+    references,
+    matching,
+    changed: (verdict, assets) => feed.cohortDrift(verdict, assets),
+    now,
+    report,
+  });
   const listening = await onPort(options.mqttPort, () =>
     startBroker({
       port: options.mqttPort,
@@ -213,6 +224,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     histories: { store, histories },
     training: { store, runs: training },
     models: { store, registry, blobs },
+    drift: { store, references },
     rollouts: {
       store,
       scheduler,
@@ -242,6 +254,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   await registry.start();
   scheduler.start(settings.rolloutTickMs);
   closers.push(() => scheduler.stop());
+  await driftWatch.start(settings.driftTickMs);
+  closers.push(() => driftWatch.stop());
   await training.open();
   closers.push(() => training.close());
   return ok({

@@ -19,6 +19,9 @@ export const SettingsFile = Type.Object(
     rollouts: Type.Optional(
       Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
     ),
+    drift: Type.Optional(
+      Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
+    ),
     broker: Type.Optional(
       Type.Object({ connectionsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })) }, closed),
     ),
@@ -35,6 +38,7 @@ export const settingsFile = validator("The server's configuration", SettingsFile
 export function settingsOf(file: Static<typeof SettingsFile>) {
   return {
     presence: { ...PRESENCE_RULE, ...file.presence },
+    driftTickMs: file.drift?.tickMs ?? 5_000,
     rolloutTickMs: file.rollouts?.tickMs ?? 2_000,
     broker: { ...(file.broker?.connectionsMax ? { connectionsMax: file.broker.connectionsMax } : {}) },
     /** All uploads and imported histories together. */

@@ -1,12 +1,15 @@
+import { AssetDrift } from "../../agent/src/inference/drift.ts";
 import type { HistorySnapshot } from "../../fleet-server/src/retraining/history/snapshot.ts";
 import {
   type CalibrationOptions,
   calibrateDrift,
   type ReferenceSequence,
 } from "../../protocol/src/drift/calibration.ts";
+import type { DriftRecord } from "../../protocol/src/messages/drift.ts";
 import { type Random, seededRandom } from "../../protocol/src/random.ts";
 import type { DriftReference } from "../../protocol/src/reference/drift-reference.ts";
 
+export const PUMP_START_MS = Date.UTC(2026, 0, 1);
 export const PUMP_NAMES = ["speed", "heat", "vibration", "label"] as const;
 export const PUMP_CHANNELS = [
   { channel: "heat", unit: "Cel", min: 40, max: 80, missing: 0, stuckRows: 2 },
@@ -35,17 +38,32 @@ export function pumpLife(
 }
 
 /** A reference of twelve such pumps. */
-export function pumpReference(options: Partial<CalibrationOptions> = {}): DriftReference {
+export function pumpReference(): DriftReference {
+  return referenceOf(twelvePumps(), { names: PUMP_NAMES, regimes: { features: ["speed"], count: 2 } });
+}
+
+/** A reference of twelve such pumps of which the model knows the heat alone, under this name. */
+export function heatReference(name: string): DriftReference {
+  return referenceOf(twelvePumps().map(heatOf), { names: [name] });
+}
+
+/** A life of which only the heat is known. */
+export function heatOf({ vectors, scores }: ReferenceSequence): ReferenceSequence {
+  return { vectors: vectors.map((vector) => [vector[1]!]), scores };
+}
+
+function twelvePumps(): ReferenceSequence[] {
   const random = seededRandom(3, 0);
-  const lives = Array.from({ length: 12 }, (_, i) => pumpLife(random, 400, { offset: 0.3 * (i % 3) }));
+  return Array.from({ length: 12 }, (_, i) => pumpLife(random, 400, { offset: 0.3 * (i % 3) }));
+}
+
+function referenceOf(lives: readonly ReferenceSequence[], options: Pick<CalibrationOptions, "names" | "regimes">) {
   const reference = calibrateDrift(lives, {
-    names: PUMP_NAMES,
-    regimes: { features: ["speed"], count: 2 },
+    ...options,
     windowVectors: 20,
     rowMs: 1_000,
     channels: PUMP_CHANNELS,
     seed: 1,
-    ...options,
   });
   if (reference === undefined) throw new Error("twelve pumps were not enough for a reference");
   return reference;
@@ -79,4 +97,27 @@ export function pumpHistory(assets = 8, rows = 240): HistorySnapshot {
       };
     }),
   };
+}
+
+/** Drift records of one pump's life as an agent makes them, against {@link pumpReference}. */
+export function pumpRecords(
+  asset: string,
+  life: ReferenceSequence,
+  {
+    reference = pumpReference(),
+    digest = `sha256:${"a".repeat(64)}`,
+    spoil = (_row: Float64Array, _i: number) => {},
+  } = {},
+): DriftRecord[] {
+  const channels = PUMP_CHANNELS.map(({ channel }) => channel);
+  const names = reference.features.length === 1 ? reference.features : PUMP_NAMES;
+  const drift = new AssetDrift({ reference, digest, names, channels, assets: 1 });
+  return life.vectors.flatMap((vector, i) => {
+    const row = Float64Array.of(vector[1] ?? vector[0]!, vector[2] ?? 5);
+    spoil(row, i);
+    const atMs = PUMP_START_MS + i * reference.rowMs;
+    drift.row(atMs, atMs, row);
+    const closed = drift.vector(atMs, Float64Array.from(vector), life.scores[i]!, 0);
+    return closed === undefined ? [] : [{ asset, model: "pump-rul", version: 1, digest, ...closed }];
+  });
 }

@@ -2,6 +2,7 @@ import type { Metrics } from "../metrics/metrics.ts";
 import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
 import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
+import { type DriftRoutesDeps, driftRoutes } from "./drift.ts";
 import { type EnrolmentRoutesDeps, enrolmentRoutes } from "./enrolment.ts";
 import { type HistoryRoutesDeps, historyRoutes } from "./histories.ts";
 import { metricsRoutes } from "./metrics.ts";
@@ -29,6 +30,7 @@ export interface RouteDeps {
   readonly repository: RepositoryRoutesDeps;
   readonly models: ModelRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
+  readonly drift: DriftRoutesDeps;
   readonly histories: HistoryRoutesDeps;
   readonly training: TrainingRoutesDeps;
 }
@@ -48,6 +50,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...repositoryRoutes(deps.repository),
       ...modelRoutes(deps.models),
       ...rolloutRoutes(deps.rollouts),
+      ...driftRoutes(deps.drift),
       ...historyRoutes(deps.histories),
       ...trainingRoutes(deps.training),
     ],

@@ -3,6 +3,7 @@ import { addAccessCommands } from "./access.ts";
 import { addAuditCommands } from "./audit.ts";
 import { type CliContext, type CliWorld, createContext } from "./context.io.ts";
 import { addDeviceCommands } from "./devices.ts";
+import { addDriftCommands } from "./drift.ts";
 import { CliFailure } from "./failure.ts";
 import { addHistoryCommands } from "./history.ts";
 import { addModelCommands } from "./models.ts";
@@ -22,6 +23,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addDeviceCommands,
   addAccessCommands,
   addStreamCommands,
+  addDriftCommands,
   addModelCommands,
   addRolloutCommands,
   addHistoryCommands,

@@ -1,15 +1,27 @@
 import { formatTopic } from "@bellwether/protocol/topics.ts";
 import type { Broker, NewSubscription } from "../broker/broker.io.ts";
 import { type Presence, type PresenceRule, presenceOf } from "../devices/presence.ts";
+import type { CohortVerdict } from "../drift/verdict.ts";
 import type { DeviceRecord } from "../store/devices.ts";
 import type { CommittedBatch } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
-import { alarmBody, alarmTopic, assetsOf, deviceMessage, type FeedMessage, feedOf, lastMessage } from "./feed.ts";
+import {
+  alarmBody,
+  alarmTopic,
+  assetsOf,
+  cohortDriftMessage,
+  deviceMessage,
+  type FeedMessage,
+  feedOf,
+  lastMessage,
+} from "./feed.ts";
 
 /** The committed feed to MQTT subscribers. Never awaited by ingest; who reads too slowly misses, and that is counted. */
 export interface Feed {
   wanted(): boolean;
   committed(batches: readonly CommittedBatch[]): void;
+  /** A cohort entered another drift phase; told to each of its assets. */
+  cohortDrift(verdict: CohortVerdict, assets: readonly { site: string; device: string; asset: string }[]): void;
   /** A device spoke of itself. */
   presence(device: string): void;
   /** Gives a new subscriber what is retained: the newest of every asset, standing alarms, every device's presence. */
@@ -116,6 +128,10 @@ export function createFeed(ports: {
         }
         if (changed.size > 0) publishSoon();
       });
+    },
+    cohortDrift(verdict, assets) {
+      if (!ports.broker().wanted()) return;
+      for (const asset of assets) publish(cohortDriftMessage(verdict, asset));
     },
     presence(device) {
       if (!ports.broker().wanted()) return;

@@ -1,7 +1,10 @@
+import { moveOf } from "@bellwether/protocol/drift/charts.ts";
 import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type {
   AlarmFeed,
   DeviceFeed,
+  DriftFeed,
   LastFeed,
   PredictionFeed,
   TelemetryFeed,
@@ -15,13 +18,14 @@ import {
 } from "@bellwether/protocol/messages/stream.ts";
 import { formatTopic } from "@bellwether/protocol/topics.ts";
 import type { Presence } from "../devices/presence.ts";
+import type { CohortVerdict } from "../drift/verdict.ts";
 import type { DeviceRecord } from "../store/devices.ts";
 import type { CommittedBatch, LatestOfAsset } from "../store/ingest.ts";
 
 /** One message of the feed; no body is an empty payload, which clears what was retained. */
 export interface FeedMessage {
   readonly topic: string;
-  readonly body?: TelemetryFeed | PredictionFeed | LastFeed | AlarmFeed | DeviceFeed;
+  readonly body?: TelemetryFeed | PredictionFeed | DriftFeed | LastFeed | AlarmFeed | DeviceFeed;
 }
 
 /** The alarm of an alert: the model that raises it. */
@@ -40,6 +44,8 @@ export function feedOf(batch: CommittedBatch, wanted: (topic: string) => boolean
       return (batch.records as readonly EventRecord[])
         .flatMap((record) => alarmMessage(record, batch))
         .filter(({ topic }) => wanted(topic));
+    case "drift":
+      return ofAssets(batch, "drift", wanted, batch.records as readonly DriftRecord[], driftBody);
     default:
       return [];
   }
@@ -55,10 +61,10 @@ type Origin = Pick<CommittedBatch, "device" | "hist" | "offsetMs">;
 
 function ofAssets<T extends { readonly asset: string }>(
   batch: CommittedBatch,
-  feed: "telemetry" | "prediction",
+  feed: "telemetry" | "prediction" | "drift",
   wanted: (topic: string) => boolean,
   records: readonly T[],
-  bodyOf: (record: T, origin: Origin) => TelemetryFeed | PredictionFeed,
+  bodyOf: (record: T, origin: Origin) => TelemetryFeed | PredictionFeed | DriftFeed,
 ): FeedMessage[] {
   const topics = new Map<string, string | undefined>();
   const messages: FeedMessage[] = [];
@@ -94,6 +100,25 @@ function predictionBody(record: InferenceRecord, origin: Origin): PredictionFeed
     ...(outputs ? { outputs } : {}),
     ...(explanation ? { explanation } : {}),
     ...(quality ? { quality } : {}),
+  };
+}
+
+function driftBody(record: DriftRecord, origin: Origin): DriftFeed {
+  const { asset, model, version, phase, verdicts, quality } = record;
+  const [strongest] = verdicts;
+  const moved = strongest === undefined ? "" : `: ${strongest.feature} ${moveOf(strongest)}`;
+  return { ...about(record, origin), model, version, phase, text: `${asset} is ${phase}${moved}`, verdicts, quality };
+}
+
+/** A new verdict on a cohort, for one of its assets. */
+export function cohortDriftMessage(
+  { model, cohort, phase, text, toMs }: CohortVerdict,
+  { site, device, asset }: { readonly site: string; readonly device: string; readonly asset: string },
+): FeedMessage {
+  const origin = { device, hist: false, offsetMs: 0 };
+  return {
+    topic: formatTopic({ kind: "feed", site, asset, feed: "drift" }),
+    body: { ...about({ asset, observedAtMs: toMs }, origin), model, phase, text, cohort },
   };
 }
 

@@ -77,6 +77,11 @@ async function readPackage(files: PackageFiles) {
   if (stranger !== undefined) {
     return err("REFERENCE_WRONG", { name: stranger, expected: "profiles of the manifest's own features only" });
   }
+  const { drift } = reference.value;
+  const unknown = [...(drift?.features ?? []), ...(drift?.regimes.features ?? [])].find((name) => !names.has(name));
+  if (unknown !== undefined) {
+    return err("REFERENCE_WRONG", { name: unknown, expected: "drift charts of the manifest's own features only" });
+  }
   return ok({
     manifest: manifest.value,
     model: model.value,

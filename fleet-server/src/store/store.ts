@@ -1,5 +1,6 @@
 import type { DevicesStore } from "./devices.ts";
 import type { DirectorStore } from "./director.ts";
+import type { DriftStore } from "./drift.ts";
 import type { FiguresStore } from "./figures.ts";
 import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
@@ -21,6 +22,7 @@ export interface Rooms {
   readonly devices: DevicesStore;
   readonly director: DirectorStore;
   readonly ingest: IngestStore;
+  readonly drift: DriftStore;
   readonly figures: FiguresStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;

@@ -1,3 +1,4 @@
+import type { ChartVerdict } from "../messages/drift.ts";
 import type { ChartReference, DriftReference } from "../reference/drift-reference.ts";
 
 /** One window's standardised distance counts as at most so much: a single wild window is no drift. */
@@ -49,4 +50,11 @@ export function peakLaw(
   const at = (perResampling: number) => falling[Math.floor(perResampling * resamplings)] ?? 0;
   const scale = Math.max(SCALE_MIN, (at(SELDOM) - at(OFTEN)) / Math.log(OFTEN / SELDOM));
   return { location: at(OFTEN) + scale * Math.log(OFTEN), scale };
+}
+
+/** A chart's move as people say it. */
+export function moveOf({ kind, direction, shift }: ChartVerdict): string {
+  if (kind === "mean") return `${direction} ${Math.abs(shift).toFixed(1)} sigma`;
+  if (kind === "spread") return direction === "up" ? "scatters more" : "scatters less";
+  return direction === "up" ? "rises faster than it should" : "falls faster than it should";
 }

@@ -1,6 +1,7 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name, TimeMs } from "../ids.ts";
 import { mapOf, oneOf } from "../schema.ts";
+import { ChartVerdict, QualityFinding } from "./drift.ts";
 import { Contribution } from "./stream.ts";
 
 /**
@@ -48,6 +49,20 @@ export const PredictionFeed = Type.Object({
   quality: Type.Optional(mapOf(Name, Type.Integer())),
 });
 export type PredictionFeed = Static<typeof PredictionFeed>;
+
+/** `feed/{asset}/drift`: a closed drift window of the asset, or a new verdict on a cohort it belongs to. */
+export const DriftFeed = Type.Object({
+  ...about,
+  model: Name,
+  version: Type.Optional(Type.Integer({ minimum: 1 })),
+  phase: Type.String({ description: "Of the asset; of the cohort where one is named." }),
+  /** The verdict in a sentence. */
+  text: Type.String(),
+  cohort: Type.Optional(Name),
+  verdicts: Type.Optional(Type.Array(ChartVerdict)),
+  quality: Type.Optional(Type.Array(QualityFinding)),
+});
+export type DriftFeed = Static<typeof DriftFeed>;
 
 /** `feed/{asset}/last`, retained: the newest row and what each model said last. */
 export const LastFeed = Type.Object({

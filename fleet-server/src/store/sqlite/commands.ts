@@ -2,6 +2,7 @@ import type { Rooms } from "../store.ts";
 import type { Commands } from "./command.ts";
 import { devices } from "./devices.ts";
 import { director } from "./director.ts";
+import { drift } from "./drift.ts";
 import { figuresCommands } from "./figures.ts";
 import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
@@ -16,6 +17,7 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   devices,
   director,
   ingest,
+  drift,
   rollouts,
   training: trainingCommands,
   registry,

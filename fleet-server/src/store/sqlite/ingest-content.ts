@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { BATCH_RECORDS_MAX, decodeBatch } from "@bellwether/protocol/batch.ts";
-import type { StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import type { Stream, StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { Range } from "../../ingest/ranges.ts";
@@ -18,29 +18,32 @@ export function agreesWithStored(db: Database, incoming: IncomingBatch, batch: S
   return stored.every(({ seq, body }) => isDeepStrictEqual(JSON.parse(body), batch.records[seq - batch.fromSeq]));
 }
 
+/** Streams whose records have a table of their own. */
+const TABLES: Readonly<Partial<Record<Stream, string>>> = {
+  inference: "predictions",
+  event: "events",
+  drift: "drift_windows",
+};
+
 function storedBodies(
   db: Database,
   { device, stream }: IncomingBatch,
   epochNo: number,
   [from, to]: Range,
 ): { seq: number; body: string }[] {
+  const table = TABLES[stream];
   const rows =
-    stream === "inference"
+    table === undefined
       ? statement(
           db,
-          "SELECT seq, body FROM predictions WHERE device = ? AND epoch_no = ? AND seq BETWEEN ? AND ?",
-        ).all(device, epochNo, from, to)
-      : stream === "event"
-        ? statement(db, "SELECT seq, body FROM events WHERE device = ? AND epoch_no = ? AND seq BETWEEN ? AND ?").all(
-            device,
-            epochNo,
-            from,
-            to,
-          )
-        : statement(
-            db,
-            "SELECT seq, body FROM stream_records WHERE device = ? AND epoch_no = ? AND stream = ? AND seq BETWEEN ? AND ?",
-          ).all(device, epochNo, stream, from, to);
+          "SELECT seq, body FROM stream_records WHERE device = ? AND epoch_no = ? AND stream = ? AND seq BETWEEN ? AND ?",
+        ).all(device, epochNo, stream, from, to)
+      : statement(db, `SELECT seq, body FROM ${table} WHERE device = ? AND epoch_no = ? AND seq BETWEEN ? AND ?`).all(
+          device,
+          epochNo,
+          from,
+          to,
+        );
   return rows as { seq: number; body: string }[];
 }
 

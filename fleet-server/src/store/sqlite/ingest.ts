@@ -1,5 +1,6 @@
 import { claimedRange, decodeBatch, encodeBatch } from "@bellwether/protocol/batch.ts";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type {
   EventRecord,
   InferenceRecord,
@@ -12,6 +13,7 @@ import { add, fits, missing, NOTHING, type Position, type Range } from "../../in
 import type { CommittedBatch, IncomingBatch, IngestStore } from "../ingest.ts";
 import { type Commands, statement, write } from "./command.ts";
 import { keepDeadLetter } from "./dead-letters.ts";
+import { addDriftWindow } from "./drift.ts";
 import { agreesWithStored } from "./ingest-content.ts";
 import { keepAlarm, keepLatestPredictions, keepLatestRows, type StoredAt } from "./ingest-latest.ts";
 import { ingestReads } from "./ingest-reads.ts";
@@ -181,6 +183,10 @@ function storePart(
   } else if (stream === "event") {
     for (const [index, record] of records.entries()) {
       addEvent(db, at, from + index, record as EventRecord, receivedAtMs);
+    }
+  } else if (stream === "drift") {
+    for (const [index, record] of records.entries()) {
+      addDriftWindow(db, at, from + index, record as DriftRecord, receivedAtMs);
     }
   } else {
     const keep = statement(db, "INSERT INTO stream_records VALUES (?, ?, ?, ?, ?, ?, ?)");

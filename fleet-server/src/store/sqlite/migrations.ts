@@ -2,6 +2,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import { devicesMigrations } from "./devices.ts";
 import { directorMigrations } from "./director.ts";
+import { driftMigrations } from "./drift.ts";
 import { governanceMigrations } from "./governance.ts";
 import { ingestMigrations } from "./ingest.ts";
 import { registryMigrations } from "./registry.ts";
@@ -14,6 +15,7 @@ export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   devices: devicesMigrations,
   director: directorMigrations,
   ingest: ingestMigrations,
+  drift: driftMigrations,
   rollouts: rolloutsMigrations,
   training: trainingMigrations,
   registry: registryMigrations,
