@@ -33,8 +33,15 @@ export interface DownloadRequest {
  * `DOWNLOAD_TOO_LONG` are final, `DOWNLOAD_FAILED` is worth another try.
  */
 export async function downloadBlob(request: DownloadRequest): Promise<Result<void>> {
+  const present = (await stat(request.file).catch(() => undefined))?.size ?? 0;
+  const done = await downloadFrom(request, present);
+  if (done.ok || done.error.code !== "DIGEST_MISMATCH" || present === 0) return done;
+  // What an earlier try left was wrong: power that fails leaves holes, and somebody else may have answered then.
+  return downloadFrom(request, 0);
+}
+
+async function downloadFrom(request: DownloadRequest, present: number): Promise<Result<void>> {
   const { file, what, digest, length } = request;
-  const present = (await stat(file).catch(() => undefined))?.size ?? 0;
   if (present < length) {
     const fetched = await fetchRest(request, present);
     if (!fetched.ok) return fetched;
@@ -88,8 +95,8 @@ async function fetchRest(request: DownloadRequest, present: number): Promise<Res
     await output.sync();
     return ok(undefined);
   } catch (cause) {
-    const { message, cause: below } = cause as Error & { cause?: { code?: string } };
-    return err("DOWNLOAD_FAILED", { what, reason: below?.code ?? message });
+    const { message, cause: below } = cause as Error & { cause?: { code?: string; message?: string } };
+    return err("DOWNLOAD_FAILED", { what, reason: below?.code ?? below?.message ?? message });
   } finally {
     clearTimeout(idle);
     request.signal?.removeEventListener("abort", outer);

@@ -37,7 +37,8 @@ export type MetadataAnswer =
   | { readonly ok: false; readonly problem: Problem; readonly again: boolean };
 
 const FETCH_TIMEOUT_MS = 20_000;
-const NETWORK_CODES = /ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|timeout|fetch failed|UND_ERR|aborted|503|502|504/i;
+// A redirect is what a portal answers that wants a password first.
+const NETWORK_CODES = /ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|timeout|fetch failed|redirect|UND_ERR|aborted|503|502|504/i;
 
 // Caps against endless data; a root of 344 KB took tuf-js 53 s to parse.
 const CAPS = {
@@ -53,7 +54,9 @@ class BoundFetcher implements Fetcher {
   constructor(token: string) {
     this.#token = token;
   }
-  async downloadBytes(url: string, maxLength: number): Promise<Buffer> {
+  async downloadBytes(url: string, signedLength: number): Promise<Buffer> {
+    // tuf-js takes the length that the file above names for the limit; whoever stole that role's online key names any.
+    const maxLength = Math.min(signedLength, CAPS.targetsMaxLength);
     const answer = await fetch(url, {
       headers: { authorization: `Bearer ${this.#token}` },
       redirect: "error",
@@ -70,11 +73,29 @@ class BoundFetcher implements Fetcher {
       if (length > maxLength) throw new Error(`longer than ${maxLength} bytes`);
       parts.push(part);
     }
-    return Buffer.concat(parts);
+    const bytes = Buffer.concat(parts);
+    const twice = keyNamedTwice(bytes);
+    if (twice !== undefined) throw new Error(`the key ${twice} has two names`);
+    return bytes;
   }
   downloadFile<T>(): Promise<T> {
     return Promise.reject(new Error("blobs are downloaded by download.io.ts"));
   }
+}
+
+/** tuf-js counts key ids, not keys: under two ids one key would reach a threshold of two all by itself. */
+function keyNamedTwice(bytes: Buffer): string | undefined {
+  type Keys = Readonly<Record<string, { readonly keyval?: { readonly public?: unknown } } | null>>;
+  const metadata = JSON.parse(bytes.toString("utf8")) as { signed?: { keys?: Keys; delegations?: { keys?: Keys } } };
+  for (const keys of [metadata?.signed?.keys, metadata?.signed?.delegations?.keys]) {
+    const seen = new Set<string>();
+    for (const key of Object.values(keys ?? {})) {
+      const text = String(key?.keyval?.public).trim().toLowerCase();
+      if (seen.has(text)) return text;
+      seen.add(text);
+    }
+  }
+  return undefined;
 }
 
 /** Runs in a worker of its own, which ends with the answer: hostile metadata can cost time, but not the device's. */
@@ -112,8 +133,8 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
     return { ok: true, directorKeys, targets: found };
   } catch (cause) {
     rmSync(next.folder, { recursive: true, force: true });
-    const { name, message, cause: below } = cause as Error & { cause?: { code?: string } };
-    const reason = `${name}: ${below?.code ?? message}`.slice(0, 300);
+    const { name, message, cause: below } = cause as Error & { cause?: { code?: string; message?: string } };
+    const reason = `${name}: ${below?.code ?? below?.message ?? message}`.slice(0, 300);
     return { ok: false, problem: problem("METADATA_REFUSED", { reason }), again: NETWORK_CODES.test(reason) };
   }
 }

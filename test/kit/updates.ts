@@ -1,0 +1,112 @@
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { compatible } from "@bellwether/protocol/package/compatibility.ts";
+import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { ok, unwrap } from "@bellwether/protocol/result.ts";
+import { parseConfig } from "../../agent/src/config/parse.ts";
+import { type Pipeline, startPipeline } from "../../agent/src/inference/pipeline.io.ts";
+import { createLogger } from "../../agent/src/log.ts";
+import type { AgentRole } from "../../agent/src/roles.io.ts";
+import { ServingSet } from "../../agent/src/serving.io.ts";
+import { createUpdater, type Updater, type UpdaterPorts } from "../../agent/src/update/runner.io.ts";
+import { ROOT } from "./tuf.ts";
+
+type Reported = Parameters<UpdaterPorts["report"]>[0];
+
+/** A device's updater wired to its pipeline as the agent wires them: everything but the link. */
+export interface TestDevice {
+  readonly stateDir: string;
+  readonly updater: Updater;
+  readonly pipeline: Pipeline;
+  /** What was reported last. */
+  readonly reported: () => Reported;
+  close(): Promise<void>;
+}
+
+export interface TestDeviceOptions {
+  readonly stateDir: string;
+  readonly serverUrl: string;
+  readonly now?: () => number;
+  /** Called with what is to serve, before it does. */
+  readonly onServe?: (...serve: Parameters<UpdaterPorts["serve"]>) => void;
+  readonly onReport?: (reported: Reported) => void;
+}
+
+/** Starts it on rows of `x` = 1, 2, 3, … of one pump; the verified models of its state serve when it returns. */
+export async function startUpdates(options: TestDeviceOptions): Promise<TestDevice> {
+  const { stateDir, serverUrl, now = Date.now, onServe, onReport } = options;
+  mkdirSync(stateDir, { recursive: true });
+  const rows = join(stateDir, "rows.csv");
+  if (!existsSync(rows)) writeFileSync(rows, ["x", ...Array.from({ length: 50_000 }, (_, i) => i + 1), ""].join("\n"));
+  const config = unwrap(
+    parseConfig(
+      `
+assets: [{id: pump-1}]
+inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: 100, points: [{name: x, channel: x, unit: mm/s}]}]
+`,
+      "agent.yaml",
+    ),
+  );
+  const spawner = roleSpawner<AgentRole>(new URL("../../agent/src/main.ts", import.meta.url));
+  const log = createLogger({ level: "error", nowMs: Date.now, write: () => undefined });
+  const assets = new Map([["pump-1", new Map([["x", "mm/s"]])]]);
+  let reported: Reported = { directorVersion: 0, models: [], refusals: [] };
+  const updater = createUpdater({
+    stateDir,
+    serverUrl,
+    device: "edge-1",
+    rootMetadata: ROOT.toString("utf8"),
+    spawner,
+    token: async () => ok("token"),
+    compatible: (manifest) =>
+      compatible(manifest, { arch: process.arch, memoryMb: 4_096, agentVersion: "1.0.0", assets }),
+    serve(models) {
+      onServe?.(models);
+      return serving.serve(models);
+    },
+    figures: async () => (await pipeline.figures()).models,
+    report(now) {
+      reported = now;
+      onReport?.(now);
+    },
+    now,
+    log: () => undefined,
+  });
+  const ignore = () => undefined;
+  const started = await startPipeline(
+    (data) => spawner.worker("pipeline", data),
+    { stateDir, config, active: updater.servingAtStart(), bootId: "boot-of-a-test" },
+    { onEpoch: ignore, onProblem: ignore, onEnded: ignore, onFatal: ignore },
+  );
+  if ("code" in started) throw new Error(`${started.code}: ${started.message}`);
+  const pipeline: Pipeline = started;
+  const serving = new ServingSet({ pipeline, spawner, log });
+  updater.start();
+  return {
+    stateDir,
+    updater,
+    pipeline,
+    reported: () => reported,
+    async close() {
+      await updater.stop();
+      await pipeline.close();
+    },
+  };
+}
+
+/** A copy of a device's state, as another device with the same past would have it. */
+export function copyOf(stateDir: string, to: string): string {
+  for (const name of ["update.json", "slots", "tuf", "rows.csv"]) {
+    if (existsSync(join(stateDir, name))) cpSync(join(stateDir, name), join(to, name), { recursive: true });
+  }
+  return to;
+}
+
+/** Every file of the slots that bears its final name, with its bytes. */
+export function slotFiles(stateDir: string): Record<string, string> {
+  const root = join(stateDir, "slots");
+  if (!existsSync(root)) return {};
+  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = files.map((entry) => join(entry.parentPath, entry.name)).filter((path) => !path.includes(".partial"));
+  return Object.fromEntries(paths.sort().map((path) => [path.slice(root.length), readFileSync(path, "base64")]));
+}
