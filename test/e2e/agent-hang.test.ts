@@ -79,10 +79,11 @@ test("a slot that rotted on the disk is not run: the version before it serves", 
   bytes[bytes.length - 1]! ^= 1;
   writeFileSync(path, bytes);
   const agent = startAgentProcess(folder, stateDir, yaml);
-  await snapshotWhere("the version before it serves", stateDir, ({ pipeline }) => {
+  const { models } = await snapshotWhere("the version before it serves", stateDir, ({ pipeline }) => {
     const [model] = pipeline?.models ?? [];
     return model?.version === 1 && model.inferences > 0;
   });
+  expect(models).toMatchObject([{ outcome: "rolledBack", active: { version: 1 }, error: { code: "SLOT_CHANGED" } }]);
   expect(modelOf(stateDir)).toMatchObject({ error: { code: "SLOT_CHANGED" }, active: { version: 1 } });
   expect((await agent.stop()).ended).toBe(0);
 });

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
@@ -27,3 +27,55 @@ test.each(["", "{", "null", "[]", '{"v":2}', '{"v":1,"directorVersion":1,"timeFl
     expect(openSlots(folder).load().models).toEqual([]);
   },
 );
+
+const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
+const [A, B, C] = ["a", "b", "c"].map(digest) as [string, string, string];
+
+function slotsWith(partials: readonly string[]) {
+  const folder = temporaryFolder();
+  const slots = openSlots(folder);
+  for (const one of partials) writeFileSync(join(slots.partialOf("m", one), "manifest.json"), one);
+  return { folder: join(folder, "slots", "m"), slots };
+}
+
+test("a download keeps what an earlier try left, and has no final name until it is promoted", () => {
+  const { slots } = slotsWith([A]);
+  expect(readFileSync(join(slots.partialOf("m", A), "manifest.json"), "utf8")).toBe(A);
+  expect(slots.has("m", A)).toBe(false);
+  slots.promote("m", A);
+  expect(slots.has("m", A)).toBe(true);
+  expect(readdirSync(slots.pathOf("m", A))).toEqual(["manifest.json"]);
+});
+
+test("a folder without a manifest is no slot; a promotion replaces it", () => {
+  const { folder, slots } = slotsWith([A]);
+  slots.promote("m", A);
+  const again = join(slots.partialOf("m", A), "manifest.json");
+  writeFileSync(again, "second");
+  slots.promote("m", A);
+  expect(readFileSync(join(slots.pathOf("m", A), "manifest.json"), "utf8")).toBe("second");
+  expect(readdirSync(folder)).toEqual(["a".repeat(64)]);
+});
+
+test("what nobody names any more is collected: slots and downloads, of this model only", () => {
+  const { folder, slots } = slotsWith([A, B, C]);
+  slots.promote("m", A);
+  slots.promote("m", B);
+  writeFileSync(join(slots.partialOf("other", A), "manifest.json"), A);
+  slots.keepOnly("m", [A, C]);
+  expect(readdirSync(folder).sort()).toEqual(["a".repeat(64), `${"c".repeat(64)}.partial`]);
+  expect(existsSync(slots.partialOf("other", A))).toBe(true);
+  slots.keepOnly("m", []);
+  expect(readdirSync(folder)).toEqual([]);
+  slots.keepOnly("nobody", [A]);
+});
+
+test("a download must fit with a tenth to spare and 16 MB for everything else", () => {
+  const { slots } = slotsWith([]);
+  expect(slots.preflight(1_000)).toEqual({ ok: true, value: undefined });
+  const full = slots.preflight(Number.MAX_SAFE_INTEGER);
+  expect(full).toMatchObject({ ok: false, error: { code: "DISK_TOO_FULL" } });
+  const { free, needed } = (full as unknown as { error: { detail: { free: number; needed: number } } }).error.detail;
+  expect(needed).toBe(Math.ceil(Number.MAX_SAFE_INTEGER * 1.1) + 16 * 1024 * 1024);
+  expect(slots.preflight(Math.floor(free / 1.1))).toMatchObject({ ok: false });
+});

@@ -1,0 +1,94 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { digestOf } from "@bellwether/protocol/package/check.ts";
+import { err, ok } from "@bellwether/protocol/result.ts";
+import { beforeEach, expect, onTestFinished, test } from "vitest";
+import { temporaryFolder } from "../../../test/kit/folder.ts";
+import { testPackage } from "../../../test/kit/packages.ts";
+import { releaseOf, type TestRelease, TestRepository } from "../../../test/kit/tuf.ts";
+import { downloadPackage, type InstallPorts, verifyPackage } from "./install.io.ts";
+import type { Target } from "./machine.ts";
+import { openSlots, type Slots } from "./slots.io.ts";
+
+const RELEASE = releaseOf(testPackage(), 3);
+const confirm = { inferences: 1, soakMs: 0, deadlineMs: 1, errorFraction: 0 };
+const FILES = ["golden.json", "manifest.json", "model.onnx", "reference.json"];
+
+let server: TestRepository;
+let slots: Slots;
+beforeEach(async () => {
+  server = await TestRepository.start();
+  onTestFinished(() => server.close());
+  server.publish(1, [RELEASE]);
+  slots = openSlots(temporaryFolder());
+});
+
+function targetOf({ manifest: _, blobs: __, ...release }: TestRelease): Target {
+  return { ...release, confirm, directorVersion: 1 };
+}
+const target = targetOf(RELEASE);
+
+function download(
+  wanted = target,
+  changes: Partial<InstallPorts> = {},
+  onProgress: (fraction: number) => void = () => {},
+) {
+  const ports = { slots, serverUrl: server.url, token: async () => ok("token"), compatible: () => ok(undefined) };
+  return downloadPackage({ ...ports, ...changes }, wanted, new AbortController().signal, onProgress);
+}
+const isSlot = () => existsSync(slots.pathOf(target.model, target.manifestDigest));
+
+test("a package becomes a slot only when every byte was verified from the disk", async () => {
+  const progress: number[] = [];
+  expect(await download(target, {}, (fraction) => progress.push(fraction))).toEqual({ ok: true });
+  expect(progress.at(-1)).toBe(1);
+  expect(isSlot()).toBe(false);
+  expect(slots.has(target.model, target.manifestDigest)).toBe(false);
+  expect(verifyPackage(slots, target)).toEqual({ ok: true });
+  expect(slots.has(target.model, target.manifestDigest)).toBe(true);
+  expect(readdirSync(slots.pathOf(target.model, target.manifestDigest)).sort()).toEqual(FILES);
+});
+
+test.each(FILES)("a %s that changed after it was downloaded gets no final name", async (name) => {
+  await download();
+  const path = join(slots.partialOf(target.model, target.manifestDigest), name);
+  const bytes = readFileSync(path);
+  bytes[bytes.length >> 1]! ^= 1;
+  writeFileSync(path, bytes);
+  expect(verifyPackage(slots, target)).toMatchObject({ ok: false, again: false, error: { code: "DIGEST_MISMATCH" } });
+  expect(isSlot()).toBe(false);
+});
+
+test("what does not fit the device is rejected by its manifest alone", async () => {
+  const compatible = () => err("MODEL_NEEDS_MEMORY", { model: "pump-rul", version: 3, expected: 9, actual: 1 });
+  expect(await download(target, { compatible })).toMatchObject({ ok: false, rejected: true, again: false });
+  expect(server.asked).toEqual([`blobs/${target.manifestDigest}`]);
+});
+
+test("what does not fit the disk is not begun, and tried again when there may be room", async () => {
+  const preflight = () => err("DISK_TOO_FULL", { free: 1, needed: 2 });
+  const full = { ...slots, preflight };
+  expect(await download(target, { slots: full })).toMatchObject({ again: true, error: { code: "DISK_TOO_FULL" } });
+  expect(server.asked).toEqual([`blobs/${target.manifestDigest}`]);
+});
+
+test("without a token nothing is asked; it is tried again", async () => {
+  const token = async () => err("SERVER_UNREACHABLE", { url: server.url, reason: "ECONNREFUSED" });
+  expect(await download(target, { token })).toMatchObject({ again: true, rejected: false });
+  expect(server.asked).toEqual([]);
+});
+
+test.each([
+  ["model", { model: "fan-rul" }],
+  ["version", { version: 4 }],
+])("a manifest of another %s is not taken, though it was signed under this name", async (_, changes) => {
+  expect(await download({ ...target, ...changes })).toMatchObject({ again: false, error: { code: "NOT_IN_TARGETS" } });
+  expect(server.asked).toEqual([`blobs/${target.manifestDigest}`]);
+});
+
+test("what is no manifest is refused, digest or not", async () => {
+  const manifest = Buffer.from('{"v":1}');
+  server.files.set(`blobs/${digestOf(manifest)}`, manifest);
+  const wanted = { ...target, manifestDigest: digestOf(manifest), manifestLength: manifest.length };
+  expect(await download(wanted)).toMatchObject({ ok: false, again: false, rejected: false });
+});
