@@ -25,7 +25,9 @@ import { openBlobs } from "./registry/blobs.io.ts";
 import { createRegistry } from "./registry/registry.io.ts";
 import { openRepository } from "./registry/repository.io.ts";
 import { createSandbox, type SandboxRole } from "./registry/sandbox.io.ts";
+import { createFleetSnapshots } from "./retraining/fleet-snapshots.io.ts";
 import { createHistories } from "./retraining/histories.io.ts";
+import { createPerformance } from "./retraining/performance.io.ts";
 import { createTrainingRuns } from "./retraining/runs.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
@@ -184,6 +186,13 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     bytesMax: settings.historyBytesMax,
     now,
   });
+  const snapshots = createFleetSnapshots({
+    store,
+    dir: histories.dir,
+    bytesMax: settings.historyBytesMax,
+    matching,
+    now,
+  });
   const training = createTrainingRuns({
     store: store.training,
     spawner: options.spawner,
@@ -221,10 +230,12 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     samples: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository },
-    histories: { store, histories },
+    histories: { store, histories, snapshots },
     training: { store, runs: training },
     models: { store, registry, blobs },
     drift: { store, references },
+    outcomes: { store, now },
+    performance: { store, performance: createPerformance({ store, now }) },
     rollouts: {
       store,
       scheduler,

@@ -10,6 +10,7 @@ import { HISTORY_ERRORS } from "./errors/history.ts";
 import { INPUT_ERRORS } from "./errors/inputs.ts";
 import { LINK_ERRORS } from "./errors/link.ts";
 import { MODEL_ERRORS } from "./errors/model.ts";
+import { OUTCOME_ERRORS } from "./errors/outcomes.ts";
 import { ROLLOUT_ERRORS } from "./errors/rollout.ts";
 import { TRUST_ERRORS } from "./errors/trust.ts";
 
@@ -24,6 +25,7 @@ export const ERRORS = {
   ...MODEL_ERRORS,
   ...FEATURE_ERRORS,
   ...DRIFT_ERRORS,
+  ...OUTCOME_ERRORS,
   ...TRUST_ERRORS,
   ...LINK_ERRORS,
   ...AGENT_ERRORS,

@@ -1,9 +1,10 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
 import { Type } from "typebox";
+import type { FleetSnapshots } from "../retraining/fleet-snapshots.io.ts";
 import type { Histories } from "../retraining/histories.io.ts";
 import { HistoryReport } from "../retraining/history/report.ts";
-import { HistoryRequest } from "../retraining/history/request.ts";
+import { FleetRequest, HistoryRequest } from "../retraining/history/request.ts";
 import type { Store } from "../store/store.ts";
 import type { HistoryRecord } from "../store/training.ts";
 import { callerName } from "./caller.ts";
@@ -13,6 +14,7 @@ import { defineRoute, type Route } from "./route.ts";
 export interface HistoryRoutesDeps {
   readonly store: Pick<Store, "training">;
   readonly histories: Histories;
+  readonly snapshots: FleetSnapshots;
 }
 
 const closed = { additionalProperties: false } as const;
@@ -27,7 +29,7 @@ const HistoryView = Type.Object(
     label: Type.Union([Name, Type.Null()]),
     snapshot: Type.Intersect([Digest], { description: "Names the rows for ever: models carry it in their lineage." }),
     bytes: Type.Integer(),
-    request: HistoryRequest,
+    request: Type.Union([HistoryRequest, FleetRequest]),
     report: HistoryReport,
     createdAtMs: Type.Integer(),
     createdBy: Type.String(),
@@ -37,7 +39,14 @@ const HistoryView = Type.Object(
 
 /** Routes of imported histories: upload files, import them, look at what was found. */
 export function historyRoutes(deps: HistoryRoutesDeps): Route[] {
-  return [uploadRoute(deps), importRoute(deps), listRoute(deps), showRoute(deps), removeRoute(deps)];
+  return [
+    uploadRoute(deps),
+    importRoute(deps),
+    snapshotRoute(deps),
+    listRoute(deps),
+    showRoute(deps),
+    removeRoute(deps),
+  ];
 }
 
 function uploadRoute({ histories }: HistoryRoutesDeps): Route {
@@ -88,6 +97,47 @@ function importRoute({ histories }: HistoryRoutesDeps): Route {
     handler: async ({ body, caller }) => {
       const imported = await histories.import(body, callerName(caller));
       return imported.ok ? ok(viewOf(imported.value)) : imported;
+    },
+  });
+}
+
+const Time = Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC; now without it." });
+
+function snapshotRoute({ snapshots }: HistoryRoutesDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/snapshots",
+    operation: "createSnapshot",
+    summary:
+      "Makes a history of a cohort's own committed samples and outcomes, as they were known at a time. Made again from the same, it has the same digest.",
+    tag: "histories",
+    role: WRITERS,
+    body: Type.Object(
+      {
+        cohort: Name,
+        model: Name,
+        version: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+        cutOffMs: Type.Optional(Time),
+        knownAtMs: Type.Optional(Time),
+        label: Type.Optional(Name),
+      },
+      closed,
+    ),
+    answer: HistoryView,
+    status: 201,
+    errors: [
+      "NOT_FOUND",
+      "SNAPSHOT_IN_FUTURE",
+      "SELECTOR_INVALID",
+      "SNAPSHOT_NO_LABELS",
+      "SNAPSHOT_NO_ROWS",
+      "HISTORY_SPACE_EXHAUSTED",
+      "TOO_LARGE",
+      "CONFLICT",
+    ],
+    handler: async ({ body, caller }) => {
+      const made = await snapshots.create(body, callerName(caller));
+      return made.ok ? ok(viewOf(made.value)) : made;
     },
   });
 }

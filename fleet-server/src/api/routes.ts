@@ -8,6 +8,8 @@ import { type HistoryRoutesDeps, historyRoutes } from "./histories.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { type ModelRoutesDeps, modelRoutes } from "./models.ts";
 import { withOpenApi } from "./openapi.ts";
+import { type OutcomeRoutesDeps, outcomeRoutes } from "./outcomes.ts";
+import { type PerformanceRoutesDeps, performanceRoutes } from "./performance.ts";
 import { type RepositoryRoutesDeps, repositoryRoutes } from "./repository.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
 import type { Route } from "./route.ts";
@@ -31,6 +33,8 @@ export interface RouteDeps {
   readonly models: ModelRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
   readonly drift: DriftRoutesDeps;
+  readonly outcomes: OutcomeRoutesDeps;
+  readonly performance: PerformanceRoutesDeps;
   readonly histories: HistoryRoutesDeps;
   readonly training: TrainingRoutesDeps;
 }
@@ -51,6 +55,8 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...modelRoutes(deps.models),
       ...rolloutRoutes(deps.rollouts),
       ...driftRoutes(deps.drift),
+      ...outcomeRoutes(deps.outcomes),
+      ...performanceRoutes(deps.performance),
       ...historyRoutes(deps.histories),
       ...trainingRoutes(deps.training),
     ],

@@ -73,6 +73,15 @@ interface ImportOptions {
   readonly assetPrefix?: string;
 }
 
+interface SnapshotOptions {
+  readonly cohort: string;
+  readonly model: string;
+  readonly modelVersion?: string;
+  readonly cutOff?: number;
+  readonly knownAt?: number;
+  readonly label?: string;
+}
+
 /** `bellwether history …`: bring in old samples and failures, and look at what was found in them. */
 export function addHistoryCommands(program: Command, context: CliContext): void {
   const history = program.command("history").description("old samples and failures to learn from");
@@ -101,6 +110,25 @@ export function addHistoryCommands(program: Command, context: CliContext): void 
       const client = await context.client();
       const imported = await client.post<History>("/v1/histories", await importRequest(client, samples, options));
       await showHistory(context, imported);
+    });
+  history
+    .command("snapshot")
+    .description("make a history of a cohort's own committed samples and outcomes, for one of its models")
+    .requiredOption("--cohort <cohort>", "whose assets")
+    .requiredOption("--model <model>", "the model it is for: its channels are taken")
+    .option("--model-version <version>", "that version's channels, by number or alias; the newest without it")
+    .option("--cut-off <time>", "rows and failures up to then; now without it", moment)
+    .option("--known-at <time>", "as it was known then: what arrived later does not count", moment)
+    .option("--label <name>", "call the history by this name")
+    .action(async ({ cutOff, knownAt, modelVersion, ...options }: SnapshotOptions) => {
+      const client = await context.client();
+      const made = await client.post<History>("/v1/snapshots", {
+        ...options,
+        ...(modelVersion === undefined ? {} : { version: modelVersion }),
+        ...(cutOff === undefined ? {} : { cutOffMs: cutOff }),
+        ...(knownAt === undefined ? {} : { knownAtMs: knownAt }),
+      });
+      await showHistory(context, made);
     });
   history
     .command("list")

@@ -7,6 +7,8 @@ import { addDriftCommands } from "./drift.ts";
 import { CliFailure } from "./failure.ts";
 import { addHistoryCommands } from "./history.ts";
 import { addModelCommands } from "./models.ts";
+import { addOutcomeCommands } from "./outcomes.ts";
+import { addPerformanceCommands } from "./performance.ts";
 import { FORMATS } from "./print.ts";
 import { addRolloutCommands } from "./rollouts.ts";
 import { addServerCommands } from "./server.ts";
@@ -24,6 +26,8 @@ export const COMMANDS: readonly AddCommands[] = [
   addAccessCommands,
   addStreamCommands,
   addDriftCommands,
+  addOutcomeCommands,
+  addPerformanceCommands,
   addModelCommands,
   addRolloutCommands,
   addHistoryCommands,

@@ -18,6 +18,7 @@ import type { GovernanceStore } from "../store/governance.ts";
 import { governanceCommands, governanceMigrations } from "../store/sqlite/governance.ts";
 import { openStore } from "../store/sqlite/store.io.ts";
 import type { TrainedVersion } from "../store/training.ts";
+import { createFleetSnapshots } from "./fleet-snapshots.io.ts";
 import { createHistories } from "./histories.io.ts";
 import type { BuiltPackage } from "./package.ts";
 import { createTrainingRuns } from "./runs.io.ts";
@@ -40,6 +41,13 @@ async function startServer(dir: string, bytesMax = 2 ** 30) {
     answer: undefined as Result<TrainedVersion> | undefined,
     gate: Promise.resolve(),
   };
+  const snapshots = createFleetSnapshots({
+    store,
+    dir: histories.dir,
+    bytesMax: 1e9,
+    matching: async () => ok([]),
+    now: Date.now,
+  });
   const runs = createTrainingRuns({
     store: store.training,
     spawner,
@@ -64,7 +72,7 @@ async function startServer(dir: string, bytesMax = 2 ** 30) {
   await runs.open();
   const governance = memoryRoom<GovernanceStore>(governanceCommands, governanceMigrations);
   const server = await listeningApi(governance, [
-    ...historyRoutes({ store, histories }),
+    ...historyRoutes({ store, histories, snapshots }),
     ...trainingRoutes({ store, runs }),
   ]);
   let closed = false;

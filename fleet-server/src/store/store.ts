@@ -4,6 +4,7 @@ import type { DriftStore } from "./drift.ts";
 import type { FiguresStore } from "./figures.ts";
 import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
+import type { OutcomesStore } from "./outcomes.ts";
 import type { RegistryStore } from "./registry.ts";
 import type { RolloutsStore } from "./rollouts.ts";
 import type { TrainingStore } from "./training.ts";
@@ -23,6 +24,7 @@ export interface Rooms {
   readonly director: DirectorStore;
   readonly ingest: IngestStore;
   readonly drift: DriftStore;
+  readonly outcomes: OutcomesStore;
   readonly figures: FiguresStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;

@@ -1,7 +1,7 @@
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { HistoryReport } from "../retraining/history/report.ts";
-import type { HistoryRequest } from "../retraining/history/request.ts";
+import type { FleetRequest, HistoryRequest } from "../retraining/history/request.ts";
 import type { TrainingPhase, TrainingProgress, TrainingRequest, TrainingSummary } from "../retraining/order.ts";
 
 /** An imported history: where its rows lie, how they were read, what was found. */
@@ -11,7 +11,7 @@ export interface HistoryRecord {
   /** Digest of the snapshot file. */
   readonly snapshot: string;
   readonly bytes: number;
-  readonly request: HistoryRequest;
+  readonly request: HistoryRequest | FleetRequest;
   readonly report: HistoryReport;
   readonly createdAtMs: number;
   readonly createdBy: string;

@@ -37,6 +37,29 @@ export const HistoryRequest = Type.Object(
 );
 export type HistoryRequest = Static<typeof HistoryRequest>;
 
+/** What a history of a cohort's own committed samples was made of. */
+export const FleetRequest = Type.Object(
+  {
+    fleet: Type.Object(
+      {
+        cohort: Name,
+        selector: Type.String(),
+        /** Devices the selector selected then. */
+        devices: Type.Array(Name),
+        /** Channels that were taken, of the model the history is for. */
+        model: Name,
+        channels: Type.Array(Type.Object({ channel: Name, unit: Type.String() }, { additionalProperties: false })),
+        cutOffMs: Type.Integer({ description: "Rows and failures up to this time." }),
+        knownAtMs: Type.Integer({ description: "As it was known at this time: what arrived later does not count." }),
+      },
+      { additionalProperties: false },
+    ),
+    label: Type.Optional(Name),
+  },
+  { additionalProperties: false },
+);
+export type FleetRequest = Static<typeof FleetRequest>;
+
 /** As the agent's replay input: a cycle of a C-MAPSS engine, or a step, stands for a minute from here on. */
 export const DEFAULT_START_MS = Date.UTC(2026, 0, 1);
 export const DEFAULT_STEP_MS = 60_000;

@@ -6,6 +6,7 @@ import { drift } from "./drift.ts";
 import { figuresCommands } from "./figures.ts";
 import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
+import { outcomes } from "./outcomes.ts";
 import { registry } from "./registry.ts";
 import { rollouts } from "./rollouts.ts";
 import { trainingCommands } from "./training.ts";
@@ -18,6 +19,7 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   director,
   ingest,
   drift,
+  outcomes,
   rollouts,
   training: trainingCommands,
   registry,

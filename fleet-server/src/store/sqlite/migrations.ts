@@ -5,6 +5,7 @@ import { directorMigrations } from "./director.ts";
 import { driftMigrations } from "./drift.ts";
 import { governanceMigrations } from "./governance.ts";
 import { ingestMigrations } from "./ingest.ts";
+import { outcomesMigrations } from "./outcomes.ts";
 import { registryMigrations } from "./registry.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
 import { trainingMigrations } from "./training.ts";
@@ -16,6 +17,7 @@ export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   director: directorMigrations,
   ingest: ingestMigrations,
   drift: driftMigrations,
+  outcomes: outcomesMigrations,
   rollouts: rolloutsMigrations,
   training: trainingMigrations,
   registry: registryMigrations,

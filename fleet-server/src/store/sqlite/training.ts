@@ -166,8 +166,9 @@ export const trainingCommands = {
   filesInUse: read((db) => {
     const rows = db.prepare("SELECT snapshot, request FROM histories").all() as HistoryRow[];
     return rows.flatMap((row) => {
-      const { samples, failures } = JSON.parse(row.request) as HistoryRecord["request"];
-      return [row.snapshot, samples.digest, ...(failures === undefined ? [] : [failures.digest])];
+      const request = JSON.parse(row.request) as HistoryRecord["request"];
+      if ("fleet" in request) return [row.snapshot];
+      return [row.snapshot, request.samples.digest, ...(request.failures ? [request.failures.digest] : [])];
     });
   }),
   addRun: write((db, { run, waitingMax }) => {
