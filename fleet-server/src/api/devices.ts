@@ -1,14 +1,14 @@
 import { Name } from "@bellwether/protocol/ids.ts";
+import { Labels } from "@bellwether/protocol/labels.ts";
 import { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
+import { parseSelector, selects } from "@bellwether/protocol/selector.ts";
 import { Type } from "typebox";
 import { PRESENCES, type PresenceRule, presenceOf } from "../devices/presence.ts";
-import { parseSelector, selects } from "../devices/selector.ts";
 import type { DeviceRecord } from "../store/devices.ts";
 import type { Store } from "../store/store.ts";
 import { type Caller, seesSite, siteScope } from "./caller.ts";
-import { Labels } from "./enrolment.ts";
 import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { Name } from "@bellwether/protocol/ids.ts";
+import { Labels } from "@bellwether/protocol/labels.ts";
 import {
   DeviceLoginResponse,
   EnrolmentRequest,
@@ -7,7 +8,6 @@ import {
   NonceResponse,
 } from "@bellwether/protocol/messages/device.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { mapOf } from "@bellwether/protocol/schema.ts";
 import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
 import { enrolmentBytes, verifyHex } from "@bellwether/protocol/trust/login.ts";
 import { Type } from "typebox";
@@ -19,13 +19,6 @@ import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
 const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
-
-/** Labels of a device: what selectors look at. */
-export const Labels = mapOf(
-  Type.String({ pattern: "^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$" }),
-  Type.String({ pattern: "^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?)?$" }),
-  { maxProperties: 64 },
-);
 
 const TokenRequest = Type.Object(
   {

@@ -1,4 +1,4 @@
-import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "./result.ts";
 
 /** One requirement of a label selector (Kubernetes syntax). All of a selector's requirements must hold. */
 export type Requirement =
