@@ -52,7 +52,8 @@ export function heatOf({ vectors, scores }: ReferenceSequence): ReferenceSequenc
   return { vectors: vectors.map((vector) => [vector[1]!]), scores };
 }
 
-function twelvePumps(): ReferenceSequence[] {
+/** The lives such references are made of. */
+export function twelvePumps(): ReferenceSequence[] {
   const random = seededRandom(3, 0);
   return Array.from({ length: 12 }, (_, i) => pumpLife(random, 400, { offset: 0.3 * (i % 3) }));
 }

@@ -1,10 +1,13 @@
 import { expect, test } from "vitest";
-import { PUMP_NAMES, pumpLife, pumpReference } from "../../../test/kit/drift.ts";
+import { PUMP_NAMES, pumpLife, pumpReference, twelvePumps } from "../../../test/kit/drift.ts";
+import type { DriftSketch } from "../messages/drift.ts";
 import { seededRandom } from "../random.ts";
 import { parseReference, referenceBytes, referenceProfile } from "../reference/profile.ts";
 import { unwrap } from "../result.ts";
 import { calibrateDrift } from "./calibration.ts";
 import { alarmLimit } from "./charts.ts";
+import { WindowFold } from "./fold.ts";
+import { emptySketch, mergeSketches } from "./merge.ts";
 
 const reference = pumpReference();
 
@@ -66,4 +69,16 @@ test("a NaN, an edge that falls, a list too short: refused with what was expecte
   const falling = [{ ...first!, edges: first!.edges.toReversed() }, ...others];
   expect(code({ bins: [falling, reference.bins[1]] })).toBe("REFERENCE_WRONG");
   expect(code({ regimes: { ...reference.regimes, scales: [0] } })).toBe("REFERENCE_WRONG");
+});
+
+test("windows are counted in the frozen bins: the reference's own lives, folded again, give its own counts", () => {
+  const fold = new WindowFold(reference, PUMP_NAMES);
+  const windows = twelvePumps().flatMap(({ vectors, scores }) =>
+    vectors.flatMap((vector, i) => {
+      fold.add(vector, scores[i]!);
+      return fold.vectors === reference.windowVectors ? [fold.close()] : [];
+    }),
+  );
+  const { bins } = windows.reduce<DriftSketch>(mergeSketches, emptySketch(reference));
+  expect(bins.map(({ counts }) => counts)).toEqual(reference.bins.map((of) => of.map(({ counts }) => counts)));
 });
