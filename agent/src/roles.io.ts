@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort } from "node:worker_threads";
 import { roleData } from "@bellwether/protocol/process/roles.io.ts";
 import type { PipelineStart } from "./inference/pipeline.ts";
+import type { PipelineParts } from "./inference/pipeline.worker.ts";
 
 /** Threads and children of the agent. */
 export type AgentRole = "pipeline" | "candidate" | "metadata" | "selftest";
@@ -8,38 +9,13 @@ export type AgentRole = "pipeline" | "candidate" | "metadata" | "selftest";
 /** What this program's entry runs when it was started for a role. Rooms are loaded only where they are needed. */
 export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
   async pipeline() {
-    const [
-      { runPipeline },
-      { lockStateDirectory },
-      { openOutbox },
-      { createInput },
-      { connectSiteBroker },
-      clock,
-      probes,
-      tensors,
-    ] = await Promise.all([
-      import("./inference/pipeline.worker.ts"),
-      import("./buffer/lock.io.ts"),
-      import("./buffer/outbox.io.ts"),
-      import("./inputs/inputs.io.ts"),
-      import("./link/site-broker.io.ts"),
-      import("./health/clock.io.ts"),
-      import("./health/probes.io.ts"),
-      import("@bellwether/protocol/package/tensors.ts"),
-    ]);
     const start = roleData<PipelineStart>();
-    await runPipeline(parent(), start, {
-      lock: lockStateDirectory,
-      openOutbox,
-      createInput,
-      inputContext: { connectMqtt: connectSiteBroker, probes: probes.createProbes() },
-      tensors: { build: tensors.buildTensors, read: tensors.readOutputs },
-      clock: clock.createClock(start.bootId),
-    });
+    const { runPipeline } = await import("./inference/pipeline.worker.ts");
+    await runPipeline(parentOf(), start, await pipelineParts(start));
   },
   async candidate() {
     const { runCandidate } = await import("./inference/candidate.worker.ts");
-    await runCandidate(parent(), roleData<{ slotDir: string }>().slotDir);
+    await runCandidate(parentOf(), roleData<{ slotDir: string }>().slotDir);
   },
   async metadata() {
     const { runMetadataWorker } = await import("./update/metadata.worker.ts");
@@ -52,7 +28,30 @@ export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
   },
 };
 
-function parent(): MessagePort {
+/** What other rooms lend the pipeline thread. */
+export async function pipelineParts({ bootId }: PipelineStart): Promise<PipelineParts> {
+  const [{ lockStateDirectory }, { openOutbox }, { createInput }, { connectSiteBroker }, clock, probes, tensors] =
+    await Promise.all([
+      import("./buffer/lock.io.ts"),
+      import("./buffer/outbox.io.ts"),
+      import("./inputs/inputs.io.ts"),
+      import("./link/site-broker.io.ts"),
+      import("./health/clock.io.ts"),
+      import("./health/probes.io.ts"),
+      import("@bellwether/protocol/package/tensors.ts"),
+    ]);
+  return {
+    lock: lockStateDirectory,
+    openOutbox,
+    createInput,
+    inputContext: { connectMqtt: connectSiteBroker, probes: probes.createProbes() },
+    tensors: { build: tensors.buildTensors, read: tensors.readOutputs },
+    clock: clock.createClock(bootId),
+  };
+}
+
+/** The port of the thread that started this one. */
+export function parentOf(): MessagePort {
   if (parentPort === null) throw new Error("this role runs in a thread");
   return parentPort;
 }

@@ -6,10 +6,15 @@ import { openSlots } from "../../agent/src/update/slots.io.ts";
 import { writeSlot } from "./slots.ts";
 
 /** Puts a verified package into a state directory's slots, as an update that succeeded leaves it. */
-export function installSlot(stateDir: string, model: Uint8Array, changes: Partial<Manifest> = {}) {
-  const draft = writeSlot(join(stateDir, "draft"), model, changes);
+export function installSlot(
+  stateDir: string,
+  model: Uint8Array,
+  changes: Partial<Manifest> = {},
+  ...reference: [reference?: unknown]
+) {
+  const draft = writeSlot(join(stateDir, "draft"), model, changes, ...reference);
   const slotDir = openSlots(stateDir).pathOf(draft.manifest.model, draft.digest);
-  return { ...writeSlot(slotDir, model, changes), version: draft.manifest.version };
+  return { ...writeSlot(slotDir, model, changes, ...reference), version: draft.manifest.version };
 }
 
 /** Writes what the updater keeps: these models' states, everything else as in an idle one. */

@@ -1,0 +1,98 @@
+/**
+ * 100 clients that keep a number of messages on their way each. The first JSON line on standard input is the order, each
+ * further line starts one round; its figure is the messages a second that were acknowledged: by PUBACK, or by the fleet
+ * server's own `down/ack`. Between rounds the connections stay, in silence.
+ */
+import { createInterface } from "node:readline";
+import { setTimeout as wait } from "node:timers/promises";
+import { deviceTopic } from "@bellwether/protocol/topics.ts";
+import { type Login, openMqtt } from "./mqtt.ts";
+
+export interface LoadOrder {
+  readonly port: number;
+  readonly clients: readonly (Login & { readonly site: string })[];
+  readonly acknowledgedBy: "puback" | "server";
+  readonly epoch: string;
+  readonly measuredMs: number;
+}
+
+const ON_THEIR_WAY = 20;
+const WARM_UP_MS = 1_500;
+
+/** One client: `fill` has it begin, `rest` has it send nothing more. */
+interface Sender {
+  fill(): void;
+  rest(): void;
+}
+
+let acknowledged = 0;
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const order = JSON.parse((await lines.next()).value as string) as LoadOrder;
+const senders: Sender[] = [];
+// One after the other: a server may turn away a crowd that logs in at once.
+for (const client of order.clients) senders.push(await start(client));
+while (!(await lines.next()).done) process.stdout.write(`${JSON.stringify({ figure: await round() })}\n`);
+process.exit(0);
+
+async function round(): Promise<number> {
+  for (const sender of senders) sender.fill();
+  await wait(WARM_UP_MS);
+  const from = acknowledged;
+  const startMs = performance.now();
+  await wait(order.measuredMs);
+  const figure = ((acknowledged - from) / (performance.now() - startMs)) * 1_000;
+  for (const sender of senders) sender.rest();
+  return figure;
+}
+
+async function start(client: LoadOrder["clients"][number]): Promise<Sender> {
+  const topics = deviceTopic(client.site, client.clientId);
+  const byServer = order.acknowledgedBy === "server";
+  let next = 1;
+  let upTo = 0;
+  let resting = true;
+  const send = () => {
+    if (!resting) connection.publish(topics.up("telemetry"), message(order.epoch, next++));
+  };
+  const took = (count: number) => {
+    acknowledged += count;
+    upTo += count;
+    for (let i = 0; i < count; i++) send();
+  };
+  const connection = await openMqtt(order.port, client, byServer ? topics.downFilters : [], {
+    confirmed() {
+      if (!byServer) took(1);
+    },
+    message(topic, payload, confirm) {
+      confirm();
+      if (topic !== topics.down("ack")) return;
+      const { streams } = JSON.parse(payload.toString("utf8"));
+      if (streams.telemetry?.epoch === order.epoch) took(streams.telemetry.upTo - upTo);
+    },
+    closed() {
+      throw new Error(`${client.clientId}: the connection was closed`);
+    },
+  });
+  if (byServer) {
+    const state = { v: 1, session: 1, online: true, atMs: Date.now(), heartbeatMs: 60_000 };
+    connection.publish(topics.up("state"), Buffer.from(JSON.stringify(state)));
+  }
+  return {
+    fill() {
+      resting = false;
+      for (let waiting = next - 1 - upTo; waiting < ON_THEIR_WAY; waiting++) send();
+    },
+    rest() {
+      resting = true;
+    },
+  };
+}
+
+/** The shortest batch there is: one row of one channel. */
+function message(epoch: string, fromSeq: number): Buffer {
+  const clock = `{"bootId":"b","monoMs":0,"wallMs":1767225600000,"clockSynced":true}`;
+  const groups = `[{"asset":"a","t0":${1_767_225_600_000 + fromSeq},"dt":[],"channels":[{"channel":"x","values":[1]}]}]`;
+  return Buffer.from(
+    `{"v":1,"epoch":"${epoch}","fromSeq":${fromSeq},"hist":false,"clock":${clock},"groups":${groups}}`,
+  );
+}

@@ -1,0 +1,17 @@
+import { agentPath } from "./agent/agent-path.ts";
+import { apiList } from "./api/api-list.ts";
+import type { Bench } from "./bench.ts";
+import { gbdtTrain } from "./gbdt/gbdt-train.ts";
+import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
+import { tests } from "./tests.ts";
+
+/** Every benchmark by name, in the order in which they run and are told. */
+export const BENCHES: Readonly<Record<string, Bench>> = {
+  "agent-path": agentPath(1, 0.5),
+  "agent-path-32": agentPath(32, 2),
+  ingest,
+  "ingest-mosquitto": ingestMosquitto,
+  "api-list": apiList,
+  "gbdt-train": gbdtTrain,
+  tests,
+};
