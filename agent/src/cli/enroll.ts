@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { problem } from "@bellwether/protocol/errors.ts";
 import { isDeviceName } from "@bellwether/protocol/topics.ts";
@@ -28,7 +28,7 @@ export function enrollCommand(enrolDevice: typeof enrol): Command {
         label: Record<string, string>;
         state: string;
       }) => {
-        const token = await readToken(options.tokenFile);
+        const token = readToken(options.tokenFile);
         if (token === undefined) {
           return failWith(problem("TOKEN_UNREADABLE", { file: options.tokenFile }));
         }
@@ -50,9 +50,10 @@ export function enrollCommand(enrolDevice: typeof enrol): Command {
     );
 }
 
-async function readToken(file: string): Promise<string | undefined> {
+function readToken(file: string): string | undefined {
   try {
-    const token = (await readFile(file === "-" ? "/dev/stdin" : file, "utf8")).trim();
+    // The descriptor, not /dev/stdin: that would be opened anew, which a socket or another user's pipe does not allow.
+    const token = readFileSync(file === "-" ? 0 : file, "utf8").trim();
     return token.length > 0 && token.length <= TOKEN_CHARACTERS_MAX ? token : undefined;
   } catch {
     return undefined; // said as TOKEN_UNREADABLE
