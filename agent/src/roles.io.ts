@@ -1,13 +1,24 @@
 import { type MessagePort, parentPort } from "node:worker_threads";
-import { roleData } from "@bellwether/protocol/process/roles.io.ts";
+import { currentRole, type RoleSpawner, roleData } from "@bellwether/protocol/process/roles.io.ts";
 import type { PipelineStart } from "./inference/pipeline.ts";
 import type { PipelineParts } from "./inference/pipeline.worker.ts";
 
 /** Threads and children of the agent. */
 export type AgentRole = "pipeline" | "candidate" | "metadata" | "selftest";
 
-/** What this program's entry runs when it was started for a role. Rooms are loaded only where they are needed. */
-export const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
+/** Runs what this thread or process was started for: a role, or the command line. `spawner` starts the same entry again. */
+export async function runProgram(spawner: RoleSpawner<AgentRole>): Promise<void> {
+  const role = currentRole();
+  if (role === undefined) {
+    const { runCli } = await import("./cli.ts");
+    return runCli(process.argv.slice(2), spawner);
+  }
+  if (!Object.hasOwn(ROLES, role)) throw new Error(`unknown role ${role}`);
+  await ROLES[role as AgentRole]();
+}
+
+/** Rooms are loaded only where they are needed. */
+const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
   async pipeline() {
     const start = roleData<PipelineStart>();
     const { runPipeline } = await import("./inference/pipeline.worker.ts");

@@ -25,12 +25,20 @@ export interface RoleSpawner<Role extends string> {
   child(role: Role, args?: readonly string[], options?: ChildOptions): ChildProcess;
 }
 
-/** A spawner that starts `entry` (the URL of the program's `main.ts`) again. */
-export function roleSpawner<Role extends string>(entry: URL): RoleSpawner<Role> {
+/** How a program starts itself again: by the URL of its `main.ts`, or, as an executable that carries its code, by a script. */
+export type Entry = URL | { readonly script: string };
+
+/** A spawner that starts `entry` again. */
+export function roleSpawner<Role extends string>(entry: Entry): RoleSpawner<Role> {
+  // An executable is its own entry; a second path would reach the program as an argument.
+  const program = entry instanceof URL ? [...process.execArgv, entry.pathname] : [];
   return {
-    worker: (role, data, options = {}) => new Worker(entry, { ...options, workerData: { role, data } }),
+    worker: (role, data, options = {}) => {
+      const start = { ...options, workerData: { role, data } };
+      return entry instanceof URL ? new Worker(entry, start) : new Worker(entry.script, { ...start, eval: true });
+    },
     child: (role, args = [], { ulimits, ...options } = {}) => {
-      const command = [process.execPath, ...process.execArgv, entry.pathname, `${CHILD_FLAG}${role}`, ...args];
+      const command = [process.execPath, ...program, `${CHILD_FLAG}${role}`, ...args];
       const limited =
         ulimits === undefined
           ? command

@@ -11,7 +11,7 @@ import type { PipelineStart } from "../../../agent/src/inference/pipeline.ts";
 import { declaredOf } from "../../../agent/src/inputs/adapter.io.ts";
 import type { Emit, InputAdapter } from "../../../agent/src/inputs/input.ts";
 import { pump } from "../../../agent/src/inputs/pace.io.ts";
-import { type AgentRole, parentOf, pipelineParts, ROLES } from "../../../agent/src/roles.io.ts";
+import { parentOf, pipelineParts, runProgram } from "../../../agent/src/roles.io.ts";
 import { STEP_MS, valuesAt } from "./model.ts";
 
 /** As the inputs of the agent itself: portions of about this many rows. */
@@ -21,13 +21,8 @@ const WARM_UP_MS = 2_500;
 const MEASURED_MS = 4_000;
 const LOOK_MS = 2;
 
-const role = currentRole();
-if (role === "pipeline") await runMeasuredPipeline();
-else if (role !== undefined) await ROLES[role as AgentRole]();
-else {
-  const { runCli } = await import("../../../agent/src/cli.ts");
-  await runCli(process.argv.slice(2), roleSpawner<AgentRole>(new URL(import.meta.url)));
-}
+if (currentRole() === "pipeline") await runMeasuredPipeline();
+else await runProgram(roleSpawner(new URL(import.meta.url)));
 
 async function runMeasuredPipeline(): Promise<void> {
   const start = roleData<PipelineStart>();
