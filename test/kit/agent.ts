@@ -5,7 +5,7 @@ import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import type { Enrolment } from "../../agent/src/link/enrolment.ts";
 import type { AgentSnapshot } from "../../agent/src/snapshot.ts";
 import { eventually } from "./eventually.ts";
-import { runProcess, startProcess, type TestProcess } from "./processes.ts";
+import { type Command, runProcess, startProcess, type TestProcess, type TestProcessOptions } from "./processes.ts";
 
 /** A state directory as `enroll` leaves it, for tests that need no server; port 9 of loopback answers nobody. */
 export function enrolledFolder(stateDir: string, changes: Partial<Enrolment> = {}): string {
@@ -30,10 +30,15 @@ export function enrolledFolder(stateDir: string, changes: Partial<Enrolment> = {
 }
 
 /** Starts `bellwether-agent run` on a configuration written into the folder. */
-export function startAgentProcess(folder: string, stateDir: string, yaml: string): TestProcess {
+export function startAgentProcess(
+  folder: string,
+  stateDir: string,
+  yaml: string,
+  { command = "bellwether-agent", ...options }: TestProcessOptions & { readonly command?: Command } = {},
+): TestProcess {
   const config = join(folder, "agent.yaml");
   writeFileSync(config, yaml);
-  return startProcess("bellwether-agent", ["run", "--config", config, "--state", stateDir]);
+  return startProcess(command, ["run", "--config", config, "--state", stateDir], options);
 }
 
 /** What `bellwether-agent status -o json` prints, or undefined while no agent answers. */

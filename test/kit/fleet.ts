@@ -82,21 +82,20 @@ export async function enrolDevice(
   token: Readonly<Record<string, unknown>> = {},
   ...more: readonly string[]
 ): Promise<void> {
+  const args = [...(await enrolArgs(fleet, stateDir, device, token)), ...more];
+  const { ended, stderr } = await runProcess("bellwether-agent", args);
+  if (ended !== 0) throw new Error(`enrolling ${device} ended with ${ended}: ${stderr}`);
+}
+
+/** The command line that enrols a device, with a fresh token. */
+export async function enrolArgs(
+  fleet: TestFleet,
+  stateDir: string,
+  device: string,
+  token: Readonly<Record<string, unknown>> = {},
+): Promise<string[]> {
   const { secret } = await fleet.call("POST /v1/enrolment-tokens", { site: "plant", ...token });
   const tokenFile = `${stateDir}.token`;
   writeFileSync(tokenFile, secret, { mode: 0o600 });
-  const args = [
-    "enroll",
-    "--url",
-    fleet.url,
-    "--token-file",
-    tokenFile,
-    "--device",
-    device,
-    "--state",
-    stateDir,
-    ...more,
-  ];
-  const { ended, stderr } = await runProcess("bellwether-agent", args);
-  if (ended !== 0) throw new Error(`enrolling ${device} ended with ${ended}: ${stderr}`);
+  return ["enroll", "--url", fleet.url, "--token-file", tokenFile, "--device", device, "--state", stateDir];
 }

@@ -7,6 +7,9 @@ const entries = {
   bellwether: new URL("../../fleet-server/bin/bellwether.mjs", import.meta.url).pathname,
   "bellwether-agent": new URL("../../agent/bin/bellwether-agent.mjs", import.meta.url).pathname,
 } as const;
+/** One of our commands from its sources, or an executable by its path. */
+export type Command = keyof typeof entries | `/${string}`;
+
 const LOG_LINES_MAX = 5_000;
 
 /** A real process of one of our commands. */
@@ -31,15 +34,19 @@ export interface TestProcessOptions {
   readonly cwd?: string;
 }
 
-/** Starts a command as a user would, under the Node that runs the tests; it is killed when the test ends. */
+/**
+ * Starts a command as a user would, under the Node that runs the tests; it is killed when the test ends. An executable
+ * by its path gets `env` and nothing else.
+ */
 export function startProcess(
-  command: keyof typeof entries,
+  command: Command,
   args: readonly string[],
   { env = {}, cwd }: TestProcessOptions = {},
 ): TestProcess {
   const { PATH, HOME, LANG, NODE_COMPILE_CACHE } = process.env;
-  const child: ChildProcess = spawn(process.execPath, [entries[command], ...args], {
-    env: { PATH, HOME, LANG, NODE_COMPILE_CACHE, ...env },
+  const ours = Object.hasOwn(entries, command) ? entries[command as keyof typeof entries] : undefined;
+  const child: ChildProcess = spawn(ours ? process.execPath : command, ours ? [ours, ...args] : args, {
+    env: ours ? { PATH, HOME, LANG, NODE_COMPILE_CACHE, ...env } : env,
     stdio: ["ignore", "pipe", "pipe"],
     ...(cwd === undefined ? {} : { cwd }),
   });
@@ -101,7 +108,7 @@ export function startProcess(
 
 /** Runs a command to its end: exit code (or signal) and output. */
 export async function runProcess(
-  command: keyof typeof entries,
+  command: Command,
   args: readonly string[],
   options: TestProcessOptions = {},
 ): Promise<{ ended: number | string; stdout: string; stderr: string }> {
