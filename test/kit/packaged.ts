@@ -17,7 +17,7 @@ export interface PackagedAgent {
 
 /** `npm run package` into `folder`, packed quickly: what is inside is the same. */
 export function packageAgent(folder: string, umask = "022"): PackagedAgent {
-  const command = 'umask "$1"; exec npm run --silent package -- --out "$2" --level 1';
+  const command = 'umask "$1"; exec npm run --silent package -- --out "$2" --level 0';
   const args = ["-c", command, "sh", umask, join(folder, "dist")];
   const { deb } = JSON.parse(execFileSync("/bin/sh", args, { cwd: root, encoding: "utf8" })) as { deb: string };
   const files = join(folder, "unpacked");
