@@ -31,7 +31,7 @@ interface Offer {
 /**
  * Between inputs and models. Everything offered while a pass runs forms the next pass, so vectors of several inputs
  * share a batch. An offer is taken once its rows are durable together with what the models said of them and with the
- * input's cursor; until then the input reads no further, which bounds memory by one offer per input.
+ * input's cursor; an input may have a bounded number of rows on their way until then.
  */
 export class Intake {
   readonly #parts: IntakeParts;

@@ -14,7 +14,7 @@ export interface AssetChannels {
 
 /**
  * Takes rows in source order, with the cursor to go on from once they are durable. The promise resolves when the
- * pipeline has taken them: an adapter reads no further until then. A rejection stops the adapter.
+ * pipeline has taken them: an adapter has a bounded number of rows on their way until then. A rejection stops it.
  */
 export type Emit = (rows: TelemetryRow[], cursor?: JsonValue) => Promise<void> | void;
 

@@ -10,6 +10,7 @@ import type { InputConfig } from "../config/config.ts";
 import { parseConfig } from "../config/parse.ts";
 import type { Emit, InputContext, JsonValue, SiteBrokerOptions } from "./input.ts";
 import { createInput } from "./inputs.io.ts";
+import { ROWS_AHEAD_MAX } from "./pace.io.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -93,17 +94,34 @@ describe("simulator", () => {
     expect(declared[0]!.channels.map(({ channel }) => channel)).toEqual(Object.keys(whole.rows[0]!.values));
   });
 
-  test("a pipeline that does not take rows holds it back, and stop() does not wait for it", async () => {
-    let calls = 0;
-    const held = run(inputOf(yaml), {}, () => {
-      calls += 1;
+  test("a pipeline that takes no rows holds it back within a bound, and stop() does not wait for it", async () => {
+    let offered = 0;
+    const held = run(inputOf(yaml.replace(", rows: 150", "")), {}, (rows) => {
+      offered += rows.length;
       return new Promise(() => {});
     });
-    await vi.waitFor(() => expect(calls).toBe(1));
-    await new Promise((resolve) => setImmediate(resolve));
-    expect(calls).toBe(1);
+    await vi.waitFor(() => expect(offered).toBeGreaterThanOrEqual(ROWS_AHEAD_MAX));
+    for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+    const portion = 64 * 2;
+    expect(offered).toBeLessThan(ROWS_AHEAD_MAX + portion);
     await held.stop();
     expect(held.rows).toHaveLength(0);
+  });
+
+  test("it has ended when its last row is durable, not when it was offered", async () => {
+    const taking: (() => void)[] = [];
+    const held = run(inputOf(yaml), {}, () => new Promise<void>((taken) => taking.push(taken)));
+    let ended = false;
+    void held.end.then(() => {
+      ended = true;
+    });
+    await vi.waitFor(() => expect(taking).toHaveLength(3));
+    for (const taken of taking.slice(0, 2)) taken();
+    for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(ended).toBe(false);
+    taking[2]!();
+    await held.end;
+    expect(held.rows).toHaveLength(300);
   });
 
   test("a pace is kept, without a burst after a pause", async () => {

@@ -11,11 +11,14 @@ export interface Portion {
 
 /** Ticks in one portion when the source is behind or has no pace. */
 const TICKS_MAX = 64;
+/** Rows that may be on their way: two commits' worth, so that one can fill while the other is made durable. */
+export const ROWS_AHEAD_MAX = 2_048;
 
 /**
  * Emits portions at so many ticks a second (0: as fast as they are taken) until `next` has none or the signal aborts.
- * A portion is asked for only after the one before was taken: that is the back-pressure. A source that fell more than a
- * second behind goes on from now, without a burst.
+ * No portion is asked for while `ROWS_AHEAD_MAX` rows are not durable: that is the back-pressure. Portions are taken in
+ * order, so a cursor never runs ahead of its rows. A source that fell more than a second behind goes on from now,
+ * without a burst.
  */
 export async function pump(
   ticksPerSecond: number,
@@ -23,10 +26,7 @@ export async function pump(
   next: (ticksMax: number) => Promise<Portion | undefined> | Portion | undefined,
   emit: Emit,
 ): Promise<"ended" | "aborted"> {
-  const aborted = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  const ahead = new Ahead(emit, signal);
   let beganAt = performance.now();
   let done = 0;
   while (!signal.aborted) {
@@ -45,15 +45,71 @@ export async function pump(
       }
     }
     const portion = await next(Math.min(due, TICKS_MAX));
-    if (portion === undefined) return "ended";
+    if (portion === undefined) {
+      await ahead.room(1);
+      return signal.aborted ? "aborted" : "ended";
+    }
     done += portion.ticks;
     if (signal.aborted) break;
-    // A pipeline that is going down may never take the last portion: stop() must not wait for it.
-    await Promise.race([Promise.resolve(emit(portion.rows, portion.cursor)), aborted]);
+    ahead.emit(portion);
+    await ahead.room(ROWS_AHEAD_MAX);
     // Without a pace nothing else here waits for the event loop.
     if (ticksPerSecond === 0) await turn();
   }
   return "aborted";
+}
+
+interface PortionAhead {
+  readonly rows: number;
+  taken: boolean;
+  failed?: { readonly cause: unknown };
+}
+
+/** Portions that were emitted and are not durable yet, oldest first. */
+class Ahead {
+  readonly #emit: Emit;
+  readonly #signal: AbortSignal;
+  readonly #waiting: PortionAhead[] = [];
+  #rows = 0;
+  #wake = () => {};
+
+  constructor(emit: Emit, signal: AbortSignal) {
+    this.#emit = emit;
+    this.#signal = signal;
+    signal.addEventListener("abort", () => this.#wake(), { once: true });
+  }
+
+  emit({ rows, cursor }: Portion): void {
+    const portion: PortionAhead = { rows: Math.max(1, rows.length), taken: false };
+    this.#waiting.push(portion);
+    this.#rows += portion.rows;
+    Promise.resolve(this.#emit(rows, cursor)).then(
+      () => {
+        portion.taken = true;
+        this.#wake();
+      },
+      (cause: unknown) => {
+        portion.failed = { cause };
+        this.#wake();
+      },
+    );
+  }
+
+  /**
+   * Waits until fewer than so many rows are on their way. A pipeline that is going down may never take the last ones:
+   * an abort ends the wait.
+   */
+  async room(rowsMax: number): Promise<void> {
+    for (;;) {
+      while (this.#waiting[0]?.taken) this.#rows -= this.#waiting.shift()!.rows;
+      const failed = this.#waiting[0]?.failed;
+      if (failed !== undefined) throw failed.cause;
+      if (this.#rows < rowsMax || this.#signal.aborted) return;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
 }
 
 /** Waits for a time of performance.now(), or for the abort. */
