@@ -12,6 +12,8 @@ const CHANGE_AT = 7 * WINDOW;
 
 interface Plant {
   readonly seed: number;
+  /** All pumps are so much hotter than those of the reference, from their first row on. */
+  readonly offset?: number;
   /** Of this device's pumps, the heat rises by so much from window 7 on. */
   readonly change?: (device: number) => number;
   readonly spoil?: (row: Float64Array, i: number) => void;
@@ -19,11 +21,11 @@ interface Plant {
 }
 
 /** Windows of devices with two pumps each, in the order of time. */
-function windowsOf({ seed, change = () => 0, spoil, devices = 3 }: Plant): JudgedWindow[] {
+function windowsOf({ seed, offset = 0, change = () => 0, spoil, devices = 3 }: Plant): JudgedWindow[] {
   const all = Array.from({ length: devices * 2 }, (_, i) => {
     const device = i >> 1;
     const life = pumpLife(seededRandom(seed, i), 400, {
-      offset: 0.3 * (i % 3),
+      offset: offset + 0.3 * (i % 3),
       change: change(device),
       changeAt: CHANGE_AT,
     });
@@ -82,6 +84,15 @@ test("a change on every device is called, with the feature, the side, how many, 
     );
     expect(verdicts.indexOf(called)).toBeGreaterThanOrEqual(7);
     expect(verdicts.at(-1)!.phase).toBe("drifted");
+  }
+});
+
+test("machines that always stood apart from the reference's are stable, and are called when they move towards those", () => {
+  for (let seed = 1; seed <= 20; seed += 1) {
+    expect(verdictsOf({ seed, offset: -4 }).at(-1)!.phase).toBe("stable");
+    const moved = verdictsOf({ seed, offset: -4, change: () => 4 }).at(-1)!;
+    expect(moved.phase).toBe("drifted");
+    expect(moved.text).toMatch(/^heat up /);
   }
 });
 

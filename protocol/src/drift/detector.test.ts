@@ -29,6 +29,16 @@ test("a pump that wears out as pumps do never drifts, whatever its own offset", 
   }
 });
 
+test("a pump that has always been hotter than the reference's is not called for it; what comes on top is called", () => {
+  for (let seed = 1; seed <= 20; seed += 1) {
+    const isCalled = (change: number) => {
+      const life = pumpLife(seededRandom(seed, 7), 400, { offset: 3, change, changeAt: 200 });
+      return follow(new AssetDetector(reference, limit), life).some(({ phase }) => phase === "drifted");
+    };
+    expect([isCalled(0), isCalled(5)]).toEqual([false, true]);
+  }
+});
+
 test("a pump whose heat rises beside its wear drifts, and the verdict names the feature, the side and since when", () => {
   for (let seed = 1; seed <= 20; seed += 1) {
     const changeAt = 10 * WINDOW;
