@@ -19,7 +19,7 @@ import { readVitals, type VitalsReader } from "./health/vitals.io.ts";
 import type { Verdict } from "./health/watchdog.ts";
 import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
 import type { ActiveModel } from "./inference/pipeline.ts";
-import { readLabels } from "./labels.io.ts";
+import { ownLabels, readLabels } from "./labels.io.ts";
 import { fileCounter } from "./link/counter.io.ts";
 import type { Identity } from "./link/enrolment.ts";
 import { createLink } from "./link/link.io.ts";
@@ -108,6 +108,7 @@ class RunningAgent implements Agent {
       rootMetadata,
       spawner,
       token: (renew) => this.#login.httpToken(renew),
+      labels: () => ownLabels(stateDir, identity.enrolment, deviceFacts()),
       compatible: (manifest) => this.#compatible(manifest),
       serve: (models) => this.#serving.serve(models),
       figures: async () => (await this.#pipeline.figures()).models,

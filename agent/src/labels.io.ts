@@ -4,6 +4,7 @@ import { isName, Name } from "@bellwether/protocol/ids.ts";
 import { mapOf, validator } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { makeFolder, writeDurably } from "./durable.io.ts";
+import type { Enrolment } from "./link/enrolment.ts";
 
 const VALUE_CHARACTERS_MAX = 128;
 const LABELS_MAX = 32;
@@ -27,6 +28,19 @@ export function parseLabel(text: string): readonly [string, string] | undefined 
 export function writeLabels(stateDir: string, labels: DeviceLabels): void {
   makeFolder(stateDir);
   writeDurably(join(stateDir, FILE), JSON.stringify(labels));
+}
+
+/**
+ * Everything selectors may know of this device, from the device alone: what the enrolment token said once, what the
+ * owner said at the device, what it finds in itself, and who it is; each stands above the ones before it.
+ */
+export function ownLabels(
+  stateDir: string,
+  enrolment: Pick<Enrolment, "site" | "device" | "labels">,
+  facts: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const { site, device, labels } = enrolment;
+  return { ...labels, ...readLabels(stateDir), ...facts, site, device };
 }
 
 /** The labels that were kept; none where there is no readable file. */

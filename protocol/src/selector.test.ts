@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatSelector, parseSelector, type Requirement, selects } from "./selector.ts";
+import { formatSelector, narrows, parseSelector, type Requirement, selects } from "./selector.ts";
 
 const labels = { site: "a", hw: "orin", line: "2" };
 
@@ -51,4 +51,16 @@ describe("a label selector", () => {
     );
     fc.assert(fc.property(fc.string(), (text) => typeof parseSelector(text).ok === "boolean"));
   });
+});
+
+it("narrows another when it demands all of it, in any order and spelling", () => {
+  const narrow = (text: string, wider: string) => {
+    const [one, other] = [parseSelector(text), parseSelector(wider)];
+    return one.ok && other.ok && narrows(one.value, other.value);
+  };
+  expect(narrow("site = a,line==3", "line=3")).toBe(true);
+  expect(narrow("line=3", "line=3")).toBe(true);
+  expect(narrow("line=3", "line=3,site=a")).toBe(false);
+  expect(narrow("line=4", "line=3")).toBe(false);
+  expect(narrow("", "line=3")).toBe(false);
 });

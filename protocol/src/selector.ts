@@ -52,6 +52,12 @@ function meets(requirement: Requirement, value: string | undefined): boolean {
   }
 }
 
+/** Whether a selector demands everything that the other demands, word for word: then it selects nothing beyond it. */
+export function narrows(selector: Selector, wider: Selector): boolean {
+  const demanded = new Set(selector.map((requirement) => formatSelector([requirement])));
+  return wider.every((requirement) => demanded.has(formatSelector([requirement])));
+}
+
 /** The selector as text: what `parseSelector` reads back as the same. */
 export function formatSelector(selector: Selector): string {
   return selector

@@ -26,6 +26,7 @@ export interface TestDevice {
 export interface TestDeviceOptions {
   readonly stateDir: string;
   readonly serverUrl: string;
+  readonly labels?: Readonly<Record<string, string>>;
   readonly now?: () => number;
   /** Called with what is to serve, before it does. */
   readonly onServe?: (...serve: Parameters<UpdaterPorts["serve"]>) => void;
@@ -34,7 +35,7 @@ export interface TestDeviceOptions {
 
 /** Starts it on rows of `x` = 1, 2, 3, … of one pump; the verified models of its state serve when it returns. */
 export async function startUpdates(options: TestDeviceOptions): Promise<TestDevice> {
-  const { stateDir, serverUrl, now = Date.now, onServe, onReport } = options;
+  const { stateDir, serverUrl, labels = {}, now = Date.now, onServe, onReport } = options;
   mkdirSync(stateDir, { recursive: true });
   const rows = join(stateDir, "rows.csv");
   if (!existsSync(rows)) writeFileSync(rows, ["x", ...Array.from({ length: 50_000 }, (_, i) => i + 1), ""].join("\n"));
@@ -58,6 +59,7 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: 10
     rootMetadata: ROOT.toString("utf8"),
     spawner,
     token: async () => ok("token"),
+    labels: () => labels,
     compatible: (manifest) =>
       compatible(manifest, { arch: process.arch, memoryMb: 4_096, agentVersion: "1.0.0", assets }),
     serve(models) {

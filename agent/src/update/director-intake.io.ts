@@ -1,9 +1,16 @@
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
-import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { type DirectorDocument, directorShape, openDirector } from "@bellwether/protocol/trust/director.ts";
+import { err, type Result } from "@bellwether/protocol/result.ts";
+import {
+  type DirectedModel,
+  type DirectorDocument,
+  directorShape,
+  openDirector,
+} from "@bellwether/protocol/trust/director.ts";
 import { envelopeShape } from "@bellwether/protocol/trust/envelope.ts";
 import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
-import type { MetadataAnswer, MetadataRequest, TargetInfo } from "./metadata.worker.ts";
+import { releasePath } from "@bellwether/protocol/trust/releases.ts";
+import { agrees } from "./agreement.ts";
+import type { MetadataAnswer, MetadataRequest } from "./metadata.worker.ts";
 
 export interface IntakePorts {
   readonly metadataDir: string;
@@ -12,6 +19,8 @@ export interface IntakePorts {
   readonly rootMetadata: string;
   readonly spawner: RoleSpawner<"metadata">;
   token(renew?: boolean): Promise<Result<string>>;
+  /** The device's own labels, which no server changes. */
+  labels(): Readonly<Record<string, string>>;
 }
 
 /** A document both repositories agree on, or why not. `again`: for want of the network. */
@@ -25,9 +34,8 @@ export type Intake =
 
 const WORKER_LIMIT_MS = 60_000;
 
-/** Where a release stands among the targets. */
-function pathOf(model: string, version: number): string {
-  return `models/${model}/${version}/manifest.json`;
+function pathOf({ model, version, cohort }: DirectedModel): string {
+  return releasePath(model, version, cohort);
 }
 
 /** The version an unopened document claims: to tell news from repetition, never to trust anything. */
@@ -45,7 +53,7 @@ function peek(bytes: Uint8Array): DirectorDocument | undefined {
 /**
  * Judges a director document against the image repository: refreshes the metadata, takes the director's keys from its
  * targets, opens the document with them, and holds each model it names against the released manifest's digest, length
- * and counter.
+ * and counter, and against the cohort it was released for.
  */
 export async function takeDocument(
   ports: IntakePorts,
@@ -61,7 +69,7 @@ export async function takeDocument(
     token: token.value,
     rootMetadata: ports.rootMetadata,
     nowMs: trust.nowMs,
-    targets: claimed.map((model) => pathOf(model.model, model.version)),
+    targets: claimed.map(pathOf),
   });
   if (!answer.ok) return { ok: false, error: answer.problem, again: answer.again };
   const keys = answer.directorKeys.flatMap((hex) => {
@@ -72,21 +80,14 @@ export async function takeDocument(
   if (!opened.ok) return { ok: false, error: opened.error, again: false };
   const disagreements: Record<string, Result<never>> = {};
   for (const wanted of opened.value.models) {
-    const agreed = agrees(wanted, answer.targets[pathOf(wanted.model, wanted.version)]);
+    const path = pathOf(wanted);
+    const refused = answer.refused[path];
+    const agreed = refused
+      ? { ok: false as const, error: refused }
+      : agrees(wanted, answer.targets[path], ports.labels());
     if (!agreed.ok) disagreements[wanted.model] = agreed;
   }
   return { ok: true, document: opened.value, disagreements };
-}
-
-/** A device installs only what both repositories name alike. */
-function agrees(wanted: DirectorDocument["models"][number], released: TargetInfo | undefined): Result<void> {
-  const { model, version } = wanted;
-  const refuse = (member: string) => err("NOT_IN_TARGETS", { model, version, member });
-  if (!released) return refuse("version");
-  if (released.digest !== wanted.manifestDigest) return refuse("digest");
-  if (released.length !== wanted.manifestLength) return refuse("length");
-  if (released.releaseCounter !== wanted.releaseCounter) return refuse("release counter");
-  return ok(undefined);
 }
 
 function askMetadata(spawner: RoleSpawner<"metadata">, request: MetadataRequest): Promise<MetadataAnswer> {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import { roleData } from "@bellwether/protocol/process/roles.io.ts";
+import { type RetrainingScope, retrainingScope } from "@bellwether/protocol/trust/releases.ts";
 import { type Fetcher, Updater } from "tuf-js";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
 import { writeDurably } from "../durable.io.ts";
@@ -26,6 +27,8 @@ export interface TargetInfo {
   readonly digest: string;
   readonly length: number;
   readonly releaseCounter: number;
+  /** Where the owners gave the path to a retraining role: how far that role reaches. */
+  readonly scope?: RetrainingScope;
 }
 
 export type MetadataAnswer =
@@ -33,6 +36,8 @@ export type MetadataAnswer =
       readonly ok: true;
       readonly directorKeys: readonly string[];
       readonly targets: Readonly<Record<string, TargetInfo>>;
+      /** Targets of roles whose own metadata could not be trusted; they spoil no other target. */
+      readonly refused: Readonly<Record<string, Problem>>;
     }
   | { readonly ok: false; readonly problem: Problem; readonly again: boolean };
 
@@ -116,27 +121,60 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
       fetcher: new BoundFetcher(token),
       config: { ...CAPS, fetchRetries: 1 },
     });
+    const { trustedSet } = updater as object as { readonly trustedSet: TrustedSet };
     // tuf-js has no option for the time it judges expiry by.
-    (updater as object as { trustedSet: { referenceTime: Date } }).trustedSet.referenceTime = new Date(request.nowMs);
+    trustedSet.referenceTime = new Date(request.nowMs);
     await updater.refresh();
     const director = await updater.getTargetInfo("director.json");
     const keys = director?.custom["keys"];
     const found: Record<string, TargetInfo> = {};
+    const refused: Record<string, Problem> = {};
     for (const path of targets) {
-      const info = await updater.getTargetInfo(path);
-      const counter = info?.custom["releaseCounter"];
-      if (!info || typeof counter !== "number") continue;
-      found[path] = { digest: `sha256:${info.hashes["sha256"] ?? ""}`, length: info.length, releaseCounter: counter };
+      const scope = scopeOf(trustedSet, path);
+      try {
+        const info = await updater.getTargetInfo(path);
+        const counter = info?.custom["releaseCounter"];
+        if (!info || typeof counter !== "number") continue;
+        const digest = `sha256:${info.hashes["sha256"] ?? ""}`;
+        found[path] = { digest, length: info.length, releaseCounter: counter, ...(scope ? { scope } : {}) };
+      } catch (cause) {
+        const trouble = refusalOf(cause);
+        if (trouble.again) throw cause;
+        refused[path] = trouble.problem;
+      }
     }
     keepGeneration(dir, next.number, next.folder);
     const directorKeys = Array.isArray(keys) ? keys.filter((key): key is string => typeof key === "string") : [];
-    return { ok: true, directorKeys, targets: found };
+    return { ok: true, directorKeys, targets: found, refused };
   } catch (cause) {
     rmSync(next.folder, { recursive: true, force: true });
-    const { name, message, cause: below } = cause as Error & { cause?: { code?: string; message?: string } };
-    const reason = `${name}: ${below?.code ?? below?.message ?? message}`.slice(0, 300);
-    return { ok: false, problem: problem("METADATA_REFUSED", { reason }), again: NETWORK_CODES.test(reason) };
+    return { ok: false, ...refusalOf(cause) };
   }
+}
+
+function refusalOf(cause: unknown): { readonly problem: Problem; readonly again: boolean } {
+  const { name, message, cause: below } = cause as Error & { cause?: { code?: string; message?: string } };
+  const reason = `${name}: ${below?.code ?? below?.message ?? message}`.slice(0, 300);
+  return { problem: problem("METADATA_REFUSED", { reason }), again: NETWORK_CODES.test(reason) };
+}
+
+/** The part of tuf-js' trusted set that it shows nobody: the clock, and what the targets say beside a delegation. */
+interface TrustedSet {
+  referenceTime: Date;
+  readonly targets?: { readonly signed: { readonly delegations?: Delegations } };
+}
+interface Delegations {
+  rolesForTarget(path: string): Iterable<{ readonly role: string }>;
+  readonly roles?: Readonly<Record<string, { readonly unrecognizedFields: Readonly<Record<string, unknown>> }>>;
+}
+
+/** What the offline targets themselves say of the role that answers for a path; nothing the role signs can change it. */
+function scopeOf({ targets }: TrustedSet, path: string): RetrainingScope | undefined {
+  const delegations = targets?.signed.delegations;
+  const [first] = delegations?.rolesForTarget(path) ?? [];
+  if (first === undefined) return undefined;
+  const scope = retrainingScope.check(delegations?.roles?.[first.role]?.unrecognizedFields["custom"]);
+  return scope.ok ? scope.value : undefined;
 }
 
 /** tuf-js writes in place and without fsync: it gets a copy, which becomes the truth only when it is whole and durable. */

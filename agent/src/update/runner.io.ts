@@ -35,6 +35,8 @@ export interface UpdaterPorts {
   readonly rootMetadata: string;
   readonly spawner: RoleSpawner<"metadata" | "selftest">;
   token(renew?: boolean): Promise<Result<string>>;
+  /** The device's own labels: what a retraining role's cohort is judged by. */
+  labels(): Readonly<Record<string, string>>;
   compatible(manifest: Manifest): Result<void>;
   /** Serves exactly these models from the next row on; answers for each that could not be opened. */
   serve(models: readonly Serving[]): Promise<readonly { readonly model: string; readonly problem?: Problem }[]>;
@@ -307,6 +309,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     rootMetadata: ports.rootMetadata,
     spawner: ports.spawner,
     token: (renew?: boolean) => ports.token(renew),
+    labels: () => ports.labels(),
   };
 
   return {

@@ -172,6 +172,7 @@ function enrolRoute({ store, login, mqttUrl, rootMetadata }: EnrolmentRoutesDeps
         brokerId: login.brokerId,
         mqttUrl: mqttUrl(),
         rootMetadata: await rootMetadata(),
+        labels: { ...enrolled.value.labels },
       });
     },
   });

@@ -24,10 +24,10 @@ export function repositoryRoutes({ repository }: RepositoryRoutesDeps): Route[] 
       method: "GET",
       path: "/v1/repository/metadata/:file",
       operation: "getRepositoryMetadata",
-      summary: "Signed TUF metadata: 1.root.json, timestamp.json, N.snapshot.json, N.targets.json.",
+      summary: "Signed TUF metadata: 1.root.json, timestamp.json, N.snapshot.json, N.targets.json, N.ROLE.json.",
       tag: "repository",
       role: ["device", "viewer"],
-      params: { file: Type.String({ maxLength: 64 }) },
+      params: { file: Type.String({ maxLength: 192 }) },
       answer: "artifact",
       errors: ["NOT_FOUND"],
       handler: async ({ params }) => {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { type KeyPair, signBytes } from "@bellwether/protocol/trust/keys.ts";
+import { type RetrainingScope, releasePath, retrainingRole } from "@bellwether/protocol/trust/releases.ts";
 import { Key, Metadata, MetaFile, Root, Signature, Snapshot, TargetFile, Targets, Timestamp } from "@tufjs/models";
 
 /** The roles of the image repository and of the director beside it. */
@@ -14,6 +15,9 @@ export const LIFETIMES_MS: Readonly<Record<TufRole, number>> = {
   timestamp: 86_400_000,
 };
 
+/** A retraining role signs online, as snapshot does. */
+export const RETRAINING_LIFE_MS = LIFETIMES_MS.snapshot;
+
 const SPEC_VERSION = "1.0.31";
 
 /** A released manifest, as targets name it. */
@@ -23,11 +27,14 @@ export interface Release {
   readonly manifestDigest: string;
   readonly manifestLength: number;
   readonly releaseCounter: number;
+  /** The cohort whose retraining role released it; without it the targets did, for everybody. */
+  readonly cohort?: string;
 }
 
-/** Path of a release among the targets. */
-export function targetPath(model: string, version: number): string {
-  return `models/${model}/${version}/manifest.json`;
+/** A retraining role as targets delegate to it: whose key, and how far it reaches. */
+export interface Delegation {
+  readonly scope: RetrainingScope;
+  readonly publicKey: Uint8Array;
 }
 
 /** Name of the target whose custom members carry the director's public keys: the offline targets vouch for them. */
@@ -55,8 +62,8 @@ function signed(role: Root | Targets | Snapshot | Timestamp, keys: readonly KeyP
   return Buffer.from(JSON.stringify(metadata.toJSON()));
 }
 
-function expiry(role: TufRole, nowMs: number): string {
-  return new Date(nowMs + LIFETIMES_MS[role]).toISOString().replace(/\.\d+Z$/, "Z");
+function expiry(lifeMs: number, nowMs: number): string {
+  return new Date(nowMs + lifeMs).toISOString().replace(/\.\d+Z$/, "Z");
 }
 
 /** Root metadata: who may sign what. Root itself needs two of its keys. */
@@ -72,7 +79,7 @@ export function makeRoot(keys: Readonly<Record<TufRole, readonly KeyPair[]>>, ve
     _type: "root",
     version,
     spec_version: SPEC_VERSION,
-    expires: expiry("root", nowMs),
+    expires: expiry(LIFETIMES_MS.root, nowMs),
     consistent_snapshot: true,
     keys: Object.fromEntries(all.map((key) => [key.keyID, key.toJSON()])),
     roles: Object.fromEntries(roles),
@@ -80,34 +87,60 @@ export function makeRoot(keys: Readonly<Record<TufRole, readonly KeyPair[]>>, ve
   return signed(root, keys.root.slice(0, 2));
 }
 
-/** Targets metadata: the released manifests, and the director's keys. */
+/** Targets metadata: the released manifests, the director's keys, and the retraining roles with what each may release. */
 export function makeTargets(
   releases: readonly Release[],
   directorKeys: readonly string[],
   keys: readonly KeyPair[],
   version: number,
   nowMs: number,
+  delegations: readonly Delegation[] = [],
 ): Buffer {
   const director = directorTarget(directorKeys);
-  const files = [
-    new TargetFile({
-      path: DIRECTOR_TARGET,
-      length: director.length,
-      hashes: { sha256: createHash("sha256").update(director).digest("hex") },
-      unrecognizedFields: { custom: { keys: [...directorKeys] } },
-    }),
-    ...releases.map(
-      (release) =>
-        new TargetFile({
-          path: targetPath(release.model, release.version),
-          length: release.manifestLength,
-          hashes: { sha256: release.manifestDigest.replace("sha256:", "") },
-          unrecognizedFields: { custom: { releaseCounter: release.releaseCounter } },
-        }),
-    ),
-  ];
+  const file = new TargetFile({
+    path: DIRECTOR_TARGET,
+    length: director.length,
+    hashes: { sha256: createHash("sha256").update(director).digest("hex") },
+    unrecognizedFields: { custom: { keys: [...directorKeys] } },
+  });
+  const targets = targetsOf([file, ...releases.map(targetOf)], LIFETIMES_MS.targets, version, nowMs);
+  if (delegations.length === 0) return signed(targets, keys);
+  return signed(Targets.fromJSON({ ...targets.toJSON(), delegations: delegationsOf(delegations) }), keys);
+}
+
+/** Metadata of one retraining role: what it released and nothing else. */
+export function makeRetrained(releases: readonly Release[], key: KeyPair, version: number, nowMs: number): Buffer {
+  return signed(targetsOf(releases.map(targetOf), RETRAINING_LIFE_MS, version, nowMs), [key]);
+}
+
+function targetsOf(files: readonly TargetFile[], lifeMs: number, version: number, nowMs: number): Targets {
   const targets = Object.fromEntries(files.map((file) => [file.path, file]));
-  return signed(new Targets({ version, specVersion: SPEC_VERSION, expires: expiry("targets", nowMs), targets }), keys);
+  return new Targets({ version, specVersion: SPEC_VERSION, expires: expiry(lifeMs, nowMs), targets });
+}
+
+function targetOf({ model, version, cohort, manifestLength, manifestDigest, releaseCounter }: Release): TargetFile {
+  return new TargetFile({
+    path: releasePath(model, version, cohort),
+    length: manifestLength,
+    hashes: { sha256: manifestDigest.replace("sha256:", "") },
+    unrecognizedFields: { custom: { releaseCounter } },
+  });
+}
+
+/** Each role may sign below its own path only, and nobody else is asked there (`terminating`). */
+function delegationsOf(delegations: readonly Delegation[]) {
+  const keys = delegations.map(({ publicKey }) => tufKey(publicKey));
+  return {
+    keys: Object.fromEntries(keys.map((key) => [key.keyID, key.toJSON()])),
+    roles: delegations.map(({ scope, publicKey }) => ({
+      name: retrainingRole(scope.model, scope.cohort),
+      keyids: [tufKey(publicKey).keyID],
+      threshold: 1,
+      terminating: true,
+      paths: [releasePath(scope.model, "*", scope.cohort)],
+      custom: { ...scope, withdrawn: [...scope.withdrawn] },
+    })),
+  };
 }
 
 function metaOf(version: number, bytes: Uint8Array): MetaFile {
@@ -118,15 +151,27 @@ function metaOf(version: number, bytes: Uint8Array): MetaFile {
   });
 }
 
-/** Snapshot metadata over one targets file. */
+/** A metadata file that others point at. */
+export interface MetadataFile {
+  readonly version: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Snapshot metadata over the targets file and that of every retraining role there ever was, by role: clients refuse a
+ * snapshot that lacks a file which an earlier one had.
+ */
 export function makeSnapshot(
-  targets: { readonly version: number; readonly bytes: Uint8Array },
+  targets: MetadataFile,
   keys: readonly KeyPair[],
   version: number,
   nowMs: number,
+  retrained: Readonly<Record<string, MetadataFile>> = {},
 ): Buffer {
-  const meta = { "targets.json": metaOf(targets.version, targets.bytes) };
-  return signed(new Snapshot({ version, specVersion: SPEC_VERSION, expires: expiry("snapshot", nowMs), meta }), keys);
+  const files = Object.entries({ ...retrained, targets });
+  const meta = Object.fromEntries(files.map(([role, { version, bytes }]) => [`${role}.json`, metaOf(version, bytes)]));
+  const expires = expiry(LIFETIMES_MS.snapshot, nowMs);
+  return signed(new Snapshot({ version, specVersion: SPEC_VERSION, expires, meta }), keys);
 }
 
 /** Timestamp metadata over one snapshot. */
@@ -138,7 +183,7 @@ export function makeTimestamp(
 ): Buffer {
   const snapshotMeta = metaOf(snapshot.version, snapshot.bytes);
   return signed(
-    new Timestamp({ version, specVersion: SPEC_VERSION, expires: expiry("timestamp", nowMs), snapshotMeta }),
+    new Timestamp({ version, specVersion: SPEC_VERSION, expires: expiry(LIFETIMES_MS.timestamp, nowMs), snapshotMeta }),
     keys,
   );
 }

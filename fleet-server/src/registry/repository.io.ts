@@ -1,13 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { type KeyPair, keyPairOf } from "@bellwether/protocol/trust/keys.ts";
+import { type RetrainingScope, retrainingRole } from "@bellwether/protocol/trust/releases.ts";
 import { writeDurably } from "../files.io.ts";
 import {
   DIRECTOR_TARGET,
   directorTarget,
-  LIFETIMES_MS,
+  type MetadataFile,
+  makeRetrained,
   makeRoot,
   makeSnapshot,
   makeTargets,
@@ -15,6 +17,22 @@ import {
   type Release,
   type TufRole,
 } from "./metadata.ts";
+import {
+  acceptedIn,
+  type Change,
+  delegated,
+  delegatedIn,
+  overdue,
+  type RepositoryState,
+  type RoleName,
+  released,
+  roleIn,
+  roleName,
+  stateOf,
+  switched,
+  undelegated,
+  withdrawn,
+} from "./repository-state.ts";
 
 /** The release repository (TUF): what owners have released, and proofs of how fresh that is. */
 export interface ReleaseRepository {
@@ -28,28 +46,41 @@ export interface ReleaseRepository {
   metadata(file: string): Promise<Buffer | undefined>;
   /** A target that is no blob: only the director's keys. */
   target(name: string): Buffer | undefined;
+  /** What devices accept now, whoever released it. */
   releases(): readonly Release[];
   /** Adds a manifest to the targets and signs anew; a version that is released already keeps its counter. */
-  release(manifest: Omit<Release, "releaseCounter">): Promise<Result<Release>>;
-  /** Takes a release out of the targets: no device will install it any more. */
+  release(manifest: Omit<Release, "releaseCounter" | "cohort">): Promise<Result<Release>>;
+  /** The same by a cohort's retraining role, whose online key alone signs it. */
+  releaseDelegated(
+    manifest: Omit<Release, "releaseCounter" | "cohort"> & { readonly cohort: string },
+  ): Promise<Result<Release>>;
+  /** Takes a release back for good: no device will install it any more, whichever role released it. */
   withdraw(model: string, version: number): Promise<Result<Release>>;
+  /** The retraining roles that are delegated, switched off or not, each with what it has released. */
+  retraining(): readonly RetrainingView[];
+  /** Has targets delegate to an online role of this model and cohort, or change its selector. */
+  delegate(scope: Omit<RetrainingScope, "withdrawn">): Promise<void>;
+  /** Takes a retraining role away, its key and everything it released. */
+  undelegate(role: RoleName): Promise<Result<readonly Release[]>>;
+  /** Switches a retraining role off or on: off, targets delegate nothing to it and devices take nothing of it. */
+  setDelegation(role: RoleName, enabled: boolean): Promise<Result<void>>;
   /** Signs again what has used up half of its life. */
   renew(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Everything but keys and metadata: what the metadata is made from, kept as one file. */
-interface RepositoryState {
-  readonly versions: Readonly<Record<TufRole, number>>;
-  readonly signedAtMs: Readonly<Record<TufRole, number>>;
-  readonly counter: number;
-  readonly releases: readonly Release[];
+/** A retraining role as people see it. */
+export interface RetrainingView extends RetrainingScope {
+  readonly enabled: boolean;
+  /** Versions it released that nobody withdrew. */
+  readonly versions: readonly number[];
 }
 
 const KEY_NAMES = ["root-1", "root-2", "root-3", "targets", "snapshot", "timestamp", "director"] as const;
 type KeyName = (typeof KEY_NAMES)[number];
 const RENEW_EVERY_MS = 600_000;
-const METADATA_FILE = /^(\d{1,10}\.)?(root|targets|snapshot)\.json$|^timestamp\.json$/;
+const METADATA_FILE =
+  /^(\d{1,10}\.)?(root|targets|snapshot|retraining~[\w.-]{1,64}~[\w.-]{1,64})\.json$|^timestamp\.json$/;
 
 /** Opens `dir`, making development keys and first metadata where there are none. */
 export async function openRepository(dir: string, now: () => number): Promise<ReleaseRepository> {
@@ -63,6 +94,8 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
   const directorHex = Buffer.from(keys.director.publicKey).toString("hex");
   const file = (name: string) => join(dir, "metadata", name);
   const write = (name: string, bytes: Uint8Array) => writeDurably(file(name), bytes, 0o644);
+  const roleKey = (name: string) => join(dir, "keys", `${name}.key`);
+  const forgetKey = (role: RoleName) => rm(roleKey(roleName(role)), { force: true });
   let state = await readState(join(dir, "state.json"));
   let turn: Promise<unknown> = Promise.resolve();
 
@@ -71,8 +104,41 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     state = next;
   }
 
+  async function signRetrained(from: RepositoryState, names: readonly string[]): Promise<RepositoryState> {
+    const signedAtMs = now();
+    const retraining = from.retraining.map((role) =>
+      names.includes(roleName(role)) ? { ...role, version: role.version + 1, signedAtMs } : role,
+    );
+    for (const { model, cohort, version } of retraining.filter((role) => names.includes(roleName(role)))) {
+      const name = retrainingRole(model, cohort);
+      const own = from.releases.filter((release) => release.model === model && release.cohort === cohort);
+      const { pair } = await openKey(roleKey(name));
+      await write(`${version}.${name}.json`, makeRetrained(own, pair, version, signedAtMs));
+    }
+    return { ...from, retraining };
+  }
+
+  async function signTargets(from: RepositoryState, version: number, nowMs: number): Promise<void> {
+    const delegations = await Promise.all(
+      delegatedIn(from).map(async ({ model, cohort, selector, withdrawn }) => {
+        const { pair } = await openKey(roleKey(retrainingRole(model, cohort)));
+        return { scope: { model, cohort, selector, withdrawn }, publicKey: pair.publicKey };
+      }),
+    );
+    const own = from.releases.filter(({ cohort }) => cohort === undefined);
+    const bytes = makeTargets(own, [directorHex], roleKeys.targets, version, nowMs, delegations);
+    await write(`${version}.targets.json`, bytes);
+  }
+
+  const signedFile = async (role: string, version: number): Promise<MetadataFile> => ({
+    version,
+    bytes: await readFile(file(`${version}.${role}.json`)),
+  });
+
   /** New files first, the timestamp that points at them last: whoever asks in between sees the old whole. */
-  async function sign(from: RepositoryState, roles: readonly TufRole[]): Promise<void> {
+  async function sign(change: Change): Promise<void> {
+    const { roles } = change;
+    const from = await signRetrained(change.state, change.retraining);
     const nowMs = now();
     const versions = { ...from.versions };
     const signedAtMs = { ...from.signedAtMs };
@@ -81,18 +147,17 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
       signedAtMs[role] = nowMs;
     }
     if (roles.includes("root")) await write(`${versions.root}.root.json`, makeRoot(roleKeys, versions.root, nowMs));
-    if (roles.includes("targets")) {
-      const bytes = makeTargets(from.releases, [directorHex], roleKeys.targets, versions.targets, nowMs);
-      await write(`${versions.targets}.targets.json`, bytes);
-    }
+    if (roles.includes("targets")) await signTargets(from, versions.targets, nowMs);
     if (roles.includes("snapshot")) {
-      const targets = { version: versions.targets, bytes: await readFile(file(`${versions.targets}.targets.json`)) };
-      await write(
-        `${versions.snapshot}.snapshot.json`,
-        makeSnapshot(targets, roleKeys.snapshot, versions.snapshot, nowMs),
-      );
+      const targets = await signedFile("targets", versions.targets);
+      const retrained: Record<string, MetadataFile> = {};
+      for (const role of from.retraining) {
+        retrained[roleName(role)] = await signedFile(roleName(role), role.version);
+      }
+      const bytes = makeSnapshot(targets, roleKeys.snapshot, versions.snapshot, nowMs, retrained);
+      await write(`${versions.snapshot}.snapshot.json`, bytes);
     }
-    const snapshot = { version: versions.snapshot, bytes: await readFile(file(`${versions.snapshot}.snapshot.json`)) };
+    const snapshot = await signedFile("snapshot", versions.snapshot);
     const timestamp = makeTimestamp(snapshot, roleKeys.timestamp, versions.timestamp, nowMs);
     await keepState({ ...from, versions, signedAtMs });
     await write("timestamp.json", timestamp);
@@ -106,15 +171,20 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
   }
 
   async function renew(): Promise<void> {
-    const due = (role: TufRole) => now() - state.signedAtMs[role] > LIFETIMES_MS[role] / 2;
-    const roles = (["root", "targets", "snapshot", "timestamp"] as const).filter(due);
-    if (roles.length === 0) return;
-    const all = new Set<TufRole>([...roles, "timestamp"]);
-    if (all.has("targets")) all.add("snapshot");
-    await sign(state, [...all]);
+    const due = overdue(state, now());
+    if (due) await sign(due);
   }
 
-  if (state.versions.root === 0) await sign(state, ["root", "targets", "snapshot", "timestamp"]);
+  async function release(manifest: Omit<Release, "releaseCounter">): Promise<Result<Release>> {
+    const added = released(state, manifest);
+    if (!added.ok) return added;
+    if (added.value.change) await sign(added.value.change);
+    return ok(added.value.release);
+  }
+
+  if (state.versions.root === 0) {
+    await sign({ state, roles: ["root", "targets", "snapshot", "timestamp"], retraining: [] });
+  }
   await renew();
   const timer = setInterval(() => void inTurn(renew).catch(() => undefined), RENEW_EVERY_MS);
   timer.unref();
@@ -131,27 +201,43 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
       });
     },
     target: (name) => (name.endsWith(DIRECTOR_TARGET) ? directorTarget([directorHex]) : undefined),
-    releases: () => state.releases,
-    release: (manifest) =>
-      inTurn(async () => {
-        const known = state.releases.find((one) => one.model === manifest.model && one.version === manifest.version);
-        if (known?.manifestDigest === manifest.manifestDigest) return ok(known);
-        if (known) return err("RELEASE_EXISTS", { model: manifest.model, version: manifest.version });
-        const release = { ...manifest, releaseCounter: state.counter + 1 };
-        const next = { ...state, counter: release.releaseCounter, releases: [...state.releases, release] };
-        await sign(next, ["targets", "snapshot", "timestamp"]);
-        return ok(release);
-      }),
+    releases: () => acceptedIn(state),
+    release: (manifest) => inTurn(() => release(manifest)),
+    releaseDelegated: (manifest) => inTurn(() => release(manifest)),
     withdraw: (model, version) =>
       inTurn(async () => {
-        const known = state.releases.find((one) => one.model === model && one.version === version);
-        if (!known) return err("NOT_FOUND", { what: "release", name: `${model} ${version}` });
-        await sign({ ...state, releases: state.releases.filter((one) => one !== known) }, [
-          "targets",
-          "snapshot",
-          "timestamp",
-        ]);
-        return ok(known);
+        const taken = withdrawn(state, model, version);
+        if (!taken.ok) return taken;
+        await sign(taken.value.change);
+        return ok(taken.value.release);
+      }),
+    retraining: () =>
+      state.retraining
+        .filter(({ delegated }) => delegated)
+        .map(({ model, cohort, selector, withdrawn, enabled }) => {
+          const own = state.releases.filter((release) => release.model === model && release.cohort === cohort);
+          return { model, cohort, selector, withdrawn, enabled, versions: own.map(({ version }) => version) };
+        }),
+    delegate: ({ model, cohort, selector }) =>
+      inTurn(async () => {
+        // A key that was left over from a role taken away is not trusted again.
+        if (!roleIn(state, { model, cohort })?.delegated) await forgetKey({ model, cohort });
+        await sign(delegated(state, { model, cohort, selector }));
+      }),
+    undelegate: ({ model, cohort }) =>
+      inTurn(async () => {
+        const change = undelegated(state, { model, cohort });
+        if (!change.ok) return change;
+        await sign(change.value);
+        await forgetKey({ model, cohort });
+        return ok(change.value.lost);
+      }),
+    setDelegation: (role, enabled) =>
+      inTurn(async () => {
+        const change = switched(state, role, enabled);
+        if (!change.ok) return change;
+        if (change.value) await sign(change.value);
+        return ok(undefined);
       }),
     renew: () => inTurn(renew),
     async close() {
@@ -165,23 +251,23 @@ async function openKeys(dir: string): Promise<{ keys: Record<KeyName, KeyPair>; 
   let made = false;
   const keys: Partial<Record<KeyName, KeyPair>> = {};
   for (const name of KEY_NAMES) {
-    const path = join(dir, `${name}.key`);
-    let hex = await readText(path);
-    if (hex === undefined) {
-      made = true;
-      hex = randomBytes(32).toString("hex");
-      await writeDurably(path, `${hex}\n`);
-    }
-    keys[name] = keyPairOf(Buffer.from(hex.trim(), "hex"));
+    const key = await openKey(join(dir, `${name}.key`));
+    made ||= key.made;
+    keys[name] = key.pair;
   }
   return { keys: keys as Record<KeyName, KeyPair>, made };
 }
 
+/** The key of a file, made now where there is none. */
+async function openKey(path: string): Promise<{ readonly pair: KeyPair; readonly made: boolean }> {
+  const kept = await readText(path);
+  const hex = kept ?? `${randomBytes(32).toString("hex")}\n`;
+  if (kept === undefined) await writeDurably(path, hex);
+  return { pair: keyPairOf(Buffer.from(hex.trim(), "hex")), made: kept === undefined };
+}
+
 async function readState(path: string): Promise<RepositoryState> {
-  const text = await readText(path);
-  if (text !== undefined) return JSON.parse(text) as RepositoryState;
-  const zero = { root: 0, targets: 0, snapshot: 0, timestamp: 0 };
-  return { versions: zero, signedAtMs: zero, counter: 0, releases: [] };
+  return stateOf(JSON.parse((await readText(path)) ?? "{}") as Partial<RepositoryState>);
 }
 
 function readText(path: string): Promise<string | undefined> {

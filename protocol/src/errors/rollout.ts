@@ -22,6 +22,12 @@ export const ROLLOUT_ERRORS = {
     sentence: "Version {version} of the model {model} is {phase}; only a released version can be rolled out.",
     remedy: "Release it first, or choose a released version.",
   },
+  ROLLOUT_OUTSIDE_COHORT: {
+    http: 409,
+    sentence:
+      "Version {version} of the model {model} was released for the cohort {cohort} only, and the rollout's selector does not demand all of {selector}.",
+    remedy: "Roll out to the cohort's selector or to a part of it, or have the version released for everybody.",
+  },
   ROLLOUT_NOT_FINISHED: {
     http: 409,
     sentence: "The rollout {rollout} came to rest {phase}: {reason}.",

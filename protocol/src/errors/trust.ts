@@ -7,6 +7,32 @@ export const TRUST_ERRORS = {
     sentence: "Version {version} of the model {model} was released already, with another manifest.",
     remedy: "A release never changes: give the new manifest a new version.",
   },
+  RELEASE_OUTSIDE_COHORT: {
+    http: 403,
+    sentence:
+      "Version {version} of the model {model} was released for the cohort {cohort} only ({selector}), and this device's own labels are not in it.",
+    remedy: "Have the owner of the release keys release it for everybody, or correct the labels on the device itself.",
+  },
+  RELEASE_WITHDRAWN: {
+    http: 409,
+    sentence: "Version {version} of the model {model}, retrained for the cohort {cohort}, was withdrawn by the owners.",
+    remedy: "Choose another version; what is withdrawn does not come back.",
+  },
+  RETRAINING_ROLE_UNKNOWN: {
+    http: 404,
+    sentence: "No retraining role may release the model {model} for the cohort {cohort}.",
+    remedy: 'An administrator makes one with "bellwether delegations grant {model} {cohort}".',
+  },
+  RETRAINING_ROLE_OFF: {
+    http: 409,
+    sentence: "The retraining role of the model {model} for the cohort {cohort} is switched off.",
+    remedy: 'An administrator switches it on with "bellwether delegations on {model} {cohort}".',
+  },
+  RETRAINING_COHORT_UNKNOWN: {
+    http: 409,
+    sentence: "{cohort} is no cohort whose devices could be told apart: {reason}.",
+    remedy: 'Name its selector with "bellwether cohorts set {cohort} SELECTOR" first.',
+  },
   ENVELOPE_WRONG_TYPE: {
     http: 400,
     sentence: "The envelope holds {actual}, not {expected}.",

@@ -1,5 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
+import { Labels } from "../labels.ts";
 import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
 import { StreamName } from "./stream.ts";
 
@@ -170,6 +171,8 @@ export const EnrolmentResponse = Type.Object({
   mqttUrl: Type.String({ maxLength: 512 }),
   /** The first root metadata as text; the device pins it. */
   rootMetadata: Type.String({ maxLength: 32_768 }),
+  /** The token's labels: the device keeps them, and no later word of the server changes them there. */
+  labels: Type.Optional(Labels),
 });
 export type EnrolmentResponse = Static<typeof EnrolmentResponse>;
 export const enrolmentResponse = validator("The enrolment answer", EnrolmentResponse);

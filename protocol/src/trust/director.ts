@@ -24,6 +24,8 @@ export const DirectedModel = Type.Object({
   manifestLength: Type.Integer({ minimum: 1, maximum: 16 * 1024 * 1024 }),
   /** The release's own number in the image repository: both repositories must name the same. */
   releaseCounter: Type.Integer({ minimum: 1 }),
+  /** Cohort whose retraining role released it; without it the release is everybody's. */
+  cohort: Type.Optional(Name),
   confirm: ConfirmRule,
   rollout: Type.Optional(Type.String({ maxLength: 64 })),
   /** Version of the document that first asked for this: a renewed document repeats it, a second attempt raises it. */
