@@ -17,7 +17,7 @@ export interface ModelRoutesDeps {
 }
 
 const closed = { additionalProperties: false } as const;
-const VersionNumber = Type.Integer({ minimum: 1, maximum: 1_000_000_000 });
+export const VersionNumber = Type.Integer({ minimum: 1, maximum: 1_000_000_000 });
 const Reference = Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description: "A number or an alias." });
 const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
 
@@ -66,7 +66,7 @@ const summary = {
   updatedAtMs: Time,
 };
 const VersionSummary = Type.Object(summary, closed);
-const VersionView = Type.Object({ ...summary, manifest: Manifest }, closed);
+export const VersionView = Type.Object({ ...summary, manifest: Manifest }, closed);
 
 /** A manifest whose version the server may choose. */
 const { version: _, ...drafted } = Manifest.properties;

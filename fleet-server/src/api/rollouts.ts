@@ -1,6 +1,7 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
+import { narrows, parseSelector } from "@bellwether/protocol/selector.ts";
 import { Type } from "typebox";
 import { EXECUTION_PHASES, type Execution } from "../rollouts/executions.ts";
 import {
@@ -12,7 +13,7 @@ import {
   TRANSITIONS,
   WAVE_PHASES,
 } from "../rollouts/machine.ts";
-import { planOf, RolloutRequest } from "../rollouts/plan.ts";
+import { planOf, type RolloutPlan, RolloutRequest } from "../rollouts/plan.ts";
 import type { Scheduler } from "../rollouts/scheduler.io.ts";
 import { assignWaves } from "../rollouts/waves.ts";
 import type { ExecutionView, RolloutRecord } from "../store/rollouts.ts";
@@ -30,6 +31,11 @@ export interface RolloutRoutesPorts {
     model: string,
     versionOrAlias: string,
   ): Promise<{ readonly version: number; readonly manifestDigest: string; readonly phase: string } | undefined>;
+  /** The cohort a version was released for, undefined for everybody; an error where devices do not take it now. */
+  reach(args: {
+    readonly model: string;
+    readonly version: number;
+  }): Result<{ readonly cohort: string; readonly selector: string } | undefined>;
   /** Devices the selector matches now. */
   matching(selector: string): Promise<Result<readonly string[]>>;
   newId(): string;
@@ -135,7 +141,10 @@ function createRoute(ports: RolloutRoutesPorts): Route {
     body: RolloutRequest,
     answer: RolloutView,
     status: 201,
-    errors: ["ROLLOUT_VERSION_UNKNOWN", "ROLLOUT_VERSION_NOT_RELEASED", "ROLLOUT_TARGET_EMPTY", "CONFLICT"],
+    errors: [
+      ...(["ROLLOUT_VERSION_UNKNOWN", "ROLLOUT_VERSION_NOT_RELEASED", "ROLLOUT_TARGET_EMPTY", "CONFLICT"] as const),
+      ...(["ROLLOUT_OUTSIDE_COHORT", "RETRAINING_ROLE_OFF"] as const),
+    ],
     handler: async ({ body, caller }) => {
       const found = await ports.findVersion(body.model, body.version);
       if (!found) return err("ROLLOUT_VERSION_UNKNOWN", { model: body.model, version: body.version });
@@ -144,6 +153,8 @@ function createRoute(ports: RolloutRoutesPorts): Route {
       }
       const plan = planOf(body, found.version, found.manifestDigest);
       if (!plan.ok) return plan;
+      const reached = within(ports, plan.value);
+      if (!reached.ok) return reached;
       const devices = await ports.matching(plan.value.selector);
       if (!devices.ok) return devices;
       if (devices.value.length === 0 && plan.value.selection === "SNAPSHOT") {
@@ -166,6 +177,20 @@ function createRoute(ports: RolloutRoutesPorts): Route {
       return created_.ok ? ok(await viewOf(ports.store, created_.value)) : created_;
     },
   });
+}
+
+/**
+ * What a retraining role released goes to its cohort only. The selectors are compared, not today's devices: a rollout
+ * may go on for long and take in late joiners.
+ */
+function within(ports: RolloutRoutesPorts, { model, version, selector }: RolloutPlan): Result<void> {
+  const reach = ports.reach({ model, version });
+  if (!reach.ok) return reach;
+  if (!reach.value) return ok(undefined);
+  const [narrow, wide] = [parseSelector(selector), parseSelector(reach.value.selector)];
+  if (narrow.ok && wide.ok && narrows(narrow.value, wide.value)) return ok(undefined);
+  const { cohort, selector: demanded } = reach.value;
+  return err("ROLLOUT_OUTSIDE_COHORT", { model, version, cohort, selector: demanded });
 }
 
 function listRoute(ports: RolloutRoutesPorts): Route {

@@ -1,6 +1,7 @@
 import type { Metrics } from "../metrics/metrics.ts";
 import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
+import { type DelegationRoutesDeps, delegationRoutes } from "./delegations.ts";
 import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
 import { type DriftRoutesDeps, driftRoutes } from "./drift.ts";
 import { type EnrolmentRoutesDeps, enrolmentRoutes } from "./enrolment.ts";
@@ -31,6 +32,7 @@ export interface RouteDeps {
   readonly subscribers: SubscriberRoutesDeps;
   readonly repository: RepositoryRoutesDeps;
   readonly models: ModelRoutesDeps;
+  readonly delegations: DelegationRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
   readonly drift: DriftRoutesDeps;
   readonly outcomes: OutcomeRoutesDeps;
@@ -53,6 +55,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...subscriberRoutes(deps.subscribers),
       ...repositoryRoutes(deps.repository),
       ...modelRoutes(deps.models),
+      ...delegationRoutes(deps.delegations),
       ...rolloutRoutes(deps.rollouts),
       ...driftRoutes(deps.drift),
       ...outcomeRoutes(deps.outcomes),

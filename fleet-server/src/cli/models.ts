@@ -76,20 +76,17 @@ export function addModelCommands(program: Command, context: CliContext): void {
       const client = await context.client();
       context.show(await uploadFolder(client, folder, options), VERSION_COLUMNS);
     });
-  for (const order of ["release", "withdraw"] as const) {
-    models
-      .command(`${order} <model> <version>`)
-      .description(
-        order === "release"
-          ? "sign a valid version into the release repository: devices accept it from now on"
-          : "take a version out of the release repository for good",
-      )
-      .action(async (model: string, version: string) => {
-        const client = await context.client();
-        const { version: number } = await client.get<Version>(pathOf(model, version));
-        context.show(await client.post<Version>(`${pathOf(model, String(number))}/${order}`), VERSION_COLUMNS);
-      });
-  }
+  models
+    .command("release <model> <version>")
+    .description("sign a valid version into the release repository: devices accept it from now on")
+    .option("--cohort <cohort>", "by the cohort's retraining role: only devices of the cohort accept it")
+    .action(async (model: string, version: string, { cohort }: { cohort?: string }) => {
+      await order(context, model, version, cohort === undefined ? "release" : `release/${encodeURIComponent(cohort)}`);
+    });
+  models
+    .command("withdraw <model> <version>")
+    .description("take a version out of the release repository for good")
+    .action((model: string, version: string) => order(context, model, version, "withdraw"));
   models
     .command("alias <model> <alias> [version]")
     .description("point an alias at a version; without a version, remove it")
@@ -100,6 +97,12 @@ export function addModelCommands(program: Command, context: CliContext): void {
       const { version: number } = await client.get<Version>(pathOf(model, version));
       context.show(await client.put<Model>(path, { version: number }), MODEL_COLUMNS);
     });
+}
+
+async function order(context: CliContext, model: string, reference: string, path: string): Promise<void> {
+  const client = await context.client();
+  const { version } = await client.get<Version>(pathOf(model, reference));
+  context.show(await client.post<Version>(`${pathOf(model, String(version))}/${path}`), VERSION_COLUMNS);
 }
 
 interface UploadOptions {

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from "commander";
 import { addAccessCommands } from "./access.ts";
 import { addAuditCommands } from "./audit.ts";
 import { type CliContext, type CliWorld, createContext } from "./context.io.ts";
+import { addDelegationCommands } from "./delegations.ts";
 import { addDeviceCommands } from "./devices.ts";
 import { addDriftCommands } from "./drift.ts";
 import { CliFailure } from "./failure.ts";
@@ -29,6 +30,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addOutcomeCommands,
   addPerformanceCommands,
   addModelCommands,
+  addDelegationCommands,
   addRolloutCommands,
   addHistoryCommands,
   addTrainingCommands,

@@ -28,7 +28,7 @@ export interface DirectorPorts {
   releaseOf(
     model: string,
     version: number,
-  ): { readonly manifestDigest: string; readonly manifestLength: number; readonly releaseCounter: number } | undefined;
+  ): Pick<DirectedModel, "manifestDigest" | "manifestLength" | "releaseCounter" | "cohort"> | undefined;
   publish(device: string, document: Uint8Array): void;
   now(): number;
 }
@@ -41,7 +41,7 @@ export function createDirector(ports: DirectorPorts): Director {
       // A release that was withdrawn meanwhile is asked of nobody any more.
       if (!release) return [];
       const { model, version, confirm, rollout, assignedIn } = wanted;
-      const { manifestDigest, manifestLength, releaseCounter } = release;
+      const { manifestDigest, manifestLength, releaseCounter, cohort } = release;
       return [
         {
           model,
@@ -49,6 +49,7 @@ export function createDirector(ports: DirectorPorts): Director {
           manifestDigest,
           manifestLength,
           releaseCounter,
+          ...(cohort ? { cohort } : {}),
           confirm,
           ...(rollout ? { rollout } : {}),
           ...(assignedIn ? { assignedIn } : {}),

@@ -29,6 +29,8 @@ export interface Release {
   readonly releaseCounter: number;
   /** The cohort whose retraining role released it; without it the targets did, for everybody. */
   readonly cohort?: string;
+  /** Who or what had that role release it. */
+  readonly by?: string;
 }
 
 /** A retraining role as targets delegate to it: whose key, and how far it reaches. */

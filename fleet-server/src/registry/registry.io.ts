@@ -5,7 +5,8 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { ModelRecord, RegistryStore, VersionRecord } from "../store/registry.ts";
 import type { BlobStore } from "./blobs.io.ts";
 import type { Release } from "./metadata.ts";
-import type { ReleaseRepository } from "./repository.io.ts";
+import type { ReleaseRepository, RetrainingView } from "./repository.io.ts";
+import type { RoleName } from "./repository-state.ts";
 import type { Sandbox } from "./sandbox.io.ts";
 
 /** A manifest whose version the registry may choose. */
@@ -15,7 +16,10 @@ export interface RegistryPorts {
   readonly store: { readonly registry: RegistryStore };
   readonly blobs: BlobStore;
   readonly sandbox: Pick<Sandbox, "validate">;
-  readonly repository: Pick<ReleaseRepository, "release" | "withdraw" | "releases">;
+  readonly repository: Pick<
+    ReleaseRepository,
+    "release" | "releaseDelegated" | "withdraw" | "releases" | "retraining" | "undelegate"
+  >;
   now(): number;
   /** Told what goes wrong in the background. */
   report(problem: string, detail: unknown): void;
@@ -36,6 +40,22 @@ export interface Registry {
   }): Promise<Result<VersionRecord>>;
   /** Adds a valid version to the signed targets: from now on devices accept it. */
   release(args: { readonly model: string; readonly version: number }): Promise<Result<VersionRecord>>;
+  /**
+   * For automatic retraining: releases a valid version by the retraining role of its model and this cohort. The role's
+   * online key alone signs, so no device outside the cohort takes it. `RETRAINING_ROLE_UNKNOWN` or `…_OFF` where the
+   * owners do not let that role release; `by` is kept with the release. A program inside the server that calls it
+   * enters itself in the audit log; callers of the API stand there already.
+   */
+  releaseForCohort(args: {
+    readonly model: string;
+    readonly version: number;
+    readonly cohort: string;
+    readonly by: string;
+  }): Promise<Result<VersionRecord>>;
+  /** Takes a retraining role away and withdraws every version it released; answers their numbers. */
+  undelegate(role: RoleName): Promise<Result<readonly number[]>>;
+  /** Whom a released version is for: the retraining role's scope, or undefined for everybody. */
+  reach(args: { readonly model: string; readonly version: number }): Result<RetrainingView | undefined>;
   /** Takes a version out of the targets, or keeps a valid one from ever being released. */
   withdraw(args: { readonly model: string; readonly version: number }): Promise<Result<VersionRecord>>;
   setAlias(args: {
@@ -119,25 +139,46 @@ export function createRegistry(ports: RegistryPorts): Registry {
     return place.run(() => validate(kept.value));
   }
 
-  async function release({ model, version }: { model: string; version: number }): Promise<Result<VersionRecord>> {
+  async function releasable(model: string, version: number): Promise<Result<VersionRecord>> {
     const found = await store.find({ model, reference: String(version) });
     if (!found) return err("NOT_FOUND", { what: "model version", name: `${model} ${version}` });
-    if (found.phase === "released") return ok(found);
-    if (found.phase !== "valid") {
-      return err("CONFLICT", {
-        what: "The model version",
-        name: `${model} ${version}`,
-        reason: `it is ${found.phase}`,
-      });
-    }
-    const { manifestDigest, manifestLength } = found;
+    if (found.phase === "released" || found.phase === "valid") return ok(found);
+    const name = `${model} ${version}`;
+    return err("CONFLICT", { what: "The model version", name, reason: `it is ${found.phase}` });
+  }
+
+  const retrained = (model: string, version: number): RetrainingView | undefined =>
+    repository
+      .retraining()
+      .find((role) => role.model === model && role.versions.some((one) => one.version === version));
+
+  async function release({ model, version }: { model: string; version: number }): Promise<Result<VersionRecord>> {
+    const found = await releasable(model, version);
+    // What a cohort has already is signed once more, for everybody.
+    if (!found.ok || (found.value.phase === "released" && !retrained(model, version))) return found;
+    const { manifestDigest, manifestLength } = found.value;
     const released = await repository.release({ model, version, manifestDigest, manifestLength });
-    if (!released.ok) return released;
-    return markReleased(released.value);
+    return released.ok ? markReleased(released.value) : released;
+  }
+
+  async function releaseForCohort(args: RoleName & { version: number; by: string }): Promise<Result<VersionRecord>> {
+    const { model, version, cohort, by } = args;
+    const found = await releasable(model, version);
+    if (!found.ok) return found;
+    const { manifestDigest, manifestLength } = found.value;
+    const released = await repository.releaseDelegated({ model, version, cohort, by, manifestDigest, manifestLength });
+    return released.ok ? markReleased(released.value) : released;
   }
 
   function markReleased({ model, version, releaseCounter }: Release): Promise<Result<VersionRecord>> {
-    return store.move({ model, version, from: ["valid"], to: "released", releaseCounter, nowMs: ports.now() });
+    return store.move({
+      model,
+      version,
+      from: ["valid", "released"],
+      to: "released",
+      releaseCounter,
+      nowMs: ports.now(),
+    });
   }
 
   return {
@@ -153,10 +194,25 @@ export function createRegistry(ports: RegistryPorts): Registry {
       return upload({ ...manifest, files: named as Manifest["files"] }, by);
     },
     release: (args) => inTurn(() => release(args)),
+    releaseForCohort: (args) => inTurn(() => releaseForCohort(args)),
+    undelegate: (role) =>
+      inTurn(async () => {
+        const lost = await repository.undelegate(role);
+        if (!lost.ok) return lost;
+        for (const { model, version } of lost.value) {
+          await store.move({ model, version, from: ["released"], to: "withdrawn", nowMs: ports.now() });
+        }
+        return ok(lost.value.map(({ version }) => version));
+      }),
+    reach({ model, version }) {
+      const role = retrained(model, version);
+      return role?.enabled === false ? err("RETRAINING_ROLE_OFF", { model, cohort: role.cohort }) : ok(role);
+    },
     withdraw: ({ model, version }) =>
       inTurn(async () => {
         // Out of the signed targets first: a crash in between leaves a version that no device installs.
-        const known = repository.releases().some((one) => one.model === model && one.version === version);
+        const accepted = repository.releases().some((one) => one.model === model && one.version === version);
+        const known = accepted || retrained(model, version) !== undefined;
         const withdrawn = known ? await repository.withdraw(model, version) : ok(undefined);
         if (!withdrawn.ok) return withdrawn;
         return store.move({ model, version, from: ["valid", "released"], to: "withdrawn", nowMs: ports.now() });

@@ -7,8 +7,8 @@ import { memoryRoom } from "../../../test/kit/room.ts";
 import type { RegistryStore, ValidationReport } from "../store/registry.ts";
 import { registry as commands, registryMigrations } from "../store/sqlite/registry.ts";
 import { openBlobs } from "./blobs.io.ts";
-import type { Release } from "./metadata.ts";
 import { createRegistry, type RegistryPorts } from "./registry.io.ts";
+import { openRepository } from "./repository.io.ts";
 import { createSandbox, type Sandbox, type SandboxRole } from "./sandbox.io.ts";
 
 const spawner = roleSpawner<SandboxRole>(new URL("../main.ts", import.meta.url));
@@ -20,26 +20,11 @@ const report: ValidationReport = {
 type Validating = Pick<Sandbox, "validate">;
 const trusting: Validating = { validate: async () => ok(report) };
 
-function memoryRepository() {
-  const releases: Release[] = [];
-  return {
-    releases: () => releases,
-    release: async (manifest: Omit<Release, "releaseCounter">) => {
-      const release = { ...manifest, releaseCounter: releases.length + 1 };
-      releases.push(release);
-      return ok(release);
-    },
-    withdraw: async (model: string, version: number) => {
-      const at = releases.findIndex((one) => one.model === model && one.version === version);
-      return ok(releases.splice(at, 1)[0] as Release);
-    },
-  };
-}
-
 async function room(sandbox: Validating = trusting, changes: Partial<RegistryPorts> = {}) {
   const blobs = await openBlobs(temporaryFolder("blobs-"));
   const store = { registry: memoryRoom<RegistryStore>(commands, registryMigrations) };
-  const repository = memoryRepository();
+  const repository = await openRepository(temporaryFolder("repository-"), Date.now);
+  onTestFinished(() => repository.close());
   const problems: unknown[] = [];
   let clock = 1_000;
   const ports: RegistryPorts = {
@@ -184,6 +169,59 @@ describe("release", () => {
     expect(codeOf(await alias("next", 2))).toBe("NOT_FOUND");
     await registry.withdraw({ model: "pump-rul", version: 1 });
     expect(codeOf(await alias("champion"))).toBe("CONFLICT");
+  });
+});
+
+describe("release for a cohort", () => {
+  const role = { model: "pump-rul", cohort: "line-3" };
+  const wanted = { ...role, version: 1, by: "retraining" };
+
+  test("stands with the role alone, which must be there and on", async () => {
+    const { registry, repository } = await room();
+    await add(registry);
+    expect(codeOf(await registry.releaseForCohort(wanted))).toBe("RETRAINING_ROLE_UNKNOWN");
+    await repository.delegate({ ...role, selector: "line=3" });
+    unwrap(await repository.setDelegation(role, false));
+    expect(codeOf(await registry.releaseForCohort(wanted))).toBe("RETRAINING_ROLE_OFF");
+    unwrap(await repository.setDelegation(role, true));
+    expect(unwrap(await registry.releaseForCohort(wanted))).toMatchObject({ phase: "released", releaseCounter: 1 });
+    expect(repository.releases()).toMatchObject([{ cohort: "line-3", by: "retraining" }]);
+    expect(unwrap(registry.reach(wanted))).toMatchObject({ cohort: "line-3", selector: "line=3" });
+    expect(codeOf(await registry.releaseForCohort({ ...wanted, cohort: "line-4" }))).toBe("CONFLICT");
+    expect(codeOf(await registry.releaseForCohort({ ...wanted, version: 2 }))).toBe("NOT_FOUND");
+  });
+
+  test("becomes everybody's by a release of the owners", async () => {
+    const { registry, repository } = await room();
+    await add(registry);
+    await repository.delegate({ ...role, selector: "line=3" });
+    unwrap(await registry.releaseForCohort(wanted));
+    expect(unwrap(await registry.release(wanted))).toMatchObject({ phase: "released", releaseCounter: 2 });
+    expect(repository.releases()).toMatchObject([{ releaseCounter: 2 }]);
+    expect(unwrap(registry.reach(wanted))).toBeUndefined();
+  });
+
+  test("is over for good when it is withdrawn, even while its role is off", async () => {
+    const { registry, repository } = await room();
+    await add(registry);
+    await repository.delegate({ ...role, selector: "line=3" });
+    unwrap(await registry.releaseForCohort(wanted));
+    unwrap(await repository.setDelegation(role, false));
+    expect(codeOf(registry.reach(wanted) as Result<unknown>)).toBe("RETRAINING_ROLE_OFF");
+    expect(unwrap(await registry.withdraw(wanted)).phase).toBe("withdrawn");
+    unwrap(await repository.setDelegation(role, true));
+    expect(repository.releases()).toEqual([]);
+  });
+
+  test("ends with its role", async () => {
+    const { registry, repository, store } = await room();
+    await add(registry);
+    await repository.delegate({ ...role, selector: "line=3" });
+    unwrap(await registry.releaseForCohort(wanted));
+    expect(unwrap(await registry.undelegate(role))).toEqual([1]);
+    expect(await store.find({ model: "pump-rul", reference: "1" })).toMatchObject({ phase: "withdrawn" });
+    expect(codeOf(await registry.undelegate(role))).toBe("RETRAINING_ROLE_UNKNOWN");
+    expect(codeOf(await registry.releaseForCohort(wanted))).toBe("CONFLICT");
   });
 });
 

@@ -113,7 +113,10 @@ export function released(
   const known = state.releases.find((one) => one.model === model && one.version === version);
   if (known && known.manifestDigest !== manifest.manifestDigest) return err("RELEASE_EXISTS", { model, version });
   if (known && (known.cohort === undefined || known.cohort === cohort)) return ok({ release: known });
-  if (known && cohort !== undefined) return err("RELEASE_EXISTS", { model, version });
+  if (known?.cohort !== undefined && cohort !== undefined) {
+    const reason = `it was released for the cohort ${known.cohort}`;
+    return err("CONFLICT", { what: "The model version", name: `${model} ${version}`, reason });
+  }
   if (cohort !== undefined) {
     const may = mayRelease(state, { ...manifest, cohort });
     if (!may.ok) return may;

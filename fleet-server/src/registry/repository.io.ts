@@ -49,10 +49,10 @@ export interface ReleaseRepository {
   /** What devices accept now, whoever released it. */
   releases(): readonly Release[];
   /** Adds a manifest to the targets and signs anew; a version that is released already keeps its counter. */
-  release(manifest: Omit<Release, "releaseCounter" | "cohort">): Promise<Result<Release>>;
+  release(manifest: Omit<Release, "releaseCounter" | "cohort" | "by">): Promise<Result<Release>>;
   /** The same by a cohort's retraining role, whose online key alone signs it. */
   releaseDelegated(
-    manifest: Omit<Release, "releaseCounter" | "cohort"> & { readonly cohort: string },
+    manifest: Omit<Release, "releaseCounter"> & { readonly cohort: string; readonly by: string },
   ): Promise<Result<Release>>;
   /** Takes a release back for good: no device will install it any more, whichever role released it. */
   withdraw(model: string, version: number): Promise<Result<Release>>;
@@ -72,8 +72,8 @@ export interface ReleaseRepository {
 /** A retraining role as people see it. */
 export interface RetrainingView extends RetrainingScope {
   readonly enabled: boolean;
-  /** Versions it released that nobody withdrew. */
-  readonly versions: readonly number[];
+  /** What it released and nobody withdrew, and who had it do so. */
+  readonly versions: readonly { readonly version: number; readonly by: string }[];
 }
 
 const KEY_NAMES = ["root-1", "root-2", "root-3", "targets", "snapshot", "timestamp", "director"] as const;
@@ -216,7 +216,14 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
         .filter(({ delegated }) => delegated)
         .map(({ model, cohort, selector, withdrawn, enabled }) => {
           const own = state.releases.filter((release) => release.model === model && release.cohort === cohort);
-          return { model, cohort, selector, withdrawn, enabled, versions: own.map(({ version }) => version) };
+          return {
+            model,
+            cohort,
+            selector,
+            withdrawn,
+            enabled,
+            versions: own.map(({ version, by = "" }) => ({ version, by })),
+          };
         }),
     delegate: ({ model, cohort, selector }) =>
       inTurn(async () => {

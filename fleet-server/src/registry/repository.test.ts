@@ -98,4 +98,91 @@ describe("the release repository", () => {
     const updater = await client(repository);
     await updater().refresh();
   });
+
+  const ROLE = { model: "m", cohort: "line-3" };
+  const PATH = "retrained/m/line-3/1/manifest.json";
+  const release = (version: number, letter: string) => ({
+    ...{ ...ROLE, version, by: "retraining" },
+    ...{ manifestDigest: digest(letter), manifestLength: 10 },
+  });
+
+  it("delegates one model and cohort to an online key, as an independent client sees it", async () => {
+    const repository = await openRepository(temporaryFolder("repository-"), Date.now);
+    onTestFinished(() => repository.close());
+    const updater = await client(repository);
+    const target = async (path: string) => {
+      const one = updater();
+      await one.refresh();
+      return one.getTargetInfo(path);
+    };
+    const signedTargets = async () => {
+      const { signed } = JSON.parse(String(await repository.metadata("timestamp.json")));
+      const snapshot = signed.meta["snapshot.json"].version as number;
+      const { meta } = JSON.parse(String(await repository.metadata(`${snapshot}.snapshot.json`))).signed;
+      return JSON.parse(String(await repository.metadata(`${meta["targets.json"].version}.targets.json`))).signed;
+    };
+    expect((await repository.releaseDelegated(release(1, "a"))).ok).toBe(false);
+    await repository.delegate({ ...ROLE, selector: "line=3" });
+    const before = await signedTargets();
+    expect(before.delegations.roles).toMatchObject([
+      {
+        name: "retraining~m~line-3",
+        terminating: true,
+        threshold: 1,
+        paths: ["retrained/m/line-3/*/manifest.json"],
+        custom: { ...ROLE, selector: "line=3", withdrawn: [] },
+      },
+    ]);
+    expect((await repository.releaseDelegated(release(1, "a"))).ok).toBe(true);
+    // The offline role has signed nothing for this release.
+    expect((await signedTargets()).version).toBe(before.version);
+    expect((await target(PATH))?.hashes).toEqual({ sha256: "a".repeat(64) });
+    expect(await target("models/m/1/manifest.json")).toBeUndefined();
+    expect(repository.retraining()).toMatchObject([{ enabled: true, versions: [{ version: 1, by: "retraining" }] }]);
+
+    await repository.setDelegation(ROLE, false);
+    expect(await target(PATH)).toBeUndefined();
+    expect(repository.releases()).toEqual([]);
+    await repository.setDelegation(ROLE, true);
+    expect(await target(PATH)).toBeDefined();
+
+    await repository.withdraw("m", 1);
+    expect(await target(PATH)).toBeUndefined();
+    expect((await signedTargets()).delegations.roles[0].custom.withdrawn).toEqual([digest("a")]);
+    const again = await repository.releaseDelegated(release(1, "a"));
+    expect(again.ok ? undefined : again.error.code).toBe("RELEASE_WITHDRAWN");
+  });
+
+  it("takes a role away with its key and all it released; a new one of that name has another key", async () => {
+    const dir = temporaryFolder("repository-");
+    const key = () => readFileSync(join(dir, "keys/retraining~m~line-3.key"), "utf8");
+    let repository = await openRepository(dir, Date.now);
+    const updater = await client(repository);
+    await repository.delegate({ ...ROLE, selector: "line=3" });
+    await repository.releaseDelegated(release(1, "a"));
+    const first = key();
+    const seen = updater();
+    await seen.refresh();
+    expect(await seen.getTargetInfo(PATH)).toBeDefined();
+    const lost = await repository.undelegate(ROLE);
+    expect(lost.ok && lost.value.map(({ version }) => version)).toEqual([1]);
+    expect(key).toThrow("ENOENT");
+    expect(repository.retraining()).toEqual([]);
+    await updater().refresh();
+    await repository.close();
+
+    repository = await openRepository(dir, Date.now);
+    onTestFinished(() => repository.close());
+    await repository.delegate({ ...ROLE, selector: "line in (3,4)" });
+    expect(key()).not.toBe(first);
+    expect(repository.retraining()).toMatchObject([
+      { selector: "line in (3,4)", withdrawn: [digest("a")], versions: [] },
+    ]);
+    await repository.releaseDelegated(release(2, "b"));
+    // The same client, which has kept what the earlier key signed, follows.
+    const later = updater();
+    await later.refresh();
+    expect(await later.getTargetInfo(PATH)).toBeUndefined();
+    expect(await later.getTargetInfo("retrained/m/line-3/2/manifest.json")).toBeDefined();
+  });
 });
