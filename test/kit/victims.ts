@@ -6,11 +6,14 @@ import { testPackage, timesModel } from "./packages.ts";
 import { directorBytes, releaseOf, type TestRelease, TestRepository } from "./tuf.ts";
 import { copyOf, slotFiles, startUpdates, type TestDevice, type TestDeviceOptions } from "./updates.ts";
 
+/** Limits of models that must not be judged by how busy the machine is. */
+export const PATIENT = { limits: { p99LatencyMs: 10_000, memoryMb: 256 } } as const;
+
 /** What the attacked device runs, what its owners released after it, and what nobody released. */
-export const OLD = releaseOf(testPackage(), 1);
-export const NEW = releaseOf(testPackage(timesModel(20), [20, 40, 60]), 2);
+export const OLD = releaseOf(testPackage(timesModel(10), [10, 20, 30], PATIENT), 1);
+export const NEW = releaseOf(testPackage(timesModel(20), [20, 40, 60], PATIENT), 2);
 export const BOTH = [OLD, NEW];
-export const FOREIGN = releaseOf(testPackage(timesModel(30), [30, 60, 90]), 3);
+export const FOREIGN = releaseOf(testPackage(timesModel(30), [30, 60, 90], PATIENT), 3);
 
 /** Bends a repository; a buffer it returns is the director document that the device hears of. */
 export type Attack = (repository: TestRepository) => unknown;
@@ -50,6 +53,9 @@ export function victims() {
 
   return {
     start,
+
+    /** The state directory of another device of the same past, that is not started. */
+    copy: () => copyOf(base, temporaryFolder()),
 
     /** Attacks such a device; what it refused first, or failed for. */
     async attacked(repository: TestRepository, attack: Attack, options: Partial<TestDeviceOptions> = {}) {

@@ -247,12 +247,6 @@ export function createUpdater(ports: UpdaterPorts): Updater {
 
   type Taken = Extract<Awaited<ReturnType<typeof takeDocument>>, { ok: true }>;
   function accept(document: Taken["document"], disagreements: Taken["disagreements"]): void {
-    kept = {
-      ...kept,
-      directorVersion: document.version,
-      timeFloorMs: Math.max(kept.timeFloorMs, document.issuedAtMs),
-    };
-    save();
     for (const wanted of document.models) {
       const refused = disagreements[wanted.model];
       if (refused && !refused.ok) {
@@ -262,6 +256,13 @@ export function createUpdater(ports: UpdaterPorts): Updater {
       handle(wanted.model, { kind: "desired", target: { ...wanted, directorVersion: document.version } });
     }
     for (const model of document.remove) remove(model);
+    // Last: a device that dies before this takes the same document, when it comes again, for news and not for known.
+    kept = {
+      ...kept,
+      directorVersion: document.version,
+      timeFloorMs: Math.max(kept.timeFloorMs, document.issuedAtMs),
+    };
+    save();
     report();
   }
 
