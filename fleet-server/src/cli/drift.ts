@@ -93,7 +93,7 @@ export function addDriftCommands(program: Command, context: CliContext): void {
     });
   drift
     .command("windows")
-    .description("closed drift windows of single assets, oldest first")
+    .description("closed drift windows of single assets, in the order of their commit")
     .option("--device <device>", "only of this device")
     .option("--asset <asset>", "only of this asset")
     .option("--model <model>", "only under this model")
