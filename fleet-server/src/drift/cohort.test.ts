@@ -123,6 +123,14 @@ test("one device is no cohort: it waits and says for what", () => {
   expect(last.text).toContain("2 are needed");
 });
 
+test("a cohort with devices enough that still waits says for what: another window like the first", () => {
+  const verdicts = verdictsOf({ seed: 2, change: () => 8 });
+  const first = verdicts.find(({ phase, found }) => phase === "waiting" && found === "drifted");
+  expect(first?.text).toBe(
+    "3 devices of cohort B have enough windows; a first look says drifted, and one more decides",
+  );
+});
+
 test("looking again at the same windows changes nothing; windows in any order, twice, give the same newest ones", () => {
   const windows = windowsOf({ seed: 3 });
   const [first, second] = [new NewestWindows(8), new NewestWindows(8)];

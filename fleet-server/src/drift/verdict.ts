@@ -112,7 +112,7 @@ export function nextVerdict(known: CohortVerdict | undefined, judgement: Judgeme
     model,
     reference,
     phase,
-    text: says?.text ?? known?.text ?? waitingText(judgement),
+    text: says?.text ?? (phase === "waiting" || !known ? undecidedText(judgement, finding) : known.text),
     found: finding.phase,
     foundTimes,
     foundToMs: isFurther ? evidence.toMs : same.foundToMs,
@@ -230,6 +230,11 @@ function stableText({ devices, assets }: CohortEvidence, cohort: string): string
 function waitingText({ evidence, cohort, devicesMin }: Judgement): string {
   const { devices, warming } = evidence;
   return `${devices.length} devices of cohort ${cohort} have enough windows after their baseline, ${devicesMin} are needed; ${warming.length} assets are on their way`;
+}
+
+/** Of a cohort whose devices are enough, but whose newest windows alone call nothing yet. */
+function undecidedText({ evidence, cohort }: Judgement, { phase }: Finding): string {
+  return `${evidence.devices.length} devices of cohort ${cohort} have enough windows; a first look says ${phase}, and one more decides`;
 }
 
 /** A source time as people read it. */
