@@ -27,15 +27,19 @@ import { openRepository } from "./registry/repository.io.ts";
 import { createSandbox, type SandboxRole } from "./registry/sandbox.io.ts";
 import { createFleetSnapshots } from "./retraining/fleet-snapshots.io.ts";
 import { createHistories } from "./retraining/histories.io.ts";
+import type { BuiltPackage } from "./retraining/package.ts";
 import { createPerformance } from "./retraining/performance.io.ts";
+import { createRetrainings } from "./retraining/retrainings.io.ts";
 import { createTrainingRuns } from "./retraining/runs.io.ts";
+import { createRolloutOrders } from "./rollouts/orders.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
 import type { Store } from "./store/store.ts";
+import type { TrainedVersion } from "./store/training.ts";
 
 /** Every role the server's entry can be started for. */
-export type ServerRole = StoreRole | SandboxRole | "history-import" | "train";
+export type ServerRole = StoreRole | SandboxRole | "history-import" | "train" | "retrain";
 
 /** The store must answer a read and an empty write within this to be called ready. */
 const READY_WITHIN_MS = 2_000;
@@ -162,6 +166,15 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     now,
     report,
   });
+  const orders = createRolloutOrders({
+    store,
+    scheduler,
+    matching,
+    findVersion: (model, version) => store.registry.find({ model, reference: version }),
+    reach: (version) => registry.reach(version),
+    newId: () => `r-${randomBytes(8).toString("hex")}`,
+    now,
+  });
   const listening = await onPort(options.mqttPort, () =>
     startBroker({
       port: options.mqttPort,
@@ -193,17 +206,31 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     matching,
     now,
   });
+  const register = async ({ manifest, files }: BuiltPackage, by: string): Promise<Result<TrainedVersion>> => {
+    const added = await registry.add({ manifest, files, by });
+    if (!added.ok) return added;
+    const { model, version, manifestDigest } = added.value;
+    return ok({ model, version, manifestDigest });
+  };
   const training = createTrainingRuns({
     store: store.training,
     spawner: options.spawner,
     dir: histories.dir,
-    register: async ({ manifest, files }, by) => {
-      const added = await registry.add({ manifest, files, by });
-      if (!added.ok) return added;
-      const { model, version, manifestDigest } = added.value;
-      return ok({ model, version, manifestDigest });
-    },
+    register,
     newId: () => `t-${randomBytes(8).toString("hex")}`,
+    now,
+    report,
+  });
+  const retrainings = createRetrainings({
+    store,
+    spawner: options.spawner,
+    dir: histories.dir,
+    snapshots,
+    orders,
+    matching,
+    register,
+    release: (args) => registry.releaseForCohort(args),
+    newId: () => `rt-${randomBytes(8).toString("hex")}`,
     now,
     report,
   });
@@ -232,20 +259,13 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     repository: { repository },
     histories: { store, histories, snapshots },
     training: { store, runs: training },
+    retraining: { store, retrainings, now },
     models: { store, registry, blobs },
     delegations: { store, registry, repository },
     drift: { store, references },
     outcomes: { store, now },
     performance: { store, performance: createPerformance({ store, now }) },
-    rollouts: {
-      store,
-      scheduler,
-      matching,
-      findVersion: (model, version) => store.registry.find({ model, reference: version }),
-      reach: (version) => registry.reach(version),
-      newId: () => `r-${randomBytes(8).toString("hex")}`,
-      now,
-    },
+    rollouts: { store, orders },
   };
   const app = await buildApp({
     routes: allRoutes(deps),
@@ -271,6 +291,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   closers.push(() => driftWatch.stop());
   await training.open();
   closers.push(() => training.close());
+  retrainings.open(settings.retrainingTickMs);
+  closers.push(() => retrainings.close());
   return ok({
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
     mqttUrl,

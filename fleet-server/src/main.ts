@@ -8,6 +8,7 @@ const ROLES: Readonly<Record<ServerRole, () => Promise<void>>> = {
   "store-reader": async () => (await import("./store/sqlite/store.worker.ts")).runStoreThread(),
   "history-import": async () => (await import("./retraining/history/import.worker.ts")).runImportThread(),
   train: async () => (await import("./retraining/train.worker.ts")).runTrainThread(),
+  retrain: async () => (await import("./retraining/retrain.worker.ts")).runRetrainThread(),
   sandbox: async () => (await import("./registry/sandbox.worker.ts")).runSandbox(),
 };
 

@@ -22,6 +22,9 @@ export const SettingsFile = Type.Object(
     drift: Type.Optional(
       Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
     ),
+    retraining: Type.Optional(
+      Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
+    ),
     broker: Type.Optional(
       Type.Object({ connectionsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })) }, closed),
     ),
@@ -39,6 +42,7 @@ export function settingsOf(file: Static<typeof SettingsFile>) {
   return {
     presence: { ...PRESENCE_RULE, ...file.presence },
     driftTickMs: file.drift?.tickMs ?? 5_000,
+    retrainingTickMs: file.retraining?.tickMs ?? 5_000,
     rolloutTickMs: file.rollouts?.tickMs ?? 2_000,
     broker: { ...(file.broker?.connectionsMax ? { connectionsMax: file.broker.connectionsMax } : {}) },
     /** All uploads and imported histories together. */

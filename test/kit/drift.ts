@@ -71,8 +71,8 @@ function referenceOf(lives: readonly ReferenceSequence[], options: Pick<Calibrat
 }
 
 /** Such pumps as a history: one life each, with a service counter, a row a minute. */
-export function pumpHistory(assets = 8, rows = 240): HistorySnapshot {
-  const random = seededRandom(5, 0);
+export function pumpHistory(assets = 8, rows = 240, seed = 5): HistorySnapshot {
+  const random = seededRandom(seed, 0);
   const names = ["speed", "heat", "vibration"];
   return {
     channels: [

@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { parseIsoMs } from "@bellwether/protocol/time.ts";
-import { Command, InvalidArgumentError } from "commander";
-import type { SimulatorInputConfig } from "../config/config.ts";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { PROCESS_CHANGES, type ProcessChange, type SimulatorInputConfig } from "../config/config.ts";
 import { impliedPoints, MACHINES_DEFAULT } from "../config/inputs.ts";
 import { SIGNALS } from "../config/signals.ts";
 import { DEFAULT_START_MS, Simulator } from "../inputs/simulator/simulator.ts";
@@ -17,6 +17,8 @@ interface Options {
   readonly start: number;
   readonly stepMs: number;
   readonly stagger?: number;
+  readonly change?: ProcessChange["kind"];
+  readonly changeFrom: number;
   readonly from?: number;
   readonly to?: number;
   readonly lives?: number;
@@ -38,6 +40,8 @@ export function simulateCommand(): Command {
     .option("--start <time>", "without --config: time of row 0 (ISO 8601)", isoTime, DEFAULT_START_MS)
     .option("--step-ms <ms>", "without --config: time between rows", count(1, 1e11), 60_000)
     .option("--stagger <fraction>", "at most how old row 0 finds a machine, 0 to 0.9 of its life", fraction)
+    .addOption(new Option("--change <kind>", "change the process, from --change-from on").choices(PROCESS_CHANGES))
+    .option("--change-from <index>", "row at which the process changes", count(0, 1e9), 0)
     .option("--from <index>", "first row of each machine", count(0, 1e9))
     .option("--to <index>", "row to stop before", count(1, 1e9))
     .option("--lives <n>", "stop each machine with its n-th failure instead", count(1, 10_000))
@@ -51,8 +55,12 @@ export function simulateCommand(): Command {
       });
       const config = options.config === undefined ? standard(options) : await configured(options.config, options.input);
       if (typeof config === "string") return fail(config);
-      const { stagger } = options;
-      const machines = stagger === undefined ? config.machines : { ...config.machines, stagger };
+      const { stagger, change: kind, changeFrom: fromRow } = options;
+      const machines = {
+        ...config.machines,
+        ...(stagger === undefined ? {} : { stagger }),
+        ...(kind === undefined ? {} : { change: { kind, fromRow } }),
+      };
       const from = options.from ?? config.from;
       const to = options.to ?? (config.rows === undefined ? undefined : config.from + config.rows);
       if (to === undefined && options.lives === undefined) return fail("Say where to stop: --to or --lives.");

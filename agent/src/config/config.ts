@@ -17,6 +17,15 @@ interface InputBase {
   readonly id: string;
 }
 
+/** Ways in which a simulated process changes. */
+export const PROCESS_CHANGES = ["offset", "gain", "fault"] as const;
+
+/** A change of the whole process from a row on; docs/SIMULATOR.md says what each kind does. */
+export interface ProcessChange {
+  readonly kind: (typeof PROCESS_CHANGES)[number];
+  readonly fromRow: number;
+}
+
 /** Knobs of the simulated machines; docs/SIMULATOR.md says what they stand for. */
 export interface MachinesConfig {
   /** Shortest and longest life in rows. */
@@ -29,6 +38,7 @@ export interface MachinesConfig {
   readonly sensorFaults: number;
   /** Operating regimes: several speeds and loads, or one. */
   readonly regimes: boolean;
+  readonly change?: ProcessChange;
 }
 
 /** A point of the simulator: which of its signals becomes which channel. */

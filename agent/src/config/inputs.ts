@@ -4,6 +4,7 @@ import {
   type HostInputConfig,
   type InputConfig,
   type MqttInputConfig,
+  PROCESS_CHANGES,
   type ReplayInputConfig,
   type ReplayPoint,
   type SimulatorInputConfig,
@@ -87,6 +88,7 @@ const simulatorShape = object({
       noise: optional(number(0, 10)),
       sensorFaults: optional(number(0, 1_000)),
       regimes: optional(boolean),
+      change: optional(object({ kind: required(oneOf(PROCESS_CHANGES)), fromRow: required(integer(0, 1e9)) })),
     }),
   ),
   points: optional(

@@ -1,21 +1,11 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
-import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { err, ok } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
-import { narrows, parseSelector } from "@bellwether/protocol/selector.ts";
 import { Type } from "typebox";
 import { EXECUTION_PHASES, type Execution } from "../rollouts/executions.ts";
-import {
-  COMMANDS,
-  command,
-  created,
-  ROLLOUT_PHASES,
-  type RolloutCommand,
-  TRANSITIONS,
-  WAVE_PHASES,
-} from "../rollouts/machine.ts";
-import { planOf, type RolloutPlan, RolloutRequest } from "../rollouts/plan.ts";
-import type { Scheduler } from "../rollouts/scheduler.io.ts";
-import { assignWaves } from "../rollouts/waves.ts";
+import { COMMANDS, ROLLOUT_PHASES, type RolloutCommand, TRANSITIONS, WAVE_PHASES } from "../rollouts/machine.ts";
+import type { RolloutOrders } from "../rollouts/orders.io.ts";
+import { RolloutRequest } from "../rollouts/plan.ts";
 import type { ExecutionView, RolloutRecord } from "../store/rollouts.ts";
 import type { Store } from "../store/store.ts";
 import { callerName } from "./caller.ts";
@@ -25,21 +15,7 @@ import { defineRoute, type Route } from "./route.ts";
 /** What the rollout routes need of the other rooms. */
 export interface RolloutRoutesPorts {
   readonly store: Store;
-  readonly scheduler: Scheduler;
-  /** A version by number or alias, with the digest of its manifest and where it stands. */
-  findVersion(
-    model: string,
-    versionOrAlias: string,
-  ): Promise<{ readonly version: number; readonly manifestDigest: string; readonly phase: string } | undefined>;
-  /** The cohort a version was released for, undefined for everybody; an error where devices do not take it now. */
-  reach(args: {
-    readonly model: string;
-    readonly version: number;
-  }): Result<{ readonly cohort: string; readonly selector: string } | undefined>;
-  /** Devices the selector matches now. */
-  matching(selector: string): Promise<Result<readonly string[]>>;
-  newId(): string;
-  now(): number;
+  readonly orders: RolloutOrders;
 }
 
 const closed = { additionalProperties: false } as const;
@@ -146,51 +122,10 @@ function createRoute(ports: RolloutRoutesPorts): Route {
       ...(["ROLLOUT_OUTSIDE_COHORT", "RETRAINING_ROLE_OFF"] as const),
     ],
     handler: async ({ body, caller }) => {
-      const found = await ports.findVersion(body.model, body.version);
-      if (!found) return err("ROLLOUT_VERSION_UNKNOWN", { model: body.model, version: body.version });
-      if (found.phase !== "released") {
-        return err("ROLLOUT_VERSION_NOT_RELEASED", { model: body.model, version: body.version, phase: found.phase });
-      }
-      const plan = planOf(body, found.version, found.manifestDigest);
-      if (!plan.ok) return plan;
-      const reached = within(ports, plan.value);
-      if (!reached.ok) return reached;
-      const devices = await ports.matching(plan.value.selector);
-      if (!devices.ok) return devices;
-      if (devices.value.length === 0 && plan.value.selection === "SNAPSHOT") {
-        return err("ROLLOUT_TARGET_EMPTY", { selector: plan.value.selector });
-      }
-      const id = ports.newId();
-      const nowMs = ports.now();
-      const waves = assignWaves(id, devices.value, plan.value.waves);
-      const created_ = await ports.store.rollouts.create({
-        rollout: {
-          id,
-          plan: plan.value,
-          state: created(plan.value),
-          createdAtMs: nowMs,
-          createdBy: callerName(caller),
-          updatedAtMs: nowMs,
-        },
-        executions: [...waves].map(([device, wave]) => ({ device, wave })),
-      });
-      return created_.ok ? ok(await viewOf(ports.store, created_.value)) : created_;
+      const made = await ports.orders.create(body, callerName(caller));
+      return made.ok ? ok(await viewOf(ports.store, made.value)) : made;
     },
   });
-}
-
-/**
- * What a retraining role released goes to its cohort only. The selectors are compared, not today's devices: a rollout
- * may go on for long and take in late joiners.
- */
-function within(ports: RolloutRoutesPorts, { model, version, selector }: RolloutPlan): Result<void> {
-  const reach = ports.reach({ model, version });
-  if (!reach.ok) return reach;
-  if (!reach.value) return ok(undefined);
-  const [narrow, wide] = [parseSelector(selector), parseSelector(reach.value.selector)];
-  if (narrow.ok && wide.ok && narrows(narrow.value, wide.value)) return ok(undefined);
-  const { cohort, selector: demanded } = reach.value;
-  return err("ROLLOUT_OUTSIDE_COHORT", { model, version, cohort, selector: demanded });
 }
 
 function listRoute(ports: RolloutRoutesPorts): Route {
@@ -284,33 +219,10 @@ function orderRoute(ports: RolloutRoutesPorts): Route {
       if (caller.kind !== "token" || !(caller.roles.includes(needed) || caller.roles.includes("admin"))) {
         return err("FORBIDDEN");
       }
-      return order(ports, params.rollout, params.order);
+      const ordered = await ports.orders.order(params.rollout, params.order);
+      return ordered.ok ? ok(await viewOf(ports.store, ordered.value)) : ordered;
     },
   });
-}
-
-async function order(ports: RolloutRoutesPorts, id: string, ordered: RolloutCommand) {
-  const rollout = await ports.store.rollouts.get({ id });
-  if (!rollout) return missing(id);
-  const step = command(rollout.state, ordered, await ports.scheduler.observe(rollout), ports.now());
-  if (!step) {
-    return err("ROLLOUT_COMMAND_REFUSED", {
-      rollout: id,
-      phase: rollout.state.phase,
-      order: ordered,
-      allowed: Object.keys(TRANSITIONS[rollout.state.phase]).join(", ") || "none",
-    });
-  }
-  const kept = await ports.store.rollouts.save({
-    id,
-    state: step.state,
-    readAtMs: rollout.updatedAtMs,
-    nowMs: ports.now(),
-  });
-  if (!kept) return err("CONFLICT", { what: "The rollout", name: id, reason: "it moved on meanwhile" });
-  await ports.scheduler.run({ ...rollout, state: step.state }, step.effects);
-  const after = await ports.store.rollouts.get({ id });
-  return after ? ok(await viewOf(ports.store, after)) : missing(id);
 }
 
 function missing(id: string) {

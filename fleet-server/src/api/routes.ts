@@ -12,6 +12,7 @@ import { withOpenApi } from "./openapi.ts";
 import { type OutcomeRoutesDeps, outcomeRoutes } from "./outcomes.ts";
 import { type PerformanceRoutesDeps, performanceRoutes } from "./performance.ts";
 import { type RepositoryRoutesDeps, repositoryRoutes } from "./repository.ts";
+import { type RetrainingRoutesDeps, retrainingRoutes } from "./retraining.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
 import type { Route } from "./route.ts";
 import { type SampleRoutesDeps, sampleRoutes } from "./samples.ts";
@@ -39,6 +40,7 @@ export interface RouteDeps {
   readonly performance: PerformanceRoutesDeps;
   readonly histories: HistoryRoutesDeps;
   readonly training: TrainingRoutesDeps;
+  readonly retraining: RetrainingRoutesDeps;
 }
 
 /** Every route of the server. A room adds its line here. */
@@ -62,6 +64,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...performanceRoutes(deps.performance),
       ...historyRoutes(deps.histories),
       ...trainingRoutes(deps.training),
+      ...retrainingRoutes(deps.retraining),
     ],
     deps.server.version,
   );

@@ -11,6 +11,7 @@ import { addModelCommands } from "./models.ts";
 import { addOutcomeCommands } from "./outcomes.ts";
 import { addPerformanceCommands } from "./performance.ts";
 import { FORMATS } from "./print.ts";
+import { addRetrainingCommands } from "./retraining.ts";
 import { addRolloutCommands } from "./rollouts.ts";
 import { addServerCommands } from "./server.ts";
 import { addStreamCommands } from "./streams.ts";
@@ -34,6 +35,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addRolloutCommands,
   addHistoryCommands,
   addTrainingCommands,
+  addRetrainingCommands,
   addTokenCommands,
   addAuditCommands,
 ];

@@ -38,7 +38,7 @@ function windowsOf({ seed, offset = 0, change = () => 0, spoil, devices = 3 }: P
 
 /** Every verdict on the way, one per round of windows. */
 function verdictsOf(plant: Plant): CohortVerdict[] {
-  const newest = new NewestWindows(COHORT_RULES.windows);
+  const newest = new NewestWindows(COHORT_RULES.windowsKept);
   const verdicts: CohortVerdict[] = [];
   for (const [, round] of Map.groupBy(windowsOf(plant), ({ fromMs }) => fromMs)) {
     for (const window of round) newest.add(window);

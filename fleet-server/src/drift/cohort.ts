@@ -4,8 +4,9 @@ import type { JudgedWindow } from "./windows.ts";
 
 /** What a cohort is judged by; how the defaults were found: docs/decisions/0084. */
 export interface CohortRules {
-  /** Newest windows of each asset that are compared. */
+  /** Newest windows of each asset that are compared: those after a baseline, of so many kept. */
   readonly windows: number;
+  readonly windowsKept: number;
   /** False discovery rate over all cohorts and features. */
   readonly falseDiscoveryRate: number;
   /** Least mean shift, in spreads of the feature. */
@@ -19,6 +20,7 @@ export interface CohortRules {
 
 export const COHORT_RULES: CohortRules = {
   windows: 8,
+  windowsKept: 16,
   falseDiscoveryRate: 0.0005,
   shiftMin: 1,
   devicesMin: 2,
@@ -104,23 +106,23 @@ function evidenceOf(
   reference: DriftReference,
   rules: CohortRules,
 ): CohortEvidence {
-  const known = assets.flatMap((own) =>
-    own.length > 0 ? [{ asset: own[0]!.asset, own: own.slice(-rules.windows) }] : [],
-  );
+  const known = assets
+    .filter((own) => own.length > 0)
+    .map((own) => ({
+      asset: own[0]!.asset,
+      device: own[0]!.device,
+      newest: own.at(-1)!,
+      judged: own.flatMap(({ distances }) => (distances === undefined ? [] : [distances])).slice(-rules.windows),
+    }));
   // A full set of windows after the baseline: fewer say little.
-  const [warming, judged] = split(known, ({ own }) => own.filter(({ distances }) => distances).length < rules.windows);
-  const byDevice = Map.groupBy(judged, ({ own }) => own[0]!.device);
-  const devices = [...byDevice].map(([device, of]) =>
-    deviceMeans(
-      device,
-      of.map(({ own }) => own),
-    ),
-  );
+  const [warming, judged] = split(known, (one) => one.judged.length < rules.windows);
+  const byDevice = Map.groupBy(judged, ({ device }) => device);
+  const devices = [...byDevice].map(([device, own]) => deviceMeans(device, own));
   return {
     devices: devices.map(({ device }) => device).toSorted(),
     assets: judged.map(({ asset }) => asset).toSorted(),
     warming: warming.map(({ asset }) => asset).toSorted(),
-    toMs: middleOf(known.map(({ own }) => own.at(-1)!.toMs)),
+    toMs: middleOf(known.map(({ newest }) => newest.toMs)),
     features: reference.features.map((_, f) => shiftOf(f, devices, reference, rules)),
   };
 }
@@ -133,9 +135,12 @@ function split<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]
   return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
 }
 
-function deviceMeans(device: string, assets: readonly (readonly JudgedWindow[])[]): DeviceMeans {
-  const perAsset = assets.map((windows) => meansOf(windows.map(({ distances }) => distances!)));
-  const newest = assets.flatMap((windows) => windows.at(-1)!.verdicts);
+function deviceMeans(
+  device: string,
+  assets: readonly { readonly judged: readonly Float64Array[]; readonly newest: JudgedWindow }[],
+): DeviceMeans {
+  const perAsset = assets.map(({ judged }) => meansOf(judged));
+  const newest = assets.flatMap(({ newest: { verdicts } }) => verdicts);
   return {
     device,
     assets: assets.length,

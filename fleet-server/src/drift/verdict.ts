@@ -184,19 +184,31 @@ function spoiltBy(
   return undefined;
 }
 
-/** One device whose charts call drift while nobody else's do. */
+/** Newest windows, and distance in units of a chart, by which an asset stands out now and not just once. */
+const ALONE_WINDOWS = 4;
+const ALONE_DISTANCE = 2;
+
+/** One device whose charts call drift, and which still stands out, while nobody else's do. */
 function aloneIn(
   assets: readonly (readonly JudgedWindow[])[],
-  { devices }: CohortEvidence,
+  { devices, features }: CohortEvidence,
 ): { text: string; sinceMs: number } | undefined {
-  const drifted = assets.map((windows) => windows.at(-1)!).filter(({ phase }) => phase === "drifted");
-  const on = new Set(drifted.map(({ device }) => device));
-  const first = drifted[0];
-  const verdict = first?.verdicts[0];
-  if (on.size !== 1 || devices.length < 2 || first === undefined || verdict === undefined) return undefined;
-  const moved = moveOf(verdict);
-  const others = devices.filter((device) => device !== first.device).length;
-  const text = `${verdict.feature} ${moved} on ${first.asset} of ${first.device} alone since ${clock(verdict.sinceMs)}; ${others} other devices stand: look at its sensors first`;
+  const standing = assets.flatMap((windows) => {
+    const newest = windows.at(-1)!;
+    const verdict = newest.verdicts.find(({ kind }) => kind === "mean");
+    if (newest.phase !== "drifted" || verdict === undefined) return [];
+    const f = features.findIndex(({ feature }) => feature === verdict.feature);
+    const distances = windows.slice(-ALONE_WINDOWS).map((window) => window.distances?.[f] ?? 0);
+    const mean = distances.reduce((sum, distance) => sum + distance, 0) / distances.length;
+    const outward = verdict.direction === "up" ? mean : -mean;
+    return outward >= ALONE_DISTANCE ? [{ newest, verdict }] : [];
+  });
+  const first = standing[0];
+  const on = new Set(standing.map(({ newest }) => newest.device));
+  if (on.size !== 1 || devices.length < 2 || first === undefined) return undefined;
+  const { newest, verdict } = first;
+  const others = devices.filter((device) => device !== newest.device).length;
+  const text = `${verdict.feature} ${moveOf(verdict)} on ${newest.asset} of ${newest.device} alone since ${clock(verdict.sinceMs)}; ${others} other devices stand: look at its sensors first`;
   return { text, sinceMs: verdict.sinceMs };
 }
 

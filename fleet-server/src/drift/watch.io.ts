@@ -71,7 +71,7 @@ export function createDriftWatch(ports: DriftWatchPorts): DriftWatch {
     const window = judgedWindow(row, found.drift);
     // One device's sketch of other edges must not spoil what the others say: it is left out, and told.
     if (!window.ok) return ports.report("drift", { device: row.device, ...window.error });
-    const own = models.get(model) ?? { windows: new NewestWindows(COHORT_RULES.windows), fresh: false };
+    const own = models.get(model) ?? { windows: new NewestWindows(COHORT_RULES.windowsKept), fresh: false };
     models.set(model, own);
     known.set(reference, found);
     own.windows.add(window.value);

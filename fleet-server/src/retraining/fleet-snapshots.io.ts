@@ -29,6 +29,8 @@ export interface SnapshotRequest {
   readonly cutOffMs?: number;
   readonly knownAtMs?: number;
   readonly label?: string;
+  /** Channels to take beside those the model needs, where assets have them. */
+  readonly channels?: readonly { readonly channel: string; readonly unit: string }[];
 }
 
 /** Histories of the fleet's own committed samples and outcomes: immutable, named by their content. */
@@ -37,6 +39,10 @@ export interface FleetSnapshots {
   create(request: SnapshotRequest, by: string): Promise<Result<HistoryRecord>>;
 }
 
+type Fleet = FleetRequest["fleet"];
+
+/** The source of a channel that an asset does not have: always missing. */
+const NOTHING: ChannelSource = { channel: "", conversion: { same: true, scale: 1, offset: 0 } };
 const BATCHES_AT_ONCE = 50;
 const OUTCOMES_MAX = 1_000_000;
 
@@ -44,7 +50,7 @@ export function createFleetSnapshots(ports: FleetSnapshotsPorts): FleetSnapshots
   const { store } = ports;
   const files = historyFiles(ports.dir, ports.bytesMax);
 
-  async function fleetOf(request: SnapshotRequest): Promise<Result<FleetRequest["fleet"]>> {
+  async function fleetOf(request: SnapshotRequest): Promise<Result<Fleet & { readonly needed: number }>> {
     const { cohort, model } = request;
     const nowMs = ports.now();
     const { cutOffMs = nowMs, knownAtMs = nowMs } = request;
@@ -60,28 +66,34 @@ export function createFleetSnapshots(ports: FleetSnapshotsPorts): FleetSnapshots
         : await store.registry.find({ model, reference: request.version });
     if (version === undefined)
       return err("NOT_FOUND", { what: "model version", name: `${model} ${request.version ?? ""}` });
-    const channels = version.manifest.channels.map(({ channel, unit }) => ({ channel, unit }));
+    const needed = version.manifest.channels.map(({ channel, unit }) => ({ channel, unit }));
+    const names = new Set(needed.map(({ channel }) => channel));
+    const channels = [...needed, ...(request.channels ?? []).filter(({ channel }) => !names.has(channel))];
     const { selector } = found;
-    return ok({ cohort, selector, devices: [...devices.value].toSorted(), model, channels, cutOffMs, knownAtMs });
+    const fleet = { cohort, selector, devices: [...devices.value].toSorted(), model, channels, cutOffMs, knownAtMs };
+    return ok({ ...fleet, needed: needed.length });
   }
 
   /** Where the fleet's channels come from, by asset of a device; assets that lack some are none of this model's. */
-  async function sourcesOf(device: string, { channels }: FleetRequest["fleet"]): Promise<Map<string, ChannelSource[]>> {
+  async function sourcesOf(device: string, channels: Fleet["channels"], needed: number) {
     const sources = new Map<string, ChannelSource[]>();
     for (const birth of await store.devices.births({ device })) {
       const offered = new Map(birth.channels.map(({ channel, unit }) => [channel, unit]));
-      const bound = bindChannels(channels, offered);
-      if (bound.ok) sources.set(birth.asset, bound.value);
+      const bound = bindChannels(channels.slice(0, needed), offered);
+      if (!bound.ok) continue;
+      const others = channels.slice(needed).map((one) => bindChannels([one], offered));
+      sources.set(birth.asset, [...bound.value, ...others.map((one) => (one.ok ? one.value[0]! : NOTHING))]);
     }
     return sources;
   }
 
   async function collect(
-    fleet: FleetRequest["fleet"],
+    fleet: Fleet,
+    needed: number,
   ): Promise<Result<{ snapshot: HistorySnapshot; report: HistoryReport }>> {
     const history = new FleetHistory(fleet);
     for (const device of fleet.devices) {
-      const sources = await sourcesOf(device, fleet);
+      const sources = await sourcesOf(device, fleet.channels, needed);
       for (let after: readonly [string, number, number] | undefined; ; ) {
         const { rows, next } = await store.ingest.rows({
           device,
@@ -103,9 +115,10 @@ export function createFleetSnapshots(ports: FleetSnapshotsPorts): FleetSnapshots
 
   return {
     async create(request, by) {
-      const fleet = await fleetOf(request);
-      if (!fleet.ok) return fleet;
-      const collected = await collect(fleet.value);
+      const found = await fleetOf(request);
+      if (!found.ok) return found;
+      const { needed, ...fleet } = found.value;
+      const collected = await collect(fleet, needed);
       if (!collected.ok) return collected;
       const written = await files.write("snapshots", encodeSnapshot(collected.value.snapshot));
       if (!written.ok) return written;
@@ -115,7 +128,7 @@ export function createFleetSnapshots(ports: FleetSnapshotsPorts): FleetSnapshots
         label: label ?? null,
         snapshot: written.value.digest,
         bytes: written.value.length,
-        request: { fleet: fleet.value, ...(label === undefined ? {} : { label }) },
+        request: { fleet, ...(label === undefined ? {} : { label }) },
         report: collected.value.report,
         createdAtMs: ports.now(),
         createdBy: by,

@@ -81,4 +81,6 @@ export interface TrainingOrder {
   readonly request: TrainingRequest;
   /** Digest of the history's snapshot. */
   readonly snapshot: string;
+  /** Manifest digest of the version this one is to replace. */
+  readonly parent?: string;
 }

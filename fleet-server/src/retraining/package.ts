@@ -56,7 +56,6 @@ export function buildPackage(input: PackageInput): BuiltPackage {
   const { plan, model, transform, prepared, rows, seed, order } = input;
   const used = usedFeatures(model.ensemble, input.wanted);
   const features = used.map((f) => plan.manifest.features[f]!);
-  const ensemble = narrowed(model.ensemble, used);
   const vector = (row: number) =>
     Float64Array.from(used, (f) => prepared.matrix.values[f * prepared.matrix.rows + row]!);
   const draw = (count: number, stream: number) => {
@@ -73,7 +72,7 @@ export function buildPackage(input: PackageInput): BuiltPackage {
   return {
     manifest: manifestOf(input, features, output),
     files: {
-      model: writeRegressor(ensemble, transform),
+      model: modelBytes(model, transform, input.wanted),
       golden: goldenBytes(
         Array.from(golden, (row) => ({ features: vector(row) })),
         Array.from(expected, (value) => ({ [output.name]: value })),
@@ -92,6 +91,11 @@ export function buildPackage(input: PackageInput): BuiltPackage {
       .map((f) => ({ name: plan.manifest.features[f]!.name, importance: model.importance[f]! }))
       .toSorted((a, b) => b.importance - a.importance),
   };
+}
+
+/** The ONNX file of a model. */
+export function modelBytes(model: GbdtModel, transform: ScoreTransform, wanted: readonly number[]): Uint8Array {
+  return writeRegressor(narrowed(model.ensemble, usedFeatures(model.ensemble, wanted)), transform);
 }
 
 /** Features some tree asks for, in order; the first one where none does, because a tensor has at least one element. */
@@ -140,7 +144,13 @@ function manifestOf(
     // Float32 sums of some hundred leaves against float64 ones: FINDINGS measured 4.7e-5 relative.
     tolerance: { absolute: transform.kind === "logistic" ? 1e-4 : 1e-3 * scaleOf(transform), relative: 1e-4 },
     maxBatch: BATCH_MAX,
-    lineage: { trainer: TRAINER, snapshot: order.snapshot, seed, run: order.run },
+    lineage: {
+      trainer: TRAINER,
+      snapshot: order.snapshot,
+      seed,
+      run: order.run,
+      ...(order.parent === undefined ? {} : { parent: order.parent }),
+    },
   };
 }
 

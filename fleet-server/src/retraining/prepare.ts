@@ -14,6 +14,8 @@ export interface PreparedRows {
   readonly groups: Int32Array;
   /** Rows of one life of one asset, in the order of time, stand together and have the same number here. */
   readonly lives: Int32Array;
+  /** Which row of its asset's history each one is. */
+  readonly historyRows: Int32Array;
   /** Every n-th row was kept, to stay within memory; 1 = all. */
   readonly thinnedBy: number;
 }
@@ -42,6 +44,7 @@ export function prepareRows(
   const target_ = new Float64Array(rows);
   const groups = new Int32Array(rows);
   const lives = new Int32Array(rows);
+  const historyRows = new Int32Array(rows);
   let at = 0;
   let life = 0;
   for (const [group, asset] of snapshot.assets.entries()) {
@@ -57,11 +60,12 @@ export function prepareRows(
       target_[at] = column[row]!;
       groups[at] = group;
       lives[at] = life;
+      historyRows[at] = row;
       at += 1;
     });
     life += 1;
   }
-  return ok({ matrix: { rows, features, values }, target: target_, groups, lives, thinnedBy });
+  return ok({ matrix: { rows, features, values }, target: target_, groups, lives, historyRows, thinnedBy });
 }
 
 /** Counted from the end: the last rows before a failure are the ones to keep. */

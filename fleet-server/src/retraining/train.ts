@@ -2,12 +2,12 @@ import type { ScoreTransform } from "@bellwether/protocol/onnx/ensemble.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { halvesOf, regimePlaces } from "./drift.ts";
 import { type FeaturePlan, planFeatures } from "./features.ts";
-import type { HistorySnapshot } from "./history/snapshot.ts";
+import type { HistoryAsset, HistorySnapshot } from "./history/snapshot.ts";
 import { type Evaluation, evaluate } from "./metrics.ts";
 import type { TrainingOrder, TrainingProgress, TrainingRequest, TrainingSummary } from "./order.ts";
 import { type BuiltPackage, buildPackage } from "./package.ts";
 import { type PreparedRows, predictRows, prepareRows, rowsAt } from "./prepare.ts";
-import { splitAssets } from "./split.ts";
+import { type AssetSplit, splitAssets } from "./split.ts";
 import { checkTarget, isBinary, targetsOf } from "./targets.ts";
 import { type GbdtModel, type TreeProgress, trainGbdt } from "./trainers/gbdt.ts";
 import type { LossKind } from "./trainers/losses.ts";
@@ -26,19 +26,33 @@ export type OnProgress = (progress: TrainingProgress) => void;
 /** The seed of a run that names none: the same request gives the same model. */
 export const SEED_DEFAULT = 1;
 
+/** What a run learns from and how, before anything is grown. */
+export interface TrainingPlan {
+  readonly seed: number;
+  readonly parameters: GbdtParameters;
+  readonly loss: LossKind;
+  readonly split: AssetSplit;
+  readonly features: FeaturePlan;
+  /** Places of features a device needs though no tree may ask for them. */
+  readonly wanted: readonly number[];
+  readonly prepared: PreparedRows;
+  readonly transform: ScoreTransform;
+  /** Rows to measure a first model with, and rows the released model learns from. */
+  readonly learntRows: Uint32Array;
+  readonly finalRows: Uint32Array;
+}
+
 /**
- * A training run from snapshot to model package: features, split by asset, a model measured on the held-out assets, the
- * released model, its package. The same snapshot and request give the same bytes.
+ * Plans a run: target, split by asset, features, their rows. `more` are assets beside the snapshot's own whose rows are
+ * prepared in the same way and not learnt from; they come after the snapshot's.
  */
-export function trainModel(
-  order: TrainingOrder,
+export function planTraining(
+  request: TrainingRequest,
   snapshot: HistorySnapshot,
-  onProgress: OnProgress,
-): Result<TrainedModel> {
-  const { request } = order;
+  more: readonly HistoryAsset[] = [],
+): Result<TrainingPlan> {
   const seed = request.seed ?? SEED_DEFAULT;
   const parameters: GbdtParameters = { ...GBDT_DEFAULTS, ...request.parameters };
-  onProgress({ step: "preparing", done: 0 });
   const checked = checkTarget(request.history, snapshot, request.target);
   if (!checked.ok) return checked;
   const known = snapshot.assets.filter((asset) => targetsOf(asset, request.target).some((y) => !Number.isNaN(y)));
@@ -50,50 +64,73 @@ export function trainModel(
     seed,
   );
   if (!split.ok) return split;
-  const { learnt, heldOut, refit } = split.value;
-  const plan = planFeatures(request.history, snapshot, request.features ?? {}, learnt);
-  if (!plan.ok) return plan;
-  const wanted = regimePlaces(plan.value, request.drift);
+  const { learnt, refit } = split.value;
+  const features = planFeatures(request.history, snapshot, request.features ?? {}, learnt);
+  if (!features.ok) return features;
+  const wanted = regimePlaces(features.value, request.drift);
   if (!wanted.ok) return wanted;
-  const prepared = prepareRows(snapshot, plan.value, request.target);
+  const prepared = prepareRows({ ...snapshot, assets: [...snapshot.assets, ...more] }, features.value, request.target);
   if (!prepared.ok) return prepared;
+  const { groups } = prepared.value;
+  const own = Uint32Array.from(groups.keys()).filter((row) => groups[row]! < snapshot.assets.length);
+  const learntRows = own.filter((row) => learnt.has(snapshot.assets[groups[row]!]!.asset));
+  return ok({
+    seed,
+    parameters,
+    loss: isBinary(request.target) ? "logistic" : parameters.loss,
+    split: split.value,
+    features: features.value,
+    wanted: wanted.value,
+    prepared: prepared.value,
+    transform: transformOf(request, prepared.value, learntRows),
+    learntRows,
+    finalRows: refit ? own : learntRows,
+  });
+}
 
-  const inSet = (assets: ReadonlySet<string>) =>
-    Uint32Array.from(prepared.value.groups.keys()).filter((row) =>
-      assets.has(snapshot.assets[prepared.value.groups[row]!]!.asset),
-    );
-  const learntRows = inSet(learnt);
-  const loss: LossKind = isBinary(request.target) ? "logistic" : parameters.loss;
+/**
+ * A training run from snapshot to model package: features, split by asset, a model measured on the held-out assets, the
+ * released model, its package. The same snapshot and request give the same bytes.
+ */
+export function trainModel(
+  order: TrainingOrder,
+  snapshot: HistorySnapshot,
+  onProgress: OnProgress,
+): Result<TrainedModel> {
+  const { request } = order;
+  onProgress({ step: "preparing", done: 0 });
+  const planned = planTraining(request, snapshot);
+  if (!planned.ok) return planned;
+  const { seed, parameters, loss, split, features, wanted, prepared, transform, learntRows, finalRows } = planned.value;
+  const { heldOut, refit } = split;
   const grow = (rows: Uint32Array, step: GrowingStep, from: number, to: number) =>
-    trainGbdt(rowsAt(prepared.value, rows), loss, parameters, seed, (progress) =>
+    trainGbdt(rowsAt(prepared, rows), loss, parameters, seed, (progress) =>
       onProgress(progressOf(progress, step, from, to)),
     );
   const measured = grow(learntRows, "evaluating", 0.05, refit ? 0.35 : 0.5);
-  const transform = transformOf(request, prepared.value, learntRows);
-  const evaluation = measure(measured, transform, prepared.value, learntRows, inSet(heldOut), isBinary(request.target));
-  const finalRows = refit ? Uint32Array.from(prepared.value.groups.keys()) : learntRows;
+  const heldOutRows = Uint32Array.from(prepared.groups.keys()).filter((row) =>
+    heldOut.has(snapshot.assets[prepared.groups[row]!]!.asset),
+  );
+  const evaluation = measure(measured, transform, prepared, learntRows, heldOutRows, isBinary(request.target));
   const model = refit ? grow(finalRows, "growing", 0.35, 0.6) : measured;
-  const unseenScores = scoredUnseen(prepared.value, transform, finalRows, seed, (rows, half) =>
+  const unseenScores = scoredUnseen(prepared, transform, finalRows, seed, (rows, half) =>
     grow(rows, "calibrating", 0.6 + 0.15 * half, 0.75 + 0.15 * half),
   );
   onProgress({ step: "packaging", done: 0.92 });
   const built = buildPackage({
     order,
-    plan: plan.value,
+    plan: features,
     model,
     transform,
     evaluation,
-    prepared: prepared.value,
+    prepared,
     rows: finalRows,
     unseenScores,
-    wanted: wanted.value,
+    wanted,
     snapshot,
     seed,
   });
-  return ok({
-    package: built,
-    summary: summaryOf(built, model, evaluation, plan.value, prepared.value, finalRows, split.value),
-  });
+  return ok({ package: built, summary: summaryOf(built, model, evaluation, features, prepared, finalRows, split) });
 }
 
 /**

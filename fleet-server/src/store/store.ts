@@ -6,6 +6,7 @@ import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
 import type { OutcomesStore } from "./outcomes.ts";
 import type { RegistryStore } from "./registry.ts";
+import type { RetrainingStore } from "./retraining.ts";
 import type { RolloutsStore } from "./rollouts.ts";
 import type { TrainingStore } from "./training.ts";
 
@@ -25,6 +26,7 @@ export interface Rooms {
   readonly ingest: IngestStore;
   readonly drift: DriftStore;
   readonly outcomes: OutcomesStore;
+  readonly retraining: RetrainingStore;
   readonly figures: FiguresStore;
   readonly governance: GovernanceStore;
   readonly rollouts: RolloutsStore;

@@ -42,4 +42,24 @@ export const OUTCOME_ERRORS = {
     sentence: "What the model {model} foretells cannot be derived from outcomes: {reason}.",
     remedy: "Outcomes judge remaining life, and failure within a horizon, of models trained here.",
   },
+  RETRAINING_CHAMPION_DIFFERS: {
+    http: 409,
+    sentence: "The champion could not be grown again from its history, bit by bit (retraining {run}).",
+    remedy: "Only models trained by this server can be retrained by it; train a first version from a history.",
+  },
+  RETRAINING_CHAMPION_UNKNOWN: {
+    http: 409,
+    sentence: "No device of the cohort {cohort} says that it runs {model}.",
+    remedy: "Roll a first version out to the cohort; a retraining is measured against what runs there.",
+  },
+  RETRAINING_NOT_ROLLED_OUT: {
+    http: 409,
+    sentence: "The rollout {rollout} of the retrained version ended as {phase}.",
+    remedy: "Look at the rollout's gates: the devices run what they ran before.",
+  },
+  RETRAINING_ASSETS_TOO_FEW: {
+    http: 422,
+    sentence: "Only {actual} assets have labels since the change, {needed} are needed.",
+    remedy: "Record more outcomes, hold out fewer assets, or wait.",
+  },
 } as const satisfies ErrorTable;

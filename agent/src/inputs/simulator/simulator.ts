@@ -4,6 +4,7 @@ import { type Conversion, conversionOf } from "@bellwether/protocol/units.ts";
 import type { SimulatorInputConfig, SimulatorPoint } from "../../config/config.ts";
 import type { SignalName } from "../../config/signals.ts";
 import { rowOf } from "../row.ts";
+import { changedCondition, changedReadings } from "./change.ts";
 import { type FaultMode, Machine, type Moment } from "./machine.ts";
 import { gaussian } from "./random.ts";
 import { isSpike, type SensorFault, sensorFaultAt } from "./sensor-faults.ts";
@@ -98,7 +99,10 @@ export class Simulator {
 
   #readingsAt(machine: Machine, index: number): Record<SignalName, Reading> {
     const moment: Moment = machine.momentAt(index);
-    return readingsOf(machine.make, machine.conditionAt(index, moment), moment.age);
+    const { change } = this.#config.machines;
+    const worn = machine.conditionAt(index, moment);
+    const readings = readingsOf(machine.make, changedCondition(worn, change, index), moment.age);
+    return changedReadings(readings, worn, change, index);
   }
 
   #faultAt(machine: Machine, signal: SignalName, stream: number, index: number) {

@@ -8,6 +8,7 @@ import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
 import { outcomes } from "./outcomes.ts";
 import { registry } from "./registry.ts";
+import { retraining } from "./retraining.ts";
 import { rollouts } from "./rollouts.ts";
 import { trainingCommands } from "./training.ts";
 
@@ -20,6 +21,7 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   ingest,
   drift,
   outcomes,
+  retraining,
   rollouts,
   training: trainingCommands,
   registry,

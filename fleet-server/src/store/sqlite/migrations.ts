@@ -7,6 +7,7 @@ import { governanceMigrations } from "./governance.ts";
 import { ingestMigrations } from "./ingest.ts";
 import { outcomesMigrations } from "./outcomes.ts";
 import { registryMigrations } from "./registry.ts";
+import { retrainingMigrations } from "./retraining.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
 import { trainingMigrations } from "./training.ts";
 
@@ -18,6 +19,7 @@ export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   ingest: ingestMigrations,
   drift: driftMigrations,
   outcomes: outcomesMigrations,
+  retraining: retrainingMigrations,
   rollouts: rolloutsMigrations,
   training: trainingMigrations,
   registry: registryMigrations,

@@ -1,0 +1,48 @@
+import type { CohortVerdict } from "../drift/verdict.ts";
+import type { Outcome } from "../outcomes/outcomes.ts";
+import type { Retraining, RetrainingPolicy } from "./job.ts";
+
+/** What a policy is judged by. */
+export interface PolicyFacts {
+  readonly policy: RetrainingPolicy;
+  /** Verdicts on the cohort under the model. */
+  readonly verdicts: readonly CohortVerdict[];
+  /** Outcomes of the cohort's assets that stand. */
+  readonly outcomes: readonly Outcome[];
+  /** Newest retraining of the model for the cohort. */
+  readonly last: Retraining | undefined;
+  readonly lastIsOpen: boolean;
+}
+
+/** Why a retraining begins now, or undefined. */
+export interface PolicyStart {
+  readonly sinceMs: number;
+  readonly labelledAssets: number;
+}
+
+/**
+ * A retraining begins when the cohort is called drifted and enough of its assets have failed since. Wrong data and a
+ * single machine that stands out never begin one. After one that came to nothing it takes another labelled asset.
+ */
+export function startOf({ policy, verdicts, outcomes, last, lastIsOpen }: PolicyFacts): PolicyStart | undefined {
+  if (lastIsOpen) return undefined;
+  const drifted = verdicts.find(({ phase }) => phase === "drifted");
+  if (drifted === undefined || drifted.sinceMs === null) return undefined;
+  const { sinceMs } = drifted;
+  const labelledAssets = labelledSince(outcomes, sinceMs, policy.holdoutAssets);
+  if (labelledAssets < policy.labelledAssetsMin) return undefined;
+  // Devices that have just taken a retrained version still say what they saw with the one before it.
+  if (last?.phase === "released" && drifted.enteredAtMs <= last.updatedAtMs) return undefined;
+  if (last !== undefined && last.phase !== "released" && labelledAssets <= last.labelledAssets) return undefined;
+  return { sinceMs, labelledAssets };
+}
+
+/** How many assets that may be learnt from have failed since then. */
+export function labelledSince(outcomes: readonly Outcome[], sinceMs: number, holdoutAssets: readonly string[]): number {
+  const heldOut = new Set(holdoutAssets);
+  const failed = outcomes.filter(
+    ({ kind, atMs, asset, retracted }) =>
+      kind === "failure" && retracted === null && atMs >= sinceMs && !heldOut.has(asset),
+  );
+  return new Set(failed.map(({ asset }) => asset)).size;
+}
