@@ -19,6 +19,9 @@ import type { InputTensor, ModelSession, OutputTensor } from "./session.ts";
 /** While no alert stands, every so many inferences of an asset are explained; while one stands, ten times as often. */
 const EXPLAIN_EVERY = 100;
 const EXPLAIN_EVERY_ALERTING = 10;
+/** Native runs are synchronous: the event loop waits for so much of their time at most, and for so many of them. */
+const TURN_US = 2_000;
+const RUNS_PER_TURN_MAX = 64;
 /** A model that cannot batch is explained by so many single runs. */
 const SINGLE_RUNS_MAX = 16;
 
@@ -116,6 +119,8 @@ export class Predictor {
   readonly #scratch: Float64Array;
   #due: Due[] = [];
   #latency = new LatencyHistogram();
+  /** What a native run took lately; none yet, so the first runs alone. */
+  #lastRunUs = Number.POSITIVE_INFINITY;
   #inferences = 0;
   #errors = 0;
   #alerts = 0;
@@ -176,13 +181,14 @@ export class Predictor {
     const due = this.#due;
     if (due.length === 0) return predictions;
     this.#due = [];
-    const { maxBatch } = this.session.manifest;
-    for (let from = 0; from < due.length; from += maxBatch) {
-      const batch = from === 0 && due.length <= maxBatch ? due : due.slice(from, from + maxBatch);
-      const startUs = this.#options.nowUs();
-      const answers = await this.#answers(batch);
-      const latencyUs = Math.round(this.#options.nowUs() - startUs);
-      for (let i = 0; i < batch.length; i++) await this.#record(batch[i]!, answers[i]!, latencyUs, predictions);
+    for (let from = 0; from < due.length; ) {
+      const some = due.slice(from, from + this.#vectorsPerTurn());
+      from += some.length;
+      const answers = await this.#runs(some);
+      for (let i = 0; i < some.length; i++) {
+        const { answer, latencyUs } = answers[i]!;
+        await this.#record(some[i]!, answer, latencyUs, predictions);
+      }
     }
     return predictions;
   }
@@ -228,6 +234,35 @@ export class Predictor {
     const state = this.#assets.get(asset);
     if (state !== undefined) state.savedDrift = memory.drift;
     return this.#assets.get(asset)?.features.restore(memory.features) ?? ok(undefined);
+  }
+
+  /** How many vectors may run before the event loop turns: as many as their time allows, one batch at least. */
+  #vectorsPerTurn(): number {
+    const runs = Math.min(RUNS_PER_TURN_MAX, Math.floor(TURN_US / this.#lastRunUs));
+    return Math.max(1, runs) * this.session.manifest.maxBatch;
+  }
+
+  /**
+   * Runs these vectors, at most `maxBatch` in one native run. A run alone costs a turn of the event loop, half as much
+   * again as a small model takes; runs that were asked for together share it, one after the other.
+   */
+  async #runs(vectors: readonly TensorVector[]): Promise<{ answer: Answer; latencyUs: number }[]> {
+    const { maxBatch } = this.session.manifest;
+    let doneUs = this.#options.nowUs();
+    const timed = async (batch: readonly TensorVector[]) => {
+      const answers = await this.#answers(batch);
+      const nowUs = this.#options.nowUs();
+      const latencyUs = Math.round(nowUs - doneUs);
+      doneUs = nowUs;
+      this.#lastRunUs = Math.max(1, latencyUs);
+      return answers.map((answer) => ({ answer, latencyUs }));
+    };
+    if (vectors.length <= maxBatch) return timed(vectors);
+    const batches: ReturnType<typeof timed>[] = [];
+    for (let from = 0; from < vectors.length; from += maxBatch) {
+      batches.push(timed(vectors.slice(from, from + maxBatch)));
+    }
+    return (await Promise.all(batches)).flat();
   }
 
   async #answers(batch: readonly TensorVector[]): Promise<Answer[]> {
@@ -331,8 +366,10 @@ export class Predictor {
     if (chosen.length === 0) return [];
     const vectors = occluded(due.features, this.#usual, chosen).map((features) => ({ ...due, features }));
     const answers: Answer[] = [];
-    for (let from = 0; from < vectors.length; from += maxBatch) {
-      answers.push(...(await this.#answers(vectors.slice(from, from + maxBatch))));
+    for (let from = 0; from < vectors.length; ) {
+      const some = vectors.slice(from, from + this.#vectorsPerTurn());
+      from += some.length;
+      for (const { answer } of await this.#runs(some)) answers.push(answer);
     }
     return strongest(
       value,
