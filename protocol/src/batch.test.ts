@@ -6,13 +6,13 @@ import {
   BATCH_BYTES_MAX,
   BATCH_JSON_BYTES_MAX,
   BATCH_RECORDS_MAX,
-  checkRecord,
   claimedRange,
   decodeBatch,
   encodeBatch,
   encodeChunks,
 } from "./batch.ts";
 import { type EventRecord, STREAMS, type StreamBatch, type TelemetryRow } from "./messages/stream.ts";
+import { checkRecord } from "./record-check.ts";
 import { roundToResolution } from "./resolution.ts";
 import { unwrap } from "./result.ts";
 
@@ -92,6 +92,17 @@ describe("telemetry", () => {
     });
     expect(back[1]).toEqual({ ...records[1], values: { fine: null } });
     expect(back[2]).toEqual({ ...records[2], values: { fine: null }, quality: { fine: "bad" } });
+  });
+
+  test("many rows of many channels become even chunks, none of which was encoded in vain", () => {
+    const values = Object.fromEntries(Array.from({ length: 24 }, (_, i) => [`c${i}`, i]));
+    const records = Array.from({ length: 2_048 }, (_, i) => ({ asset: "a", observedAtMs: i, values }));
+    const chunks = encodeChunks(telemetry(records));
+    expect(chunks.map(({ fromSeq, toSeq }) => [fromSeq, toSeq])).toEqual([
+      [41, 1_064],
+      [1_065, 2_088],
+    ]);
+    expect(encodeChunks(telemetry([]))).toEqual([]);
   });
 
   test("columns of steps are readable with JSON and zstd alone", () => {

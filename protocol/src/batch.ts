@@ -1,7 +1,6 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type TSchema, Type } from "typebox";
 import { BATCH_RECORDS_MAX, columnsOfRows, type ResolutionOf, rowsOfColumns, telemetryColumns } from "./columns.ts";
-import { isName } from "./ids.ts";
 import { DriftRecord } from "./messages/drift.ts";
 import {
   batchEnvelope,
@@ -10,7 +9,6 @@ import {
   SampleVectorRecord,
   type Stream,
   type StreamBatch,
-  type StreamRecords,
   type TelemetryRow,
 } from "./messages/stream.ts";
 import { err, ok, type Result } from "./result.ts";
@@ -47,13 +45,6 @@ const recordBatches = {
   inference: validator("The inference batch", BATCH_SCHEMAS.inference),
   samples: validator("The samples batch", BATCH_SCHEMAS.samples),
 } as const;
-const recordSchemas = {
-  event: validator("The event", EventRecord),
-  drift: validator("The drift record", DriftRecord),
-  inference: validator("The prediction", InferenceRecord),
-  samples: validator("The feature vector", SampleVectorRecord),
-} as const;
-
 const noResolution: ResolutionOf = () => undefined;
 
 /**
@@ -87,15 +78,29 @@ export interface EncodedChunk {
 /** Encodes a batch of any length as chunks of at most `BATCH_BYTES_MAX`, in order and without a hole. */
 export function encodeChunks(batch: StreamBatch, resolutionOf: ResolutionOf = noResolution): EncodedChunk[] {
   const chunks: EncodedChunk[] = [];
-  const { records } = batch;
-  for (let start = 0; start < records.length; start += CHUNK_RECORDS_MAX) {
-    encodeSlice(batch, start, Math.min(records.length, start + CHUNK_RECORDS_MAX), resolutionOf, chunks);
+  const { length } = batch.records;
+  // Even slices: a last one of a few records costs a packet and a commit of the server like any other.
+  const slices = Math.ceil(length / sliceMax(batch));
+  for (let slice = 0; slice < slices; slice++) {
+    const start = Math.floor((slice * length) / slices);
+    encodeSlice(batch, start, Math.floor(((slice + 1) * length) / slices), resolutionOf, chunks);
   }
   return chunks;
 }
 
-// Far below BATCH_RECORDS_MAX, so that a chunk is encoded in about a millisecond and rarely cut again.
+// Far below BATCH_RECORDS_MAX, so that a chunk is encoded in about a millisecond.
 const CHUNK_RECORDS_MAX = 2_000;
+// A value with its share of the rest takes about two bytes as it travels: a slice rarely proves too long, and is then
+// encoded for nothing.
+const CHUNK_VALUES_MAX = 24_600;
+
+/** Records that are encoded as one slice at most: rows of many channels fill a packet sooner. */
+function sliceMax({ stream, records }: StreamBatch): number {
+  if (stream !== "telemetry" || records.length === 0) return CHUNK_RECORDS_MAX;
+  let channels = 0;
+  for (const _ in (records[0] as TelemetryRow).values) channels++;
+  return Math.max(1, Math.min(CHUNK_RECORDS_MAX, Math.floor(CHUNK_VALUES_MAX / Math.max(1, channels))));
+}
 
 function encodeSlice(
   batch: StreamBatch,
@@ -234,39 +239,4 @@ function claimedCount(body: Readonly<Record<string, unknown>>): unknown {
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 1;
-}
-
-/**
- * Whether a record can travel in its stream: the check a device makes before a record takes a seq, so that no record
- * can poison the batch it shares with others.
- */
-export function checkRecord<S extends Stream>(stream: S, record: StreamRecords[S]): Result<StreamRecords[S]> {
-  if (stream === "telemetry") return checkRow(record as TelemetryRow) as Result<StreamRecords[S]>;
-  const schema: Validator<unknown> = recordSchemas[stream as Exclude<S, "telemetry">];
-  return schema.check(record) as Result<StreamRecords[S]>;
-}
-
-function checkRow(row: TelemetryRow): Result<TelemetryRow> {
-  const refuse = (path: string, expected: string) => err("INVALID_SHAPE", { what: "The row", path, expected });
-  if (!names.has(row.asset) && !isNewName(row.asset)) return refuse("/asset", "must be a name");
-  const { observedAtMs } = row;
-  if (!Number.isInteger(observedAtMs) || observedAtMs < 0 || observedAtMs > 8.64e15) {
-    return refuse("/observedAtMs", "must be whole milliseconds since 1970");
-  }
-  let channels = 0;
-  for (const channel in row.values) {
-    if (++channels > 1_024) return refuse("/values", "must have at most 1024 channels");
-    if (!names.has(channel) && !isNewName(channel)) return refuse("/values", `"${channel}" is not a name`);
-  }
-  return ok(row);
-}
-
-// A device has few channels and very many rows: a name is looked at once.
-const names = new Set<string>();
-const NAMES_MAX = 10_000;
-
-function isNewName(text: string): boolean {
-  if (!isName(text)) return false;
-  if (names.size < NAMES_MAX) names.add(text);
-  return true;
 }

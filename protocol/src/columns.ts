@@ -1,7 +1,7 @@
 import { type Static, Type } from "typebox";
 import { Name, TimeMs } from "./ids.ts";
 import type { TelemetryRow } from "./messages/stream.ts";
-import { stepsOf, valueOfSteps } from "./resolution.ts";
+import { gridOf } from "./resolution.ts";
 
 /** Most records one batch may hold; every list in it is bounded by this. */
 export const BATCH_RECORDS_MAX = 10_000;
@@ -52,7 +52,8 @@ export interface TelemetryColumns {
 
 interface ColumnDraft {
   readonly channel: string;
-  readonly at: number[];
+  /** Rows that have the channel, where not all of them do so far. */
+  at: number[] | undefined;
   readonly values: (number | null)[];
   readonly uncertain: number[];
   readonly bad: number[];
@@ -86,17 +87,23 @@ export function columnsOfRows(rows: readonly TelemetryRow[], resolutionOf: Resol
 }
 
 function addRow(group: GroupDraft, row: TelemetryRow): void {
-  const index = group.times.length;
-  group.times.push(row.observedAtMs);
+  const { times, usual } = group;
+  const { values } = row;
+  const index = times.length;
+  times.push(row.observedAtMs);
   let place = 0;
-  for (const channel in row.values) {
-    const expected = group.usual[place++];
+  for (const channel in values) {
+    const expected = usual[place++];
     const column = expected?.channel === channel ? expected : columnOf(group, channel);
-    const value = row.values[channel] as number | null;
-    const readable = value !== null && Number.isFinite(value);
-    column.at.push(index);
-    column.values.push(readable ? value : null);
-    if (!readable && value !== null) column.bad.push(index);
+    const value = values[channel] as number | null;
+    // A column that every row had so far needs no list of its rows.
+    if (column.values.length !== index && column.at === undefined) column.at = firstRows(column.values.length);
+    column.at?.push(index);
+    if (value !== null && Number.isFinite(value)) column.values.push(value);
+    else {
+      column.values.push(null);
+      if (value !== null) column.bad.push(index);
+    }
   }
   if (row.quality === undefined) return;
   for (const channel of Object.keys(row.quality)) {
@@ -106,10 +113,14 @@ function addRow(group: GroupDraft, row: TelemetryRow): void {
   }
 }
 
+function firstRows(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index);
+}
+
 function columnOf(group: GroupDraft, channel: string): ColumnDraft {
   let column = group.columns.get(channel);
   if (column === undefined) {
-    column = { channel, at: [], values: [], uncertain: [], bad: [] };
+    column = { channel, at: undefined, values: [], uncertain: [], bad: [] };
     group.columns.set(channel, column);
     group.usual.push(column);
   }
@@ -126,7 +137,7 @@ function finishGroup(asset: string, group: GroupDraft, resolutionOf: ResolutionO
     const negativeZeros = steps === undefined ? negativeZerosOf(draft.values) : [];
     return {
       channel,
-      ...(draft.at.length === times.length ? {} : { at: draft.at }),
+      ...(draft.values.length === times.length ? {} : { at: draft.at ?? firstRows(draft.values.length) }),
       ...(steps === undefined || resolution === undefined ? { values: draft.values } : { resolution, steps }),
       ...(negativeZeros.length === 0 ? {} : { negativeZeros }),
       ...(draft.uncertain.length === 0 ? {} : { uncertain: draft.uncertain }),
@@ -138,15 +149,17 @@ function finishGroup(asset: string, group: GroupDraft, resolutionOf: ResolutionO
 
 /** The values as differences of steps, or undefined when even one would not come back as the same double. */
 function stepsOfValues(values: readonly (number | null)[], resolution: number): (number | null)[] | undefined {
+  const grid = gridOf(resolution);
   const steps: (number | null)[] = [];
   let before = 0;
-  for (const value of values) {
+  for (let index = 0; index < values.length; index++) {
+    const value = values[index] as number | null;
     if (value === null) {
       steps.push(null);
       continue;
     }
-    const step = stepsOf(value, resolution);
-    if (step === undefined || !Object.is(valueOfSteps(step, resolution), value)) return undefined;
+    const step = grid.stepsOf(value);
+    if (step === undefined || !Object.is(grid.valueOf(step), value)) return undefined;
     steps.push(step - before);
     before = step;
   }
@@ -253,11 +266,12 @@ function valuesOfColumn(column: TelemetryColumn): (number | null)[] | string {
     return values;
   }
   if (steps === undefined || resolution === undefined) return "steps without a resolution";
+  const grid = gridOf(resolution);
   let step = 0;
   const out: (number | null)[] = [];
   for (const delta of steps) {
     if (delta !== null) step += delta;
-    const value = delta === null ? null : valueOfSteps(step, resolution);
+    const value = delta === null ? null : grid.valueOf(step);
     if (!Number.isSafeInteger(step) || (value !== null && !Number.isFinite(value))) return "steps beyond what is exact";
     out.push(value);
   }

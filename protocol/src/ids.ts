@@ -13,8 +13,15 @@ export function isName(text: string): boolean {
   return NAME.test(text);
 }
 
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
+
 /** Schema of a SHA-256 digest: "sha256:" and 64 lower-case hex digits. */
-export const Digest = Type.String({ pattern: "^sha256:[0-9a-f]{64}$" });
+export const Digest = Type.String({ pattern: DIGEST.source });
+
+/** Whether a text is a digest. */
+export function isDigest(text: string): boolean {
+  return DIGEST.test(text);
+}
 
 /** Schema of an epoch: a random 64-bit number as 16 lower-case hex digits, drawn with each outbox file. */
 export const Epoch = Type.String({ pattern: "^[0-9a-f]{16}$" });

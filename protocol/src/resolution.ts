@@ -11,20 +11,43 @@ function inverseOf(resolution: number): number | undefined {
   return inverse < 2 ** 40 && 1 / inverse === resolution ? inverse : undefined;
 }
 
-/**
- * The integer number of resolution steps nearest to a value (a half goes up), or undefined when the value is not
- * finite or is too large for its resolution to mean anything. Never -0.
- */
-export function stepsOf(value: number, resolution: number): number | undefined {
-  if (!Number.isFinite(value)) return undefined;
+/** A channel's grid. */
+export interface Grid {
+  /**
+   * The integer number of steps nearest to a value (a half goes up), or undefined when the value is not finite or is too
+   * large for the resolution to mean anything. Never -0.
+   */
+  stepsOf(value: number): number | undefined;
+  /** The value of so many steps; the exact inverse of `stepsOf` for every integer it can return. */
+  valueOf(steps: number): number;
+}
+
+/** The grid of a resolution, for many values: what depends on the resolution alone is computed once. */
+export function gridOf(resolution: number): Grid {
   const inverse = inverseOf(resolution);
+  return {
+    stepsOf: (value) => stepsWith(value, resolution, inverse),
+    valueOf: (steps) => valueWith(steps, resolution, inverse),
+  };
+}
+
+/** {@link Grid.stepsOf} of a single value. */
+export function stepsOf(value: number, resolution: number): number | undefined {
+  return stepsWith(value, resolution, inverseOf(resolution));
+}
+
+/** {@link Grid.valueOf} of a single number of steps. */
+export function valueOfSteps(steps: number, resolution: number): number {
+  return valueWith(steps, resolution, inverseOf(resolution));
+}
+
+function stepsWith(value: number, resolution: number, inverse: number | undefined): number | undefined {
+  if (!Number.isFinite(value)) return undefined;
   const steps = Math.round(inverse === undefined ? value / resolution : value * inverse);
   return Math.abs(steps) <= STEPS_MAX ? steps + 0 : undefined;
 }
 
-/** The value of so many steps; the exact inverse of `stepsOf` for every integer it can return. */
-export function valueOfSteps(steps: number, resolution: number): number {
-  const inverse = inverseOf(resolution);
+function valueWith(steps: number, resolution: number, inverse: number | undefined): number {
   return inverse === undefined ? steps * resolution : steps / inverse;
 }
 

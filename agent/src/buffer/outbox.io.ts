@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { checkRecord, encodeChunks } from "@bellwether/protocol/batch.ts";
+import { encodeChunks } from "@bellwether/protocol/batch.ts";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import {
   type AckMessage,
@@ -9,6 +9,7 @@ import {
   type StreamBatch,
   type StreamRecords,
 } from "@bellwether/protocol/messages/stream.ts";
+import { checkRecord } from "@bellwether/protocol/record-check.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import { expiredAcks, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";

@@ -97,16 +97,17 @@ function fillOf(manifest: TensorManifest, { input, type, shape, source }: Tensor
     };
   }
   const write = source.kind === "features" ? featureWriter(manifest, source.features) : windowWriter(manifest, source);
+  // Filled and copied before the next run: vectors are written one after the other, and nothing awaits between.
+  const scratch = new Float64Array(count);
   return (vectors) => {
     if (!batched && vectors.length !== 1) throw new Error(`the input ${input} has no batch: one vector per run`);
     const data = elementsOf(type, count * vectors.length);
-    const scratch = new Float64Array(count);
-    vectors.forEach((vector, row) => {
-      write(vector, scratch);
+    for (let row = 0; row < vectors.length; row++) {
+      write(vectors[row]!, scratch);
       const at = row * count;
       if (data instanceof Float64Array || data instanceof Float32Array) data.set(scratch, at);
       else for (let i = 0; i < count; i++) put(data, type, at + i, scratch[i]!);
-    });
+    }
     return data;
   };
 }
