@@ -18,7 +18,7 @@ import { Sessions } from "./sessions.io.ts";
  * Rows that make a commit worth its fsync at once; slower inputs wait for the outbox's own moment. No more than half of
  * what an input may have on its way (`ROWS_AHEAD_MAX`), or an input alone would always wait for that moment.
  */
-const ROWS_PER_COMMIT = 1_024;
+const ROWS_PER_COMMIT = 2_048;
 const COMMIT_RETRY_MS = 1_000;
 const FIGURES_EVERY_MS = 1_000;
 const HEARTBEAT_MS = 250;

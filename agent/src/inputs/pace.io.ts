@@ -12,7 +12,7 @@ export interface Portion {
 /** Ticks in one portion when the source is behind or has no pace. */
 const TICKS_MAX = 64;
 /** Rows that may be on their way: two commits' worth, so that one can fill while the other is made durable. */
-export const ROWS_AHEAD_MAX = 2_048;
+export const ROWS_AHEAD_MAX = 4_096;
 
 /**
  * Emits portions at so many ticks a second (0: as fast as they are taken) until `next` has none or the signal aborts.
