@@ -35,7 +35,7 @@ import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
 import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
 
 /** Values waiting for a commit: beyond the first limit it comes at once, beyond the second the oldest give way. */
-const COMMIT_CELLS = 200_000;
+const COMMIT_CELLS = 150_000;
 const PENDING_CELLS_MAX = 500_000;
 const WAL_BYTES_MAX = 4 * 1024 * 1024;
 const RETRY_FIRST_MS = 500;
