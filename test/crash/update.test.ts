@@ -17,7 +17,7 @@ const CHILD = new URL("./update-child.ts", import.meta.url).pathname;
 const HOOK = new URL("./kill-at.ts", import.meta.url).pathname;
 /** Port 9 of loopback answers nobody. */
 const NOBODY = "http://127.0.0.1:9";
-const LIFE_MS_MAX = 100_000;
+const LIFE_MS_MAX = 60_000;
 const LONG = { timeout: 400_000 };
 /** Good to its golden vectors, but beyond its range from the fourth row on. */
 const WORTHLESS = releaseOf(
@@ -75,7 +75,10 @@ async function live(device: Device, serverUrl: string, end: { at?: string; when?
   }
   expect(await died).toBe("SIGKILL");
   clearTimeout(timer);
-  if (late) throw new Error(`it came to no end: ${JSON.stringify(all.findLast(({ kind }) => kind === "report"))}`);
+  if (late)
+    throw new Error(
+      `not within ${LIFE_MS_MAX} ms: its end; last: ${JSON.stringify(all.findLast(({ kind }) => kind === "report"))}`,
+    );
   return all;
 }
 
