@@ -10,7 +10,8 @@ import type { Serving } from "../../agent/src/update/runner.io.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { testPackage, timesModel } from "../kit/packages.ts";
 import { directorBytes, releaseOf, type TestRelease } from "../kit/tuf.ts";
-import { BOTH, NEW, OLD, PATIENT, startRepository, victims } from "../kit/victims.ts";
+import { startUpdates } from "../kit/updates.ts";
+import { BOTH, confirmed, NEW, OLD, PATIENT, startRepository, victims } from "../kit/victims.ts";
 
 const { copy } = victims();
 const CHILD = new URL("./update-child.ts", import.meta.url).pathname;
@@ -190,3 +191,25 @@ test("a new model during which the power fails again and again is given up for t
   judge(await live(device, NOBODY, { when: ended("rolledBack", OLD) }), BOTH);
   expect(keptBy(device)).toMatchObject({ error: { code: "CONFIRM_INTERRUPTED" }, active: { version: 1 } });
 });
+
+test.each([
+  ["manifest.json", (text: string) => text.replace('"p99LatencyMs":10000', '"p99LatencyMs":10001')],
+  ["model.onnx", (text: string) => `${text}x`],
+])(
+  "a %s that rots on the disk is not run but fetched anew, where there is no model to go back to",
+  LONG,
+  async (name, spoil) => {
+    const repository = await startRepository();
+    repository.publish(2, [OLD]);
+    const stateDir = copy();
+    const path = join(stateDir, "slots", "pump-rul", hexOf(OLD), name);
+    const whole = readFileSync(path, "latin1");
+    writeFileSync(path, spoil(whole), "latin1");
+    const device = await startUpdates({ stateDir, serverUrl: repository.url });
+    onTestFinished(() => device.close());
+    expect(device.pipeline.outcomes).toMatchObject([{ problem: { code: "SLOT_CHANGED" } }]);
+    await confirmed(device, OLD);
+    expect(readFileSync(path, "latin1")).toBe(whole);
+    expect((await device.pipeline.figures()).models).toMatchObject([{ digest: OLD.manifestDigest, errors: 0 }]);
+  },
+);

@@ -7,7 +7,7 @@ import { parseConfig } from "../../agent/src/config/parse.ts";
 import { type Pipeline, startPipeline } from "../../agent/src/inference/pipeline.io.ts";
 import { createLogger } from "../../agent/src/log.ts";
 import type { AgentRole } from "../../agent/src/roles.io.ts";
-import { ServingSet } from "../../agent/src/serving.io.ts";
+import { digestOfSlot, ServingSet } from "../../agent/src/serving.io.ts";
 import { createUpdater, type Updater, type UpdaterPorts } from "../../agent/src/update/runner.io.ts";
 import { ROOT } from "./tuf.ts";
 
@@ -84,6 +84,9 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: 10
   const pipeline: Pipeline = started;
   const serving = new ServingSet({ pipeline, spawner, log });
   updater.start();
+  for (const { model, slotDir, problem } of pipeline.outcomes) {
+    if (problem) updater.onBroken(model, digestOfSlot(slotDir), problem);
+  }
   return {
     stateDir,
     updater,

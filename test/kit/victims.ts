@@ -95,7 +95,7 @@ export function victims() {
 export function confirmed(device: TestDevice, release: TestRelease): Promise<unknown> {
   const judge = () => {
     const [model] = device.reported().models;
-    return model?.outcome === "succeeded" && model.active?.digest === release.manifestDigest;
+    return model?.phase === "idle" && model.outcome === "succeeded" && model.active?.digest === release.manifestDigest;
   };
   return eventually(`version ${release.version} is confirmed`, judge, 60_000);
 }

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { digestOf, parseManifest } from "@bellwether/protocol/package/check.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { parseReference } from "@bellwether/protocol/reference/profile.ts";
@@ -34,6 +34,12 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
   const { guard = unguarded, index = 0 } = options;
   const manifestFile = await readSlotFile(slotDir, "manifest.json");
   if (!manifestFile.ok) return manifestFile;
+  const digest = digestOf(manifestFile.value);
+  // The manifest's digest is the name of its slot; folders of other names are somebody's own, who tries a package.
+  const name = basename(slotDir);
+  if (/^[0-9a-f]{64}$/.test(name) && digest !== `sha256:${name}`) {
+    return err("SLOT_CHANGED", { file: "manifest.json", slot: slotDir, actual: digest, expected: `sha256:${name}` });
+  }
   const manifest = parseManifest(manifestFile.value);
   if (!manifest.ok) return manifest;
   const { model, version, files } = manifest.value;
@@ -66,7 +72,7 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
   return ok({
     slotDir,
     manifest: manifest.value,
-    digest: digestOf(manifestFile.value),
+    digest,
     reference: reference.value,
     loadMs,
     async run(inputs) {

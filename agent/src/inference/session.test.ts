@@ -1,10 +1,11 @@
-import { appendFileSync, rmSync } from "node:fs";
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { linearModel } from "../../../test/kit/onnx.ts";
 import { writeSlot } from "../../../test/kit/slots.ts";
+import { installSlot } from "../../../test/kit/state.ts";
 import { openSession } from "./session.io.ts";
 
 const slot = (name = "slot") => join(temporaryFolder(), name);
@@ -56,6 +57,17 @@ test.each([
   const { slotDir } = writeSlot(slot(), linearModel([2]));
   spoil(slotDir);
   expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code } });
+});
+
+test.each([
+  ["says something else", (text: string) => text.replace('"p99LatencyMs":50', '"p99LatencyMs":59')],
+  ["is none any more", (text: string) => `${text}}`],
+])("a manifest that %s is not run in its slot", async (_, spoil) => {
+  const { slotDir } = installSlot(temporaryFolder(), linearModel([2]));
+  expect(await openSession(slotDir)).toMatchObject({ ok: true });
+  const path = join(slotDir, "manifest.json");
+  writeFileSync(path, spoil(readFileSync(path, "utf8")));
+  expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code: "SLOT_CHANGED" } });
 });
 
 test("a reference that says nothing usable is refused before the model is loaded", async () => {

@@ -75,7 +75,21 @@ export async function downloadPackage(
 
 /** Checks every byte of a download against the signed digests once more, from the disk, and makes it a slot. */
 export function verifyPackage(slots: Slots, target: Target): InstallResult {
-  const folder = slots.partialOf(target.model, target.manifestDigest);
+  const verified = verifyFiles(slots.partialOf(target.model, target.manifestDigest), target);
+  if (verified.ok) slots.promote(target.model, target.manifestDigest);
+  return verified;
+}
+
+/** Whether a target is a slot already, with every byte that was verified once; a slot that rotted is removed. */
+export function isInstalled(slots: Slots, target: Target): boolean {
+  const { model, manifestDigest } = target;
+  if (!slots.has(model, manifestDigest)) return false;
+  if (verifyFiles(slots.pathOf(model, manifestDigest), target).ok) return true;
+  slots.discard(model, manifestDigest);
+  return false;
+}
+
+function verifyFiles(folder: string, target: Target): InstallResult {
   const manifest = readManifest(folder, target);
   if (!manifest.ok) return failed(manifest.error);
   for (const [member, file] of Object.entries(manifest.value.files)) {
@@ -84,7 +98,6 @@ export function verifyPackage(slots: Slots, target: Target): InstallResult {
     if (actual !== file.digest)
       return failed(err("DIGEST_MISMATCH", { what: name, actual, expected: file.digest }).error);
   }
-  slots.promote(target.model, target.manifestDigest);
   return { ok: true };
 }
 
@@ -111,8 +124,13 @@ export function readManifest(
   return manifest;
 }
 
+/** A file that cannot be read has no digest, which fits none. */
 function digestOf(path: string): string {
-  return `sha256:${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
+  try {
+    return `sha256:${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code ?? "unreadable";
+  }
 }
 
 /** Only what the network did may be tried again; wrong bytes stay wrong. */

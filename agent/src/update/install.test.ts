@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
@@ -6,7 +6,7 @@ import { beforeEach, expect, onTestFinished, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { testPackage } from "../../../test/kit/packages.ts";
 import { releaseOf, type TestRelease, TestRepository } from "../../../test/kit/tuf.ts";
-import { downloadPackage, type InstallPorts, verifyPackage } from "./install.io.ts";
+import { downloadPackage, type InstallPorts, isInstalled, verifyPackage } from "./install.io.ts";
 import type { Target } from "./machine.ts";
 import { openSlots, type Slots } from "./slots.io.ts";
 
@@ -57,6 +57,24 @@ test.each(FILES)("a %s that changed after it was downloaded gets no final name",
   writeFileSync(path, bytes);
   expect(verifyPackage(slots, target)).toMatchObject({ ok: false, again: false, error: { code: "DIGEST_MISMATCH" } });
   expect(isSlot()).toBe(false);
+});
+
+test.each(FILES)("a slot whose %s rotted or went is none, and is removed", async (name) => {
+  const install = async () => {
+    await download();
+    verifyPackage(slots, target);
+  };
+  expect(isInstalled(slots, target)).toBe(false);
+  await install();
+  expect(isInstalled(slots, target)).toBe(true);
+  const path = join(slots.pathOf(target.model, target.manifestDigest), name);
+  for (const spoil of [() => appendFileSync(path, " "), () => rmSync(path)]) {
+    spoil();
+    expect(isInstalled(slots, target)).toBe(false);
+    await install();
+    expect(isInstalled(slots, target)).toBe(true);
+  }
+  expect(isSlot()).toBe(true);
 });
 
 test("what does not fit the device is rejected by its manifest alone", async () => {

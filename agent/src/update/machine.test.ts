@@ -204,6 +204,18 @@ describe("an update", () => {
     expect(state.quarantined[NEW]).toBeDefined();
   });
 
+  it.each([
+    ["while it is confirmed", [200, live({})] as [number, UpdateEvent]],
+    ["while it is on trial", live({ inferences: 1 })],
+  ])("fetches a model anew that the disk has spoilt %s; it has done no wrong", (_, then) => {
+    const before = run([...activated, then]).state;
+    const rotten: UpdateEvent = { kind: "activeBroken", digest: NEW, problem: problem("SLOT_CHANGED") };
+    const { state, effects } = run([rotten, { kind: "rolledBack" }], before);
+    expect(state).toMatchObject({ active: { digest: OLD }, phase: "downloading", target: { manifestDigest: NEW } });
+    expect(state.quarantined).toEqual({});
+    expect(effects).toEqual(["serve", "download", "cleanUp"]);
+  });
+
   it("gives up confirming when the agent keeps dying with the new model", () => {
     const resumed: UpdateEvent = { kind: "resumed" };
     expect(run([...activated, resumed, resumed, resumed]).state.phase).toBe("confirming");

@@ -176,7 +176,8 @@ const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
         ? adopt(state, target)
         : rollBack({ ...state, pending: target }, "UPDATE_SUPERSEDED", {}, nowMs),
     live: confirm,
-    activeBroken: (state, event, nowMs) => rollBackWith(state, event.problem, nowMs),
+    activeBroken: (state, event, nowMs) =>
+      isDiskFault(event.problem) ? fallBack(state, event, nowMs) : rollBackWith(state, event.problem, nowMs),
     resumed: (state, _event, nowMs) =>
       state.interruptions >= INTERRUPTIONS_MAX
         ? rollBack(state, "CONFIRM_INTERRUPTED", { times: state.interruptions }, nowMs)
@@ -361,18 +362,29 @@ function rollBackWith(state: ModelState, why: Problem, nowMs: number): UpdateSte
   return to(superseded ? next : quarantine(next), { kind: "serve", answer: "rolledBack" });
 }
 
-/** A confirmed model broke later: back to the verified one before it, and the broken digest is not taken up again. */
+/**
+ * A model broke after it was activated: back to the verified one before it, and the broken digest is not taken up again.
+ * What the disk did to its files says nothing of the model, though: a fresh copy is fetched, where it is still wanted.
+ */
 function fallBack(state: ModelState, event: Extract<UpdateEvent, { kind: "activeBroken" }>, nowMs: number): UpdateStep {
   if (state.active?.digest !== event.digest) return to(state);
-  const underWay = state.phase !== "idle" && state.phase !== "failed" && state.target !== undefined;
+  const { outcome: _noLonger, ...rest } = state;
+  const { target } = state;
+  const underWay = state.phase !== "idle" && state.phase !== "failed";
+  const rotten = isDiskFault(event.problem);
+  const wanted = target && (underWay || (rotten && isTarget(state, event.digest))) ? target : undefined;
   const next: ModelState = {
-    ...state,
-    ...(underWay && state.target ? { pending: state.target } : {}),
-    quarantined: { ...state.quarantined, [event.digest]: state.target ? wishOf(state.target) : 0 },
+    ...rest,
+    ...(wanted ? { pending: wanted } : {}),
+    quarantined: rotten ? state.quarantined : { ...state.quarantined, [event.digest]: target ? wishOf(target) : 0 },
     phase: "rollingBack",
     error: { ...event.problem, atMs: nowMs },
   };
   return to(next, { kind: "serve", answer: "rolledBack" });
+}
+
+function isDiskFault({ code }: Problem): boolean {
+  return code === "SLOT_CHANGED" || code === "SLOT_UNREADABLE";
 }
 
 function quarantine(state: ModelState): ModelState {

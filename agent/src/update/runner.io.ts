@@ -5,7 +5,7 @@ import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import { claimedVersion, takeDocument } from "./director-intake.io.ts";
-import { downloadPackage, type InstallResult, readManifest, verifyPackage } from "./install.io.ts";
+import { downloadPackage, type InstallResult, isInstalled, readManifest, verifyPackage } from "./install.io.ts";
 import {
   idleModel,
   type LiveFigures,
@@ -137,7 +137,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         await delay(effect.delayMs, abort.signal);
         if (abort.signal.aborted) return;
         const { manifestDigest: digest } = effect.target;
-        if (slots.has(model, digest)) return handle(model, { kind: "downloaded", digest });
+        if (isInstalled(slots, effect.target)) return handle(model, { kind: "downloaded", digest });
         const result = await downloadPackage(installPorts, effect.target, abort.signal, progressOf(model, digest));
         if (!abort.signal.aborted) settle(model, digest, result, { kind: "downloaded", digest });
         return;

@@ -35,6 +35,8 @@ export interface Slots {
   has(model: string, digest: string): boolean;
   /** Turns a verified download into a slot, durably. */
   promote(model: string, digest: string): void;
+  /** Removes a slot that is no longer what was verified. */
+  discard(model: string, digest: string): void;
   /** Removes every slot and download but those of these digests. */
   keepOnly(model: string, digests: readonly string[]): void;
   /** `DISK_TOO_FULL` where a download would not leave a tenth of its size free. */
@@ -75,6 +77,7 @@ export function openSlots(stateDir: string): Slots {
       renameSync(from, join(folder(model), hex(digest)));
       syncPath(folder(model));
     },
+    discard: (model, digest) => rmSync(join(folder(model), hex(digest)), { recursive: true, force: true }),
     keepOnly(model, digests) {
       const kept = new Set(digests.map(hex));
       if (!existsSync(folder(model))) return;

@@ -57,6 +57,15 @@ test("a folder without a manifest is no slot; a promotion replaces it", () => {
   expect(readdirSync(folder)).toEqual(["a".repeat(64)]);
 });
 
+test("a slot that is discarded is none, and what is downloaded for it stays", () => {
+  const { folder, slots } = slotsWith([A]);
+  slots.promote("m", A);
+  slots.partialOf("m", A);
+  slots.discard("m", A);
+  expect(slots.has("m", A)).toBe(false);
+  expect(readdirSync(folder)).toEqual([`${"a".repeat(64)}.partial`]);
+});
+
 test("what nobody names any more is collected: slots and downloads, of this model only", () => {
   const { folder, slots } = slotsWith([A, B, C]);
   slots.promote("m", A);
