@@ -95,7 +95,6 @@ export default {
     onlyIn("better-sqlite3", ["agent/src/buffer", "fleet-server/src/store"]),
     onlyIn("mqtt", ["agent/src/link", "fleet-server/src/cli"]),
     onlyIn("aedes", ["fleet-server/src/broker"]),
-    onlyIn("systeminformation", ["agent/src/health"]),
     onlyIn("tuf-js", ["agent/src/update"]),
   ],
   options: {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
-import { statfs } from "node:fs/promises";
-import { type CpuTicks, cpuLoadBetween, diskUsedFraction, parseCpuTicks, parseMemory } from "./probes.ts";
+import { readdir, readFile, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { type CpuTicks, cpuLoadBetween, diskUsedFraction, hottestC, parseCpuTicks, parseMemory } from "./probes.ts";
 
 /** Reads the device's own condition: cheap enough (about 0.1 ms) to be asked every second. */
 export interface Probes {
@@ -10,16 +11,15 @@ export interface Probes {
   memoryUsedFraction(): number | undefined;
   /** Fraction in use of the file system that holds `path`, 0 to 1. */
   diskUsedFraction(path: string): Promise<number | undefined>;
-  /** Hottest main sensor in degrees Celsius; undefined on machines that show none. */
+  /** Hottest zone of the board in degrees Celsius, or hottest sensor where it has no zones; undefined without either. */
   temperatureC(): Promise<number | undefined>;
   /** Resident memory of this process in MB. */
   rssMb(): number;
 }
 
 /** Probes of this machine. Each holds its own last CPU reading: callers with different periods have their own probes. */
-export function createProbes(): Probes {
+export function createProbes(sensors = "/sys/class"): Probes {
   let ticks: CpuTicks | undefined;
-  let sensors: Promise<typeof import("systeminformation")> | undefined;
   return {
     cpuLoad() {
       const now = parseCpuTicks(readProc("stat"));
@@ -39,10 +39,8 @@ export function createProbes(): Probes {
       }
     },
     async temperatureC() {
-      // Loaded on first use: it costs 20 MB and spawns children for some figures.
-      sensors ??= import("systeminformation");
-      const { main } = await (await sensors).cpuTemperature();
-      return typeof main === "number" && Number.isFinite(main) ? main : undefined;
+      const zones = await readAll(join(sensors, "thermal"), /^thermal_zone\d+$/, /^temp$/);
+      return hottestC(zones) ?? hottestC(await readAll(join(sensors, "hwmon"), /^hwmon\d+$/, /^temp\d+_input$/));
     },
     rssMb: () => process.memoryUsage.rss() / 1_048_576,
   };
@@ -54,4 +52,19 @@ function readProc(name: "stat" | "meminfo"): string {
   } catch {
     return ""; // not Linux: parsed as "no figure"
   }
+}
+
+/** Texts of these files in these folders of a folder; one that cannot be read (a sensor asleep) is left out. */
+async function readAll(folder: string, folders: RegExp, files: RegExp): Promise<string[]> {
+  const texts: string[] = [];
+  for (const one of (await namesIn(folder)).filter((name) => folders.test(name))) {
+    for (const file of (await namesIn(join(folder, one))).filter((name) => files.test(name))) {
+      texts.push(await readFile(join(folder, one, file), "latin1").catch(() => ""));
+    }
+  }
+  return texts;
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  return readdir(folder).catch(() => []); // not every machine has it
 }

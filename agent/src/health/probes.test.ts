@@ -1,5 +1,9 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { cpuLoadBetween, diskUsedFraction, parseCpuTicks, parseMemory } from "./probes.ts";
+import { temporaryFolder } from "../../../test/kit/folder.ts";
+import { createProbes } from "./probes.io.ts";
+import { cpuLoadBetween, diskUsedFraction, hottestC, parseCpuTicks, parseMemory } from "./probes.ts";
 
 const stat = (line: string) => `${line}\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5 0\n`;
 
@@ -31,4 +35,28 @@ test("memory is read in bytes, and an old kernel's table without MemAvailable gi
 test("blocks reserved for root count neither as used nor as usable", () => {
   expect(diskUsedFraction({ blocks: 100, bfree: 30, bavail: 20 })).toBeCloseTo(70 / 90);
   expect(diskUsedFraction({ blocks: 0, bfree: 0, bavail: 0 })).toBe(0);
+});
+
+test("the hottest plausible reading counts", () => {
+  expect(hottestC(["45500\n", "61000\n", "-5000\n"])).toBe(61);
+  expect(hottestC(["-274000\n", "255000\n", "", "N/A\n"])).toBeUndefined();
+});
+
+/** A folder as the kernel's /sys/class. */
+function sysClass(files: Readonly<Record<string, string>>): string {
+  const folder = temporaryFolder();
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  }
+  return folder;
+}
+
+test("a board's thermal zones are its temperature; a PC's sensors are where it has none", async () => {
+  const sensors = { "hwmon/hwmon0/temp1_input": "71000\n", "hwmon/hwmon0/temp1_max": "99000\n" };
+  const zones = { "thermal/thermal_zone0/temp": "40000\n", "thermal/thermal_zone12/temp": "52250\n" };
+  const others = { "thermal/cooling_device0/temp": "90000\n", "thermal/thermal_zone0/type": "cpu-thermal\n" };
+  expect(await createProbes(sysClass({ ...sensors, ...zones, ...others })).temperatureC()).toBe(52.25);
+  expect(await createProbes(sysClass({ ...sensors, ...others })).temperatureC()).toBe(71);
+  expect(await createProbes(sysClass({})).temperatureC()).toBeUndefined();
 });

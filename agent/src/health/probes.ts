@@ -50,3 +50,11 @@ export function diskUsedFraction(fs: {
   const usable = used + fs.bavail;
   return usable <= 0 ? 0 : used / usable;
 }
+
+/** The hottest of the kernel's readings (millidegrees as text) in Celsius. A sensor that is off says something absurd. */
+export function hottestC(readings: readonly string[]): number | undefined {
+  const plausible = readings
+    .map((text) => (/^-?\d+\s*$/.test(text) ? Number(text) / 1_000 : Number.NaN))
+    .filter((celsius) => celsius > -40 && celsius < 150);
+  return plausible.length === 0 ? undefined : Math.max(...plausible);
+}

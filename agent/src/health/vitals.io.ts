@@ -6,8 +6,6 @@ import type { Probes } from "./probes.io.ts";
 export type Vitals = NonNullable<StateMessage["health"]>;
 
 const EVERY_MS = 5_000;
-/** Reading temperatures runs a child process. */
-const TEMPERATURE_EVERY_MS = 60_000;
 
 /** Reads the device's condition in the background, so that a heartbeat never waits for a slow disk. */
 export interface VitalsReader {
@@ -22,7 +20,6 @@ export function readVitals(probes: Probes, stateDir: string, figures: () => Pipe
   let memoryUsedFraction = 0;
   let diskUsedFraction = 0;
   let temperatureC: number | undefined;
-  let temperatureAtMs = Number.NEGATIVE_INFINITY;
   let reading = false;
 
   async function read(): Promise<void> {
@@ -33,10 +30,7 @@ export function readVitals(probes: Probes, stateDir: string, figures: () => Pipe
       cpuLoad = probes.cpuLoad() ?? cpuLoad;
       memoryUsedFraction = probes.memoryUsedFraction() ?? memoryUsedFraction;
       diskUsedFraction = (await probes.diskUsedFraction(stateDir)) ?? diskUsedFraction;
-      if (performance.now() - temperatureAtMs > TEMPERATURE_EVERY_MS) {
-        temperatureAtMs = performance.now();
-        temperatureC = await probes.temperatureC();
-      }
+      temperatureC = await probes.temperatureC();
     } finally {
       reading = false;
     }
