@@ -56,6 +56,9 @@ function bundle(work: string): BundledFiles {
       "--minify-whitespace",
       `--line-limit=${LINE_CHARACTERS}`,
       "--legal-comments=none",
+      // A function of the `require` that finds the addons: see start.cjs.
+      "--banner:js=(function (require) {",
+      "--footer:js=})",
       "--loader:.node=copy",
       "--asset-names=[name]",
       `--alias:better-sqlite3=${sqlite}`,
@@ -78,6 +81,8 @@ function carry(work: string, executable: string): void {
     disableExperimentalSEAWarning: true,
     // V8's cache of compiled code differs between builds of the same source.
     useCodeCache: false,
+    // New space may grow to 48 MB in each thread before V8 collects it: most of what an agent would hold is its garbage.
+    execArgv: ["--max-semi-space-size=1"],
     // Options of Node in the environment are no business of a service.
     execArgvExtension: "none",
     assets: { "agent.cjs": "agent.cjs", "start.cjs": "start.cjs" },

@@ -5,5 +5,5 @@ const { createRequire } = require("node:module");
 const { getAsset } = require("node:sea");
 const { Script } = require("node:vm");
 
-const text = `(function (require) {${getAsset("agent.cjs", "utf8")}\n})`;
-new Script(text, { filename: "agent.cjs" }).runInThisContext()(createRequire(process.execPath));
+const program = new Script(getAsset("agent.cjs", "utf8"), { filename: "agent.cjs" });
+program.runInThisContext()(createRequire(process.execPath));
