@@ -6,6 +6,7 @@ import { setTimeout as wait } from "node:timers/promises";
 export interface Api {
   get<T>(path: string): Promise<T>;
   post<T>(path: string, body?: unknown): Promise<T>;
+  put<T>(path: string, body: unknown): Promise<T>;
   /** The lines of an NDJSON export, parsed. */
   lines<T>(path: string): AsyncIterable<T>;
   /** Every item of a paginated list. */
@@ -30,6 +31,7 @@ export function createApi(url: string, token: string): Api {
   return {
     get,
     post: async <T>(path: string, body?: unknown) => (await (await call("POST", path, body)).json()) as T,
+    put: async <T>(path: string, body: unknown) => (await (await call("PUT", path, body)).json()) as T,
     async *lines<T>(path: string) {
       const answer = await call("GET", path);
       if (!answer.body) return;

@@ -17,9 +17,8 @@ export type Say = (line: string) => void;
 
 /** Chapter 2: the first model, from the past to every device. */
 export async function firstModel(fleet: Fleet, plant: Plant, past: readonly TrueRow[], say: Say): Promise<RolloutView> {
-  const targets = past.map((row) => cappedRul(row, plant.cap));
-  await importPast(fleet, plant, "past", past, targets);
-  const trained = await train(fleet, plant, "past", 1);
+  await importPast(fleet, plant, "past", past, "run to failure");
+  const trained = await train(fleet, plant, "past", 1, "rul");
   say(
     `version ${trained.version} learnt from ${past.length} rows of ${plant.historyAssets.length} assets; held-out RMSE ${trained.heldOutRmse?.toFixed(1)}`,
   );
@@ -32,7 +31,7 @@ export async function firstModel(fleet: Fleet, plant: Plant, past: readonly True
   return rollout;
 }
 
-interface Prediction {
+export interface Prediction {
   readonly asset: string;
   readonly observedAtMs: number;
   readonly version: number;
@@ -92,7 +91,7 @@ export async function badModel(
     seed,
   );
   await importPast(fleet, plant, `past-${kind}`, past, targets);
-  const trained = await train(fleet, plant, `past-${kind}`, 1);
+  const trained = await train(fleet, plant, `past-${kind}`, 1, "column");
   say(`version ${trained.version} learnt from ${kind} targets: valid, signed, golden vectors right`);
   const rollout = await rollOut(fleet, plant, trained.version, say);
   say(`  ${rollout.reason ?? ""}`);
@@ -105,7 +104,7 @@ export async function badModel(
 /** Chapter 5: a flipped byte on the server's disk, and a document signed by somebody else. Both are for the agent to see. */
 export async function tamper(fleet: Fleet, plant: Plant, say: Say): Promise<string[]> {
   const codes: string[] = [];
-  const trained = await train(fleet, plant, "past", 2);
+  const trained = await train(fleet, plant, "past", 2, "rul");
   await fleet.api.post(`/v1/models/${plant.model}/versions/${trained.version}/release`);
   const { manifest } = await fleet.api.get<{ manifest: { files: { model: { digest: string } } } }>(
     `/v1/models/${plant.model}/versions/${trained.version}`,
@@ -224,7 +223,7 @@ async function exported(fleet: Fleet): Promise<StoredRow[]> {
 }
 
 /** The most rows any asset has at the server. */
-async function rowsStored(fleet: Fleet, plant: Plant): Promise<number> {
+export async function rowsStored(fleet: Fleet, plant: Plant): Promise<number> {
   const counts = new Map<string, number>();
   for (const row of await exported(fleet)) counts.set(row.asset, (counts.get(row.asset) ?? 0) + 1);
   return Math.max(0, ...plant.agents.flatMap((agent) => agent.assets.map((asset) => counts.get(asset) ?? 0)));

@@ -55,6 +55,9 @@ export async function cmapssPlant(folder: string): Promise<Plant> {
     units: {},
     // The model meets engines in the middle of their lives: no feature may rely on having watched their youth.
     features: { age: false, relative: [] },
+    startMs: Date.parse(START),
+    stepMs: STEP_MS,
+    canChange: false,
     historyAssets: train.map((engine) => assetOf("train", engine)),
     history: async () => past(),
     agents,

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Api, createApi, until } from "./api.io.ts";
-import type { AgentShare, Plant } from "./plant.ts";
+import type { AgentShare, Change, Plant } from "./plant.ts";
 import { type Running, run, start } from "./processes.io.ts";
 import { type NetworkProxy, startProxy } from "./proxy.io.ts";
 
@@ -24,11 +24,11 @@ export interface Fleet {
   /** Runs `bellwether` as an administrator would, and parses its JSON. */
   cli<T>(...args: string[]): Promise<T>;
   /** Starts an agent (again), each of its assets giving `rows` rows in all, at this speed. */
-  startAgent(agent: DemoAgent, rows: number, rowsPerSecond: number): Promise<void>;
+  startAgent(agent: DemoAgent, rows: number, rowsPerSecond: number, change?: Change): Promise<void>;
   close(): Promise<void>;
 }
 
-const SETTINGS = "rollouts: { tickMs: 300 }\n";
+const SETTINGS = "rollouts: { tickMs: 300 }\ndrift: { tickMs: 500 }\nretraining: { tickMs: 500 }\n";
 const HEARTBEAT_MS = 2_000;
 
 /** Starts the server as a process of its own and prepares the agents: enrolled, not yet running. */
@@ -78,7 +78,7 @@ export async function startFleet(plant: Plant): Promise<Fleet> {
       agents,
       cli,
       close,
-      startAgent: (agent, rows, speed) => startAgent(folder, agent, rows, speed),
+      startAgent: (agent, rows, speed, change) => startAgent(folder, agent, rows, speed, change),
     };
   } catch (cause) {
     await close();
@@ -111,14 +111,20 @@ async function enrol(api: Api, url: string, mqttUrl: string, folder: string, sha
   return { share, stateDir, proxy, running: undefined };
 }
 
-async function startAgent(folder: string, agent: DemoAgent, rows: number, rowsPerSecond: number): Promise<void> {
+async function startAgent(
+  folder: string,
+  agent: DemoAgent,
+  rows: number,
+  rowsPerSecond: number,
+  change?: Change,
+): Promise<void> {
   const { share, stateDir, proxy } = agent;
   const config = join(folder, `${share.device}.json`);
   const body = {
     heartbeatMs: HEARTBEAT_MS,
     server: { mqttUrl: `mqtt://127.0.0.1:${proxy.port}` },
     assets: share.assets.map((id) => ({ id })),
-    inputs: [share.input(rows, rowsPerSecond)],
+    inputs: [share.input(rows, rowsPerSecond, change)],
   };
   await writeFile(config, JSON.stringify(body, undefined, 2));
   agent.running = start("bellwether-agent", ["run", "--config", config, "--state", stateDir], {

@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { badModel, chaos, firstModel, judgePredictions, tamper } from "./chapters.io.ts";
 import { cmapssPlant } from "./cmapss.io.ts";
 import { type Fleet, startFleet } from "./fleet.io.ts";
+import { learningLoop } from "./loop.io.ts";
 import { executionsOf, type RolloutView } from "./models.io.ts";
 import { type Options, parseOptions, USAGE } from "./options.ts";
 import type { Plant } from "./plant.ts";
@@ -38,7 +39,8 @@ async function tell(options: Options): Promise<number> {
   process.once("SIGINT", stop).once("SIGTERM", stop);
   try {
     const report = await story(fleet, plant, options);
-    const broken = brokenPromises(report, CANARIES);
+    const changed = plant.canChange && options.drift !== "none" ? options.driftCohort : null;
+    const broken = brokenPromises(report, CANARIES, changed);
     if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(report, undefined, 2)}\n`);
     chapter(broken.length === 0 ? "Every promise held." : "Not every promise held:");
     for (const sentence of broken) say(`  - ${sentence}`);
@@ -75,6 +77,8 @@ async function story(fleet: Fleet, plant: Plant, options: Options): Promise<Repo
   say(`  ${produced} samples made, ${committed} stored exactly so, ${lost} lost, ${duplicated} duplicated`);
   for (const example of count.examples) say(`    ${example}`);
 
+  const loop = await learningLoop(fleet, plant, options, first.version, chapter, (line) => say(`  ${line}`));
+
   return {
     seed: options.seed,
     devices: fleet.agents.length,
@@ -82,6 +86,7 @@ async function story(fleet: Fleet, plant: Plant, options: Options): Promise<Repo
     model,
     rollouts: [await outcomeOf(fleet, first), await outcomeOf(fleet, bad)],
     tamper: { refused: codes.length, codes },
+    ...loop,
     seconds: Math.round((performance.now() - startedMs) / 100) / 10,
   };
 }

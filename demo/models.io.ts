@@ -17,21 +17,35 @@ export async function importPast(
   plant: Plant,
   label: string,
   rows: readonly TrueRow[],
-  targets: readonly number[],
+  targets: readonly number[] | "run to failure",
 ): Promise<void> {
   const file = join(fleet.folder, `${label}.csv`);
-  await writeFile(file, toCsv(rows, targets));
+  const toFailure = targets === "run to failure";
+  await writeFile(file, toCsv(rows, toFailure ? undefined : targets));
   const units = Object.entries(plant.units).flatMap(([channel, unit]) => ["--unit", `${channel}=${unit}`]);
-  await fleet.cli("history", "import", file, "--target", "target", "--label", label, ...units);
+  await fleet.cli("history", "import", file, "--target", toFailure ? "rul" : "target", "--label", label, ...units);
 }
 
 /** Trains a version of the plant's model from an imported past, always in the same way. */
-export async function train(fleet: Fleet, plant: Plant, label: string, seed: number): Promise<Trained> {
+export async function train(
+  fleet: Fleet,
+  plant: Plant,
+  label: string,
+  seed: number,
+  target: "rul" | "column",
+): Promise<Trained> {
   const request = join(fleet.folder, `train-${label}-${seed}.json`);
-  const target = { kind: "column", column: "target" };
+  const learns = target === "rul" ? { kind: "rul", cap: plant.cap } : { kind: "column", column: "target" };
   await writeFile(
     request,
-    JSON.stringify({ model: plant.model, history: label, target, features: plant.features, seed }),
+    JSON.stringify({
+      model: plant.model,
+      history: label,
+      target: learns,
+      features: plant.features,
+      ...(plant.drift === undefined ? {} : { drift: plant.drift }),
+      seed,
+    }),
   );
   const started = await fleet.cli<{ id: string }>("training", "start", "--request", request);
   const run = await until(

@@ -5,15 +5,24 @@ export interface TrueRow extends Row {
   readonly rul: number;
 }
 
+/** Ways in which one cohort's process changes in the story; docs/SIMULATOR.md says what each does. */
+export const CHANGES = ["offset", "gain", "fault"] as const;
+
+/** A change of the process from a row on. */
+export interface Change {
+  readonly kind: (typeof CHANGES)[number];
+  readonly fromRow: number;
+}
+
 /** One agent's share of a plant. */
 export interface AgentShare {
   readonly device: string;
   readonly cohort: "A" | "B";
   readonly assets: readonly string[];
   /** Its input as the agent's configuration writes it: `rows` rows an asset and no more, at this speed. */
-  input(rows: number, rowsPerSecond: number): Readonly<Record<string, unknown>>;
+  input(rows: number, rowsPerSecond: number, change?: Change): Readonly<Record<string, unknown>>;
   /** The rows it produces when each asset gives `rows` rows, made again from the seed or the file alone. */
-  expected(rows: number): Promise<TrueRow[]>;
+  expected(rows: number, change?: Change): Promise<TrueRow[]>;
 }
 
 /** What the story needs of a plant: a past to learn from, and agents that watch the present. */
@@ -24,8 +33,14 @@ export interface Plant {
   readonly cap: number;
   /** Units of its channels, where they have any. */
   readonly units: Readonly<Record<string, string>>;
-  /** What training may say about features. */
+  /** What training may say about features, and about how devices watch for drift. */
   readonly features: Readonly<Record<string, unknown>>;
+  readonly drift?: Readonly<Record<string, unknown>>;
+  /** Source time of row 0, and between rows. */
+  readonly startMs: number;
+  readonly stepMs: number;
+  /** Whether a cohort's process can change in it. */
+  readonly canChange: boolean;
   /** The assets of the past; none of them is watched by an agent. */
   readonly historyAssets: readonly string[];
   /** Run-to-failure rows of the past, by asset and time. */
@@ -49,16 +64,16 @@ export function parseCsv(text: string): Record<string, string>[] {
   return lines.map((line) => Object.fromEntries(line.split(",").map((cell, index) => [names[index] as string, cell])));
 }
 
-/** Writes rows as CSV with a target column: the format of `history import`. */
-export function toCsv(rows: readonly Row[], targets: readonly number[]): string {
+/** Writes rows as CSV, with a target column where there are targets: the format of `history import`. */
+export function toCsv(rows: readonly Row[], targets: readonly number[] | undefined): string {
   const channels = Object.keys(rows[0]?.values ?? {});
   const lines = rows.map((row, index) =>
     [
       row.asset,
       new Date(row.observedAtMs).toISOString(),
       ...channels.map((channel) => row.values[channel] ?? ""),
-      targets[index],
+      ...(targets === undefined ? [] : [targets[index]]),
     ].join(","),
   );
-  return `${["asset", "time", ...channels, "target"].join(",")}\n${lines.join("\n")}\n`;
+  return `${["asset", "time", ...channels, ...(targets === undefined ? [] : ["target"])].join(",")}\n${lines.join("\n")}\n`;
 }

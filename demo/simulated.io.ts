@@ -5,6 +5,7 @@ const AGENTS = 6;
 const ASSETS_PER_AGENT = 3;
 const HISTORY_ASSETS = 14;
 const START = "2026-01-01T00:00:00.000Z";
+const STEP_MS = 60_000;
 /** As the plant's sensors give them (UCUM), see docs/SIMULATOR.md. */
 const UNITS = {
   speed: "/min",
@@ -32,16 +33,17 @@ export function simulatedPlant(seed: number): Plant {
       device: `gateway-${index + 1}`,
       cohort: index < AGENTS / 2 ? "A" : "B",
       assets: Array.from({ length: ASSETS_PER_AGENT }, (_asset, number) => `${prefix}${number + 1}`),
-      input: (rows, rowsPerSecond) => ({
+      input: (rows, rowsPerSecond, change) => ({
         id: "plant",
         type: "simulator",
         seed,
         start: START,
-        stepMs: 60_000,
+        stepMs: STEP_MS,
         rows,
         rowsPerSecond,
+        ...(change === undefined ? {} : { machines: { change } }),
       }),
-      expected: async (rows) =>
+      expected: async (rows, change) =>
         rowsOf(
           await run("bellwether-agent", [
             ...common,
@@ -51,6 +53,7 @@ export function simulatedPlant(seed: number): Plant {
             prefix,
             "--to",
             String(rows),
+            ...(change === undefined ? [] : ["--change", change.kind, "--change-from", String(change.fromRow)]),
           ]),
         ),
     };
@@ -62,6 +65,11 @@ export function simulatedPlant(seed: number): Plant {
     units: UNITS,
     // The model meets machines in the middle of their lives: no feature may rely on having watched their youth.
     features: { age: false, relative: [], restart: { counter: "service.hours" } },
+    // Load decides most of what a machine's sensors read.
+    drift: { regimes: { features: ["load.mean"], count: 4 } },
+    startMs: Date.parse(START),
+    stepMs: STEP_MS,
+    canChange: true,
     historyAssets: Array.from({ length: HISTORY_ASSETS }, (_, index) => `past-${index + 1}`),
     history: async () =>
       rowsOf(

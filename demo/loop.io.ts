@@ -1,0 +1,313 @@
+import { until } from "./api.io.ts";
+import { type Prediction, rowsStored, type Say } from "./chapters.io.ts";
+import { errorsOf } from "./checker.ts";
+import type { Fleet } from "./fleet.io.ts";
+import { executionsOf } from "./models.io.ts";
+import type { Options } from "./options.ts";
+import { type Change, cappedRul, type Plant, type TrueRow } from "./plant.ts";
+import type { Report } from "./report.ts";
+
+type Loop = Pick<Report, "drift" | "retraining">;
+
+/** Rows until the process changes, and after it until every machine has failed at least once. */
+const QUIET_ROWS = 40;
+const CHANGED_ROWS = 320;
+/** Rows in which nothing may be called where nothing changes. */
+const WATCHED_ROWS = 200;
+/** Speeds while drift is watched for, and while a model is retrained and rolled out. */
+const FAST = 16;
+const STEADY = 8;
+/** Rows of a held-out asset that the retrained version is judged by. */
+const JUDGED_ROWS = 60;
+
+interface Verdict {
+  readonly cohort: string;
+  readonly phase: string;
+  readonly text: string;
+  readonly enteredToMs: number;
+  readonly sinceMs: number | null;
+}
+interface Retraining {
+  readonly id: string;
+  readonly phase: string;
+  readonly version: number | null;
+  readonly approvedBy: string | null;
+  readonly rolloutId: string | null;
+  readonly error: { readonly message: string } | null;
+  readonly result: {
+    readonly assets: readonly string[];
+    readonly holdoutAssets: readonly string[];
+    readonly championRmse: number;
+    readonly meanRmse: number;
+    readonly chosen: string | null;
+    readonly reason: string;
+    readonly candidates: readonly { candidate: string; rmse: number; upper: number }[];
+  } | null;
+}
+
+/** Chapters 7 to 9: one cohort's process changes, it is called, the cohort is retrained, and that pays. */
+export async function learningLoop(
+  fleet: Fleet,
+  plant: Plant,
+  options: Options,
+  champion: number,
+  chapter: (title: string) => void,
+  say: Say,
+): Promise<Loop> {
+  const cohort = options.driftCohort;
+  const kind = plant.canChange ? options.drift : "none";
+  chapter(
+    kind === "none"
+      ? "7. Nothing changes but wear: nothing may be called"
+      : `7. The process of cohort ${cohort} changes (${kind}) while wear goes on in both`,
+  );
+  for (const name of ["A", "B"]) await fleet.cli("cohorts", "set", name, `cohort=${name}`);
+  const fromRow = (await rowsStored(fleet, plant)) + QUIET_ROWS;
+  if (kind === "none") return await nothingCalled(fleet, plant, fromRow, say);
+  const change: Change = { kind, fromRow };
+  await goOn(fleet, cohort, change, fromRow + CHANGED_ROWS, FAST);
+  const holdoutAssets = assetsOf(fleet, cohort).filter((_, index) => index % 3 === 2);
+  await fleet.cli("delegations", "grant", plant.model, cohort);
+  const drift = await callOf(fleet, plant, cohort, change, say);
+
+  chapter(`8. Labels arrive; cohort ${cohort} is retrained, released by its own role, and rolled out to it alone`);
+  await askForRetraining(fleet, plant, cohort, holdoutAssets);
+  await until(
+    "every machine has failed once since the change",
+    async () => ((await rowsOf(fleet, plant, cohort)) >= fromRow + CHANGED_ROWS ? true : undefined),
+    120_000,
+  );
+  const labels = await postOutcomes(fleet, plant, cohort, change, fromRow + CHANGED_ROWS);
+  say(`${labels} failures recorded; held out of everything: ${holdoutAssets.join(", ")}`);
+  await goOn(fleet, cohort, change, plant.rowsMax, STEADY);
+  const job = await retrained(fleet, cohort, say);
+
+  chapter("9. Did it pay? Predictions on assets that no training ever saw, against the truth");
+  const retraining = await judged(fleet, plant, cohort, change, champion, job, holdoutAssets, say);
+  return { drift, retraining };
+}
+
+function assetsOf(fleet: Fleet, cohort: string): string[] {
+  return fleet.agents.filter(({ share }) => share.cohort === cohort).flatMap(({ share }) => share.assets);
+}
+
+/** All agents go on to a row at a speed; those of the cohort with its change. */
+async function goOn(
+  fleet: Fleet,
+  cohort: string,
+  change: Change | undefined,
+  rows: number,
+  speed: number,
+): Promise<void> {
+  await Promise.all(fleet.agents.map((agent) => agent.running?.stop()));
+  await Promise.all(
+    fleet.agents.map((agent) =>
+      fleet.startAgent(agent, rows, speed, agent.share.cohort === cohort ? change : undefined),
+    ),
+  );
+}
+
+async function verdictsOf(fleet: Fleet, plant: Plant): Promise<readonly Verdict[]> {
+  return (await fleet.api.get<{ items: Verdict[] }>(`/v1/drift?model=${plant.model}`)).items;
+}
+
+/** Cohorts that were ever called drifted. */
+async function calledEver(fleet: Fleet, plant: Plant): Promise<Set<string>> {
+  const called = new Set<string>();
+  for (const { cohort } of await verdictsOf(fleet, plant)) {
+    const { history } = await fleet.api.get<{ history: Verdict[] }>(`/v1/drift/${cohort}/${plant.model}`);
+    if (history.some(({ phase }) => phase === "drifted")) called.add(cohort);
+  }
+  return called;
+}
+
+/** The fewest rows any asset of a cohort has at the server, over all its assets' newest. */
+async function rowsOf(fleet: Fleet, plant: Plant, cohort: string): Promise<number> {
+  const wanted = new Set(assetsOf(fleet, cohort));
+  const newest = new Map<string, number>();
+  for await (const row of fleet.api.lines<{ asset: string; observedAtMs: number }>("/v1/samples?format=ndjson")) {
+    if (wanted.has(row.asset)) newest.set(row.asset, Math.max(newest.get(row.asset) ?? 0, row.observedAtMs));
+  }
+  if (newest.size < wanted.size) return 0;
+  return Math.min(...[...newest.values()].map((atMs) => (atMs - plant.startMs) / plant.stepMs)) + 1;
+}
+
+async function nothingCalled(fleet: Fleet, plant: Plant, fromRow: number, say: Say): Promise<Loop> {
+  const rows = Math.min(plant.rowsMax, fromRow + WATCHED_ROWS);
+  await goOn(fleet, "none", undefined, rows, FAST);
+  const cohorts = ["A", "B"];
+  await until(
+    "both cohorts have gone on",
+    async () => {
+      const reached = await Promise.all(cohorts.map((cohort) => rowsOf(fleet, plant, cohort)));
+      return Math.min(...reached) >= Math.min(rows, fromRow) ? true : undefined;
+    },
+    120_000,
+  );
+  const verdicts = await until(
+    "both cohorts are judged",
+    async () => {
+      const now = await verdictsOf(fleet, plant);
+      return now.length > 0 || !plant.canChange ? now : undefined;
+    },
+    30_000,
+  );
+  for (const { text } of verdicts) say(text);
+  const called = await calledEver(fleet, plant);
+  return { drift: { cohort: null, calledAfterWindows: null, falseCohorts: called.size }, retraining: null };
+}
+
+async function callOf(fleet: Fleet, plant: Plant, cohort: string, change: Change, say: Say): Promise<Loop["drift"]> {
+  const changedAtMs = plant.startMs + change.fromRow * plant.stepMs;
+  const called = await until(
+    `drift is called on cohort ${cohort}`,
+    async () => (await verdictsOf(fleet, plant)).find((one) => one.cohort === cohort && one.phase === "drifted"),
+    120_000,
+  );
+  say(called.text);
+  const { items } = await fleet.api.get<{ items: { record: { fromMs: number; observedAtMs: number } }[] }>(
+    `/v1/drift-windows?model=${plant.model}&limit=1`,
+  );
+  const windowMs = items.map(({ record }) => record.observedAtMs - record.fromMs + plant.stepMs)[0] ?? plant.stepMs;
+  const calledAfterWindows = Math.ceil((called.enteredToMs - changedAtMs) / windowMs);
+  const others = [...(await calledEver(fleet, plant))].filter((name) => name !== cohort);
+  say(
+    `called ${calledAfterWindows} windows after the change; on the other cohort: ${others.length === 0 ? "nothing" : "DRIFT"}`,
+  );
+  return { cohort, calledAfterWindows, falseCohorts: others.length };
+}
+
+/** The policy that lets a cohort be retrained, released and rolled out to by itself. */
+async function askForRetraining(
+  fleet: Fleet,
+  plant: Plant,
+  cohort: string,
+  holdoutAssets: readonly string[],
+): Promise<void> {
+  // How far scores move is what a retraining is for: its gates look at errors and latency.
+  const gates = ["inference-errors", "latency"];
+  const wave = { soakMinutes: 0.05, errorAction: "REVERT", gates };
+  await fleet.api.put(`/v1/retraining-policies/${plant.model}/${cohort}`, {
+    mode: "auto",
+    holdoutAssets,
+    rollout: {
+      waves: [
+        { name: "canary", targetPercentage: 33, ...wave },
+        { name: "rest", targetPercentage: 100, ...wave },
+      ],
+      confirm: { inferences: 30, soakSeconds: 3, deadlineSeconds: 60 },
+      gateTimeoutMinutes: 0.5,
+    },
+  });
+}
+
+/** Records every failure among the rows so far, as maintenance would. */
+async function postOutcomes(fleet: Fleet, plant: Plant, cohort: string, change: Change, rows: number): Promise<number> {
+  const agents = plant.agents.filter((agent) => agent.cohort === cohort);
+  const truth = (await Promise.all(agents.map((agent) => agent.expected(rows, change)))).flat();
+  const failures = truth.filter((row) => row.rul === 0);
+  const outcomes = failures.map(({ asset, observedAtMs }) => ({ asset, kind: "failure", atMs: observedAtMs }));
+  await fleet.api.post("/v1/outcomes", { outcomes });
+  return outcomes.length;
+}
+
+async function retrained(fleet: Fleet, cohort: string, say: Say): Promise<Retraining> {
+  let shown = "";
+  return until(
+    `cohort ${cohort} is retrained`,
+    async () => {
+      const [job] = (await fleet.api.get<{ items: Retraining[] }>(`/v1/retrainings?cohort=${cohort}&limit=1`)).items;
+      if (job === undefined) return undefined;
+      if (job.phase !== shown) {
+        shown = job.phase;
+        say(job.phase === "releasing" ? `${job.phase}: ${job.result?.reason ?? ""}` : job.phase);
+      }
+      if (job.phase === "failed" || job.phase === "rejected") {
+        throw new Error(`the retraining ended ${job.phase}: ${job.error?.message ?? job.result?.reason ?? ""}`);
+      }
+      return job.phase === "released" ? job : undefined;
+    },
+    150_000,
+  );
+}
+
+async function judged(
+  fleet: Fleet,
+  plant: Plant,
+  cohort: string,
+  change: Change,
+  champion: number,
+  job: Retraining,
+  holdoutAssets: readonly string[],
+  say: Say,
+): Promise<NonNullable<Loop["retraining"]>> {
+  const heldOut = new Set(holdoutAssets);
+  const changedAtMs = plant.startMs + change.fromRow * plant.stepMs;
+  const found = await until(
+    `${JUDGED_ROWS} predictions of version ${job.version} for each of ${holdoutAssets.join(", ")}`,
+    async () => {
+      const all = await fleet.api.all<Prediction>(`/v1/predictions?model=${plant.model}`);
+      const own = all.filter(
+        (one) => heldOut.has(one.asset) && one.value !== undefined && one.observedAtMs >= changedAtMs,
+      );
+      const counts = holdoutAssets.map((asset) =>
+        own.filter((one) => one.asset === asset && one.version === job.version),
+      );
+      return counts.every(({ length }) => length >= JUDGED_ROWS) ? own : undefined;
+    },
+    120_000,
+  );
+  const truth = await truthOf(plant, cohort, change, Math.max(...found.map((one) => one.observedAtMs)));
+  const pairsOf = (version: number | null) =>
+    found.flatMap((one) => {
+      const known = truth.get(`${one.asset}@${one.observedAtMs}`);
+      return one.version !== version || known === undefined ? [] : [{ value: one.value as number, truth: known }];
+    });
+  const mean = [...truth.values()].reduce((sum, rul) => sum + rul, 0) / truth.size;
+  const [before, after] = [errorsOf(pairsOf(champion), mean), errorsOf(pairsOf(job.version), mean)];
+  const { result } = job;
+  const chosen = result?.candidates.find(({ candidate }) => candidate === result.chosen);
+  if (result === null || chosen === undefined) throw new Error("the retraining says nothing of how it was measured");
+  const moved = result.candidates.find(({ candidate }) => candidate === "new-baseline");
+  say(`learnt from and measured on ${result.assets.join(", ")}, never by the same model:`);
+  say(
+    `  champion ${result.championRmse.toFixed(1)}, champion with a new baseline ${moved?.rmse.toFixed(1)}, ${chosen.candidate} ${chosen.rmse.toFixed(1)}, always the mean ${result.meanRmse.toFixed(1)}`,
+  );
+  say(
+    `on ${holdoutAssets.join(", ")}: RMSE ${before.rmse.toFixed(1)} before, ${after.rmse.toFixed(1)} after; always the mean ${after.rmseMean.toFixed(1)}`,
+  );
+  const outsideCohort = await touchedOutside(fleet, cohort, job);
+  say(`devices outside cohort ${cohort} that were touched: ${outsideCohort}`);
+  return {
+    cohort,
+    candidate: chosen.candidate,
+    rmseBefore: before.rmse,
+    rmseAfter: after.rmse,
+    rmseMean: after.rmseMean,
+    ciUpperRatio: chosen.upper,
+    outsideCohort,
+  };
+}
+
+/** Remaining life of the cohort's assets since the change, by asset and time. */
+async function truthOf(plant: Plant, cohort: string, change: Change, toMs: number): Promise<Map<string, number>> {
+  const rows = (toMs - plant.startMs) / plant.stepMs + 1;
+  const agents = plant.agents.filter((agent) => agent.cohort === cohort);
+  const expected: TrueRow[] = (await Promise.all(agents.map((agent) => agent.expected(rows, change)))).flat();
+  const since = expected.filter((row) => row.observedAtMs >= plant.startMs + change.fromRow * plant.stepMs);
+  return new Map(since.map((row) => [`${row.asset}@${row.observedAtMs}`, cappedRul(row, plant.cap)]));
+}
+
+/** Devices of other cohorts that were asked to run the retrained version, or run it. */
+async function touchedOutside(fleet: Fleet, cohort: string, { rolloutId, version }: Retraining): Promise<number> {
+  const inside = new Set(fleet.agents.filter(({ share }) => share.cohort === cohort).map(({ share }) => share.device));
+  const asked = (await executionsOf(fleet, rolloutId ?? "")).map(({ device }) => device);
+  const running: string[] = [];
+  for (const { share } of fleet.agents) {
+    const { models } = await fleet.api.get<{ models: { active?: { version: number } }[] }>(
+      `/v1/devices/${share.device}`,
+    );
+    if (models.some(({ active }) => active?.version === version)) running.push(share.device);
+  }
+  return new Set([...asked, ...running].filter((device) => !inside.has(device))).size;
+}
