@@ -1,8 +1,7 @@
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { expect, test } from "vitest";
-import { snapshotWhere, startAgentProcess } from "../kit/agent.ts";
+import { replayOf, snapshotWhere, startAgentProcess } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
 import { enrolDevice, startFleet, type TestFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
@@ -10,17 +9,6 @@ import { testPackage, timesModel } from "../kit/packages.ts";
 import { releasePackage } from "../kit/release.ts";
 
 const MODEL = "pump-rul";
-
-/** A replay of `x` = 1, 2, 3, … of one asset. */
-function replay(folder: string): string {
-  const file = join(folder, "rows.csv");
-  writeFileSync(file, ["x", ...Array.from({ length: 20_000 }, (_, i) => String(i + 1)), ""].join("\n"));
-  return `
-heartbeatMs: 500
-assets: [{id: pump-1}]
-inputs: [{id: rec, type: replay, file: ${file}, asset: pump-1, rowsPerSecond: 100, points: [{name: x, channel: x, unit: mm/s}]}]
-`;
-}
 
 /** An agent whose only input is a broker that nobody runs. */
 const deaf = `
@@ -60,7 +48,7 @@ test("a released model reaches the device, proves itself on live rows, and its p
   const fleet = await startFleet(join(folder, "server"), { settings: "rollouts: {tickMs: 200}\n" });
   const stateDir = join(folder, "edge-1");
   await enrolDevice(fleet, stateDir, "edge-1");
-  const agent = startAgentProcess(folder, stateDir, replay(folder));
+  const agent = startAgentProcess(folder, stateDir, replayOf(folder));
   await snapshotWhere("it is online", stateDir, ({ link }) => link.phase === "online");
 
   const first = await releasePackage(fleet, testPackage());
@@ -142,7 +130,7 @@ test("killed while a version is being confirmed, the device goes on confirming i
   const fleet = await startFleet(join(folder, "server"), { settings: "rollouts: {tickMs: 200}\n" });
   const stateDir = join(folder, "edge-1");
   await enrolDevice(fleet, stateDir, "edge-1");
-  const yaml = replay(folder);
+  const yaml = replayOf(folder);
   const first = startAgentProcess(folder, stateDir, yaml);
   const { version, manifestDigest } = await releasePackage(fleet, testPackage());
   await rollOut(fleet, version, { ...confirm, soakSeconds: 5 });

@@ -41,6 +41,17 @@ export function startAgentProcess(
   return startProcess(command, ["run", "--config", config, "--state", stateDir], options);
 }
 
+/** Configuration of an agent that replays `x` = 1, 2, 3, … of one pump, from a file below the folder. */
+export function replayOf(folder: string): string {
+  const file = join(folder, "rows.csv");
+  writeFileSync(file, ["x", ...Array.from({ length: 20_000 }, (_, i) => String(i + 1)), ""].join("\n"));
+  return `
+heartbeatMs: 500
+assets: [{id: pump-1}]
+inputs: [{id: rec, type: replay, file: ${file}, asset: pump-1, rowsPerSecond: 100, points: [{name: x, channel: x, unit: mm/s}]}]
+`;
+}
+
 /** What `bellwether-agent status -o json` prints, or undefined while no agent answers. */
 export async function agentSnapshot(stateDir: string): Promise<AgentSnapshot | undefined> {
   const { ended, stdout } = await runProcess("bellwether-agent", ["status", "--state", stateDir, "-o", "json"]);

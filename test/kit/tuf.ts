@@ -17,6 +17,7 @@ export const KEYS = {
   snapshot: keyPair("snapshot"),
   timestamp: keyPair("timestamp"),
   director: keyPair("director"),
+  retraining: keyPair("retraining"),
   thief: keyPair("thief"),
 } as const;
 const [ROOT_1, ROOT_2] = KEYS.root;
@@ -89,26 +90,50 @@ export function releaseOf({ manifest, files }: TestPackage, version: number, rel
   };
 }
 
+const named = (releases: readonly TestRelease[]) =>
+  Object.fromEntries(
+    releases.map(({ model, version, cohort, manifestLength, manifestDigest, releaseCounter }) => [
+      `${cohort === undefined ? `models/${model}` : `retrained/${model}/${cohort}`}/${version}/manifest.json`,
+      {
+        length: manifestLength,
+        hashes: { sha256: manifestDigest.replace("sha256:", "") },
+        custom: { releaseCounter },
+      },
+    ]),
+  ) as object;
+
 /** Targets metadata, unsigned: the releases and the director's keys. */
 export function targetsBody(version: number, releases: readonly TestRelease[], director: KeyPair = KEYS.director) {
   const keys = [Buffer.from(director.publicKey).toString("hex")];
   const file = JSON.stringify({ keys });
-  const named = releases.map((release) => [
-    `models/${release.model}/${release.version}/manifest.json`,
-    {
-      length: release.manifestLength,
-      hashes: { sha256: release.manifestDigest.replace("sha256:", "") },
-      custom: { releaseCounter: release.releaseCounter },
-    },
-  ]);
   return {
     ...common("targets", version),
     targets: {
       "director.json": { length: file.length, hashes: { sha256: hash(file).digest("hex") }, custom: { keys } },
-      ...(Object.fromEntries(named) as object),
+      ...named(releases),
     },
   };
 }
+
+/** Name of the role that may release `pump-rul` for the cohort `line-3`. */
+export const RETRAINING = "retraining~pump-rul~line-3";
+
+/** What targets say to delegate to that role. */
+export function delegations(selector = "line=3", withdrawn: readonly string[] = []) {
+  const scope = { model: "pump-rul", cohort: "line-3", selector, withdrawn };
+  const keyids = [tufKeyId(KEYS.retraining)];
+  const paths = ["retrained/pump-rul/line-3/*/manifest.json"];
+  return {
+    keys: { [keyids[0]!]: tufKey(KEYS.retraining) },
+    roles: [{ name: RETRAINING, keyids, threshold: 1, terminating: true, paths, custom: scope }],
+  };
+}
+
+/** Metadata of a retraining role, unsigned. */
+export const retrainedBody = (version: number, releases: readonly TestRelease[]) => ({
+  ...common("targets", version),
+  targets: named(releases),
+});
 
 /** A metadata file and the version under which others name it. */
 export type Versioned = readonly [version: number, bytes: Buffer];
@@ -117,9 +142,9 @@ const meta = ([version, bytes]: Versioned) => ({
   length: bytes.byteLength,
   hashes: { sha256: hash(bytes).digest("hex") },
 });
-export const snapshotBody = (version: number, targets: Versioned) => ({
+export const snapshotBody = (version: number, targets: Versioned, retrained?: Versioned) => ({
   ...common("snapshot", version),
-  meta: { "targets.json": meta(targets) },
+  meta: { "targets.json": meta(targets), ...(retrained ? { [`${RETRAINING}.json`]: meta(retrained) } : {}) },
 });
 export const timestampBody = (version: number, snapshot: Versioned) => ({
   ...common("timestamp", version),
@@ -186,10 +211,16 @@ export class TestRepository {
   publish(
     number: number,
     releases: readonly TestRelease[],
-    bent: { readonly targets?: Versioned; readonly snapshot?: Versioned; readonly timestamp?: Buffer } = {},
+    bent: {
+      readonly targets?: Versioned;
+      readonly retrained?: Versioned;
+      readonly snapshot?: Versioned;
+      readonly timestamp?: Buffer;
+    } = {},
   ): void {
     const targets = bent.targets ?? [number, sealed(targetsBody(number, releases), KEYS.targets)];
-    const snapshot = bent.snapshot ?? [number, sealed(snapshotBody(number, targets), KEYS.snapshot)];
+    const snapshot = bent.snapshot ?? [number, sealed(snapshotBody(number, targets, bent.retrained), KEYS.snapshot)];
+    if (bent.retrained) this.metadata(`${bent.retrained[0]}.${RETRAINING}.json`, bent.retrained[1]);
     this.metadata(`${targets[0]}.targets.json`, targets[1]);
     this.metadata(`${snapshot[0]}.snapshot.json`, snapshot[1]);
     this.metadata("timestamp.json", bent.timestamp ?? sealed(timestampBody(number, snapshot), KEYS.timestamp));

@@ -81,10 +81,14 @@ export function victims() {
     },
 
     /** The attack over, the same device takes what its owners released: nothing of the attack has stayed. */
-    async expectRecovery({ device }: { device: TestDevice }, repository: TestRepository): Promise<void> {
+    async expectRecovery(
+      { device }: { device: TestDevice },
+      repository: TestRepository,
+      bent: Parameters<TestRepository["publish"]>[2] = {},
+    ): Promise<void> {
       repository.answers.clear();
       repository.files.clear();
-      repository.publish(10, BOTH);
+      repository.publish(10, BOTH, bent);
       device.updater.onDesired(directorBytes(10, [NEW]));
       await confirmed(device, NEW);
     },
