@@ -158,6 +158,17 @@ describe("an update", () => {
     expect(run([desired(target(NEW)), ...events, ...events]).state.phase).toBe("failed");
   });
 
+  it("gives no download up that gets further with each try, and one that does not", () => {
+    const cut = (fraction: number): UpdateEvent[] => [
+      { kind: "progress", digest: NEW, fraction },
+      failed("DIGEST_MISMATCH", { again: true }),
+    ];
+    const further = Array.from({ length: 40 }, (_, i) => cut(i / 40)).flat();
+    expect(run([desired(target(NEW)), ...further]).state).toMatchObject({ phase: "downloading", progress: 39 / 40 });
+    const stuck = Array.from({ length: 8 }, () => [...cut(0.1), ...cut(0.5)]).flat();
+    expect(run([desired(target(NEW)), ...stuck]).state).toMatchObject({ phase: "failed" });
+  });
+
   it("quarantines what failed: the same wish does nothing, a newer one tries again", () => {
     const { state } = run([desired(target(NEW, 5)), failed("DIGEST_MISMATCH")]);
     const renewed = { ...target(NEW, 5), directorVersion: 9 };

@@ -135,8 +135,7 @@ const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
   failed: { desired: begin, activeBroken: fallBack, resumed: stay },
   downloading: {
     desired: beginInstead,
-    progress: (state, event) =>
-      isTarget(state, event.digest) ? to({ ...state, progress: event.fraction }) : to(state),
+    progress: (state, event) => (isTarget(state, event.digest) ? getOn(state, event.fraction) : to(state)),
     downloaded: forTarget((state, target) =>
       to({ ...state, phase: "verifying", progress: 1 }, { kind: "verify", target }),
     ),
@@ -271,6 +270,12 @@ function begin(state: ModelState, { target }: { kind: "desired"; target: Target 
     { ...rest, phase: "downloading", target, attempts: 0, interruptions: 0 },
     { kind: "download", target, delayMs: 0 },
   );
+}
+
+/** A line that is cut every minute is no reason to give up, as long as each try brings the download further. */
+function getOn(state: ModelState, fraction: number): UpdateStep {
+  const furthest = state.progress ?? 0;
+  return to(fraction > furthest ? { ...state, progress: fraction, attempts: 0 } : state);
 }
 
 function retryOrFail(state: ModelState, target: Target, event: StepFailed & { readonly atMs: number }): UpdateStep {
