@@ -1,20 +1,11 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { encodeChunks } from "@bellwether/protocol/batch.ts";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
-import {
-  type AckMessage,
-  STREAMS,
-  type Stream,
-  type StreamBatch,
-  type StreamRecords,
-} from "@bellwether/protocol/messages/stream.ts";
+import { type AckMessage, STREAMS, type Stream, type StreamRecords } from "@bellwether/protocol/messages/stream.ts";
 import { checkRecord } from "@bellwether/protocol/record-check.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
-import { expiredAcks, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
-import type { SeqRange } from "./eviction.ts";
-import { type GapReason, gapBody } from "./gap.ts";
+import { Ledger } from "./ledger.io.ts";
 import type {
   AckOutcome,
   JsonValue,
@@ -25,14 +16,10 @@ import type {
   OutboxOptions,
   OutboxPositions,
 } from "./outbox.ts";
-import type { HeldChunk, OpenDatabase, OutboxFile } from "./outbox-file.io.ts";
-import { Pending, type PendingCounts } from "./pending.ts";
-import { type PerStream, perStream, total } from "./per-stream.ts";
+import type { OpenDatabase, OutboxFile } from "./outbox-file.io.ts";
+import { perStream, total } from "./per-stream.ts";
 import { type BufferPhase, EVICT_TO, nextPhase } from "./pressure.ts";
 import { type FilePlace, openFile, recoverFile, troubleOf } from "./recovery.io.ts";
-import { dropAcked, expireAcked, insertGap, makeRoom, type RoomContext } from "./room.io.ts";
-import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
-import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
 
 /** Values waiting for a commit: beyond the first limit it comes at once, beyond the second the oldest give way. */
 const COMMIT_CELLS = 150_000;
@@ -80,29 +67,17 @@ class SqliteOutbox implements Outbox {
   readonly #place: FilePlace;
   readonly #options: OutboxOptions;
   readonly #budgetBytes: number;
+  readonly #ledger: Ledger;
+  /** Absent while the disk fails. */
   #file: OutboxFile | undefined;
-  #epoch: string;
-  #known: PerStream<StreamKnowledge>;
-  #evicted: PerStream<number>;
-  /** What of each stream was acknowledged so long ago that it may go. */
-  #expiredTo = perStream(() => 0);
-  #cursors: Record<string, JsonValue>;
-  #commits: number;
-  #pending = new Pending();
   #refused = 0;
-  #credits: Credits = NO_CREDITS;
-  #online = false;
   #closed = false;
-  /** Acknowledgements moved since the last commit. */
-  #moved = false;
   #timer: NodeJS.Timeout | undefined;
   #usedBytes = 0;
   #phase: BufferPhase = "normal";
   #problem: Problem | undefined;
   #retryMs = RETRY_FIRST_MS;
   #retryAtMonoMs = 0;
-  /** What a commit held that failed without saying whether it took effect. */
-  #attempted: PendingCounts | undefined;
   /** While the disk is full, it is the budget. */
   #diskLimit: { readonly bytes: number; readonly untilMonoMs: number } | undefined;
 
@@ -111,18 +86,13 @@ class SqliteOutbox implements Outbox {
     this.#options = options;
     this.#budgetBytes = options.maxBytes - place.walBytes;
     this.#file = file;
-    this.#epoch = file.epoch;
-    this.#commits = file.commits;
-    this.#cursors = file.cursors();
-    this.#known = perStream((stream) => ({ ...file.position(stream), also: [], sentTo: 0 }));
-    this.#evicted = perStream((stream) => file.position(stream).evicted);
-    for (const stream of STREAMS) this.#rewind(stream);
+    this.#ledger = new Ledger(file, options);
     this.#usedBytes = file.usedBytes();
     this.#phase = nextPhase("normal", this.#usedBytes / this.#budgetBytes, false);
   }
 
   get epoch(): string {
-    return this.#epoch;
+    return this.#ledger.epoch;
   }
 
   append(entry: OutboxEntry): void {
@@ -131,20 +101,21 @@ class SqliteOutbox implements Outbox {
     this.#take("event", entry.events);
     this.#take("drift", entry.drift);
     this.#take("samples", entry.samples);
-    if (entry.cursor) this.#pending.cursors.set(entry.cursor.input, entry.cursor.value);
-    if (this.#problem !== undefined && this.#pending.cells > PENDING_CELLS_MAX) {
-      this.#pending.shedTo(PENDING_CELLS_MAX * EVICT_TO);
+    const { pending } = this.#ledger;
+    if (entry.cursor) pending.cursors.set(entry.cursor.input, entry.cursor.value);
+    if (this.#problem !== undefined && pending.cells > PENDING_CELLS_MAX) {
+      pending.shedTo(PENDING_CELLS_MAX * EVICT_TO);
       this.#phase = "shedding";
     }
-    if (this.#problem === undefined && this.#pending.cells >= COMMIT_CELLS) this.commit();
-    else if (!this.#pending.isEmpty) this.#schedule(this.#options.commitMs);
+    if (this.#problem === undefined && pending.cells >= COMMIT_CELLS) this.commit();
+    else if (!pending.isEmpty) this.#schedule(this.#options.commitMs);
   }
 
   #take<S extends Stream>(stream: S, records: readonly StreamRecords[S][] | undefined): void {
     if (records === undefined) return;
     for (const record of records) {
       const checked = checkRecord(stream, record);
-      if (checked.ok) this.#pending.add(stream, record);
+      if (checked.ok) this.#ledger.pending.add(stream, record);
       else if (this.#refused++ === 0) this.#notice(problem("RECORD_REFUSED", { ...checked.error.detail, stream }));
     }
   }
@@ -157,89 +128,12 @@ class SqliteOutbox implements Outbox {
     if (waiting !== undefined) return { ok: false, error: waiting };
     return this.#guard(() => {
       const file = this.#usableFile();
-      if (this.#pending.isEmpty && !this.#moved) return;
-      this.#write(file);
+      if (this.#ledger.isIdle) return;
+      const { monoMs } = this.#options.clock();
+      const { chunks, lost } = this.#ledger.write(file, this.#limitBytes());
+      this.#settle(file, lost, monoMs);
+      if (chunks > 0) this.#options.sendable?.();
     });
-  }
-
-  /** What may go makes room, and everything that waits becomes durable: one transaction. */
-  #write(file: OutboxFile): void {
-    const clock = this.#options.clock();
-    const next = perStream((stream) => this.#known[stream].next);
-    const evicted = { ...this.#evicted };
-    const chunks = STREAMS.flatMap((stream) => this.#encodePending(stream, next, evicted));
-    const marks = perStream((stream) =>
-      expiredAcks(this.#known[stream].marks, clock.wallMs, this.#options.keepAckedMs),
-    );
-    const moved = chunks.length > 0 || this.#pending.cursors.size > 0;
-    const context = this.#context();
-    this.#attempted = this.#pending.counts();
-    file.transaction(() => {
-      // Room first: on a full disk the pages that the oldest leave are all there is for the newest.
-      for (const stream of STREAMS) this.#expire(file, stream, marks[stream].upTo);
-      const lost = makeRoom(file, context, this.#limitBytes() - bytesOnDisk(chunks));
-      for (const stream of STREAMS) evicted[stream] += lost[stream];
-      for (const { stream, range, bytes, gap } of chunks) {
-        if (gap) insertGap(file, context, stream, range, gap);
-        else file.insert(stream, range, bytes, false);
-      }
-      for (const [input, value] of this.#pending.cursors) file.saveCursor(input, value);
-      for (const stream of STREAMS) {
-        const { ackedTo } = this.#known[stream];
-        file.savePosition(stream, {
-          next: next[stream],
-          ackedTo,
-          evicted: evicted[stream],
-          marks: marks[stream].marks,
-        });
-      }
-      if (moved) file.commits = this.#commits + 1;
-    });
-    this.#attempted = undefined;
-    if (moved) this.#commits++;
-    for (const [input, value] of this.#pending.cursors) this.#cursors[input] = value;
-    this.#pending = new Pending();
-    this.#moved = false;
-    for (const stream of STREAMS) {
-      this.#known[stream] = { ...this.#known[stream], next: next[stream], marks: marks[stream].marks };
-    }
-    this.#settle(file, evicted, clock.monoMs);
-    if (chunks.length > 0) this.#options.sendable?.();
-  }
-
-  /** Cuts one stream's waiting records into chunks, and moves `next` past them. */
-  #encodePending(stream: Stream, next: PerStream<number>, evicted: PerStream<number>): PendingChunk[] {
-    const { shed, records } = this.#pending.streams[stream];
-    const chunks: PendingChunk[] = [];
-    const fromSeq = next[stream] + shed;
-    if (shed > 0) {
-      chunks.push({ stream, range: { fromSeq: next[stream], toSeq: fromSeq - 1 }, bytes: NOTHING, gap: "evicted" });
-      evicted[stream] += shed;
-    }
-    const clock = this.#options.clock();
-    const batch = { v: 1, epoch: this.#epoch, stream, fromSeq, records, hist: !this.#online, clock } as StreamBatch;
-    for (const { bytes, unreadable, ...range } of encodeChunks(batch, this.#options.resolutionOf)) {
-      chunks.push({ stream, range, bytes, gap: unreadable > 0 ? "unreadable" : undefined });
-      evicted[stream] += unreadable;
-    }
-    next[stream] = fromSeq + records.length;
-    return chunks;
-  }
-
-  #context(): RoomContext & SendContext {
-    return {
-      epoch: this.#epoch,
-      known: this.#known,
-      gapBodyOf: (reason) => gapBody(reason, !this.#online, this.#options.clock()),
-      resolutionOf: this.#options.resolutionOf,
-    };
-  }
-
-  /** Deletes what was acknowledged long enough ago, a few chunks with every commit. */
-  #expire(file: OutboxFile, stream: Stream, upTo: number): void {
-    const { ackedTo } = this.#known[stream];
-    this.#expiredTo[stream] = Math.min(ackedTo, Math.max(upTo, this.#expiredTo[stream]));
-    if (this.#expiredTo[stream] > 0) expireAcked(file, stream, this.#expiredTo[stream]);
   }
 
   #limitBytes(): number {
@@ -247,10 +141,8 @@ class SqliteOutbox implements Outbox {
   }
 
   /** After a commit: the phase, and whether anything is to be said about it. */
-  #settle(file: OutboxFile, evicted: PerStream<number>, monoMs: number): void {
+  #settle(file: OutboxFile, lost: number, monoMs: number): void {
     const before = this.#phase;
-    const lost = total(evicted) - total(this.#evicted);
-    this.#evicted = evicted;
     this.#usedBytes = file.usedBytes();
     this.#phase = nextPhase(this.#phase, this.#usedBytes / this.#limitBytes(), lost > 0);
     if (this.#phase === "shedding" && before !== "shedding") {
@@ -262,18 +154,18 @@ class SqliteOutbox implements Outbox {
   }
 
   cursors(): Readonly<Record<string, JsonValue>> {
-    return this.#cursors;
+    return this.#ledger.cursors;
   }
 
   setOnline(online: boolean): void {
-    if (online === this.#online) return;
+    if (online === this.#ledger.online) return;
     // What was taken until now belongs to the time before.
-    if (!this.#pending.isEmpty) this.commit();
-    this.#online = online;
+    if (!this.#ledger.pending.isEmpty) this.commit();
+    this.#ledger.online = online;
   }
 
   open(): OutboxPositions {
-    for (const stream of STREAMS) this.#rewind(stream);
+    this.#ledger.rewind();
     return this.positions();
   }
 
@@ -283,95 +175,44 @@ class SqliteOutbox implements Outbox {
       return perStream((stream) => file.firstHeld(stream));
     });
     const streams = STREAMS.map((stream) => {
-      const { next } = this.#known[stream];
+      const next = this.#ledger.nextOf(stream);
       return { stream, firstHeld: (held.ok ? held.value[stream] : undefined) ?? next, next };
     });
-    return { epoch: this.#epoch, streams };
-  }
-
-  #rewind(stream: Stream): void {
-    this.#known[stream] = { ...this.#known[stream], sentTo: this.#known[stream].ackedTo, also: [] };
+    return { epoch: this.epoch, streams };
   }
 
   nextChunks(maxBytes: number): OutboxChunk[] {
-    const taken = this.#guard(() => {
-      const file = this.#usableFile();
-      const { waiting, unreadable } = waitingChunks(file, this.#context());
-      for (const stream of STREAMS) this.#evicted[stream] += unreadable[stream];
-      this.#moved ||= total(unreadable) > 0;
-      const sizes = perStream((stream) => waiting[stream].map(({ size }) => size));
-      const { picks, credits } = planSend(sizes, this.#credits, maxBytes);
-      this.#credits = credits;
-      return picks.map((stream) => {
-        const chunk = waiting[stream].shift() as HeldChunk;
-        this.#known[stream] = { ...this.#known[stream], sentTo: chunk.toSeq };
-        return chunkToSend(file, this.#epoch, stream, chunk);
-      });
-    });
+    const taken = this.#guard(() => this.#ledger.take(this.#usableFile(), maxBytes));
     return taken.ok ? taken.value : [];
   }
 
   acked(ack: AckMessage): AckOutcome {
-    let rewound = false;
-    let ahead = false;
-    let others = false;
-    const { wallMs } = this.#options.clock();
-    for (const stream of STREAMS) {
-      const said = ack.streams[stream];
-      if (said === undefined) continue;
-      const verdict = judgeAck(this.#known[stream], this.#epoch, said, wallMs, this.#options.keepAckedMs);
-      if (verdict.kind === "ignored") others = true;
-      else if (verdict.kind === "ahead") ahead = true;
-      else {
-        rewound ||= verdict.kind === "rewound";
-        this.#moved ||= verdict.knowledge.ackedTo !== this.#known[stream].ackedTo;
-        this.#known[stream] = verdict.knowledge;
-      }
-    }
-    if (this.#moved) this.#schedule(Math.max(this.#options.commitMs, 1_000));
-    // An order about another epoch has been followed already.
-    const newEpoch = ahead || (ack.newEpoch === true && !others);
-    if (newEpoch) this.newEpoch();
-    else if (rewound) this.#options.sendable?.();
-    return { newEpoch, rewound };
+    const outcome = this.#ledger.acked(ack);
+    if (this.#ledger.moved) this.#schedule(Math.max(this.#options.commitMs, 1_000));
+    if (outcome.newEpoch) this.newEpoch();
+    else if (outcome.rewound) this.#options.sendable?.();
+    return outcome;
   }
 
   newEpoch(): void {
     this.commit();
     this.#guard(() => {
-      const file = this.#usableFile();
-      const next = perStream(() => 1);
-      const epoch = file.transaction(() => {
-        for (const stream of STREAMS) {
-          dropAcked(file, stream, this.#known[stream]);
-          next[stream] = file.renumber(stream);
-          file.savePosition(stream, { next: next[stream], ackedTo: 0, evicted: this.#evicted[stream], marks: [] });
-        }
-        return file.drawEpoch();
-      });
-      this.#epoch = epoch;
-      for (const stream of STREAMS) {
-        this.#known[stream] = { next: next[stream], ackedTo: 0, also: [], sentTo: 0, marks: [] };
-        this.#expiredTo[stream] = 0;
-      }
+      this.#ledger.newEpoch(this.#usableFile());
       this.#options.sendable?.();
     });
   }
 
   stats(): OutboxFigures {
-    const unacked = STREAMS.reduce((sum, stream) => {
-      const { next, ackedTo, also } = this.#known[stream];
-      return sum + next - 1 - ackedTo - also.reduce((count, [from, to]) => count + to - from + 1, 0);
-    }, 0);
-    const shed = STREAMS.reduce((sum, stream) => sum + this.#pending.streams[stream].shed, 0);
+    const { pending, evicted, unacked } = this.#ledger;
+    const shed = STREAMS.reduce((sum, stream) => sum + pending.streams[stream].shed, 0);
     return {
       bytes: this.#usedBytes,
       bytesMax: this.#options.maxBytes,
       phase: this.#phase,
-      evictedRecords: total(this.#evicted) + shed,
+      evictedRecords: total(evicted) + shed,
       refusedRecords: this.#refused,
       unacked,
-      pending: this.#pending.records,
+      pending: pending.records,
       ...(this.#problem === undefined ? {} : { problem: this.#problem }),
     };
   }
@@ -449,14 +290,12 @@ class SqliteOutbox implements Outbox {
     const file = this.#file;
     if (file === undefined) return;
     // A transaction that ran out of disk was rolled back whole.
-    this.#attempted = undefined;
+    this.#ledger.attempted = undefined;
     try {
       const { monoMs } = this.#options.clock();
       this.#diskLimit = { bytes: file.usedBytes() * EVICT_TO, untilMonoMs: monoMs + DISK_LIMIT_MS };
       file.checkpoint();
-      const lost = file.transaction(() => makeRoom(file, this.#context(), this.#limitBytes()));
-      this.#evicted = perStream((stream) => this.#evicted[stream] + lost[stream]);
-      this.#moved = true;
+      this.#ledger.makeRoom(file, this.#limitBytes());
     } catch (cause) {
       // No room even for making room: records wait in memory until there is.
       if (troubleOf(cause) === undefined) throw cause;
@@ -491,41 +330,8 @@ class SqliteOutbox implements Outbox {
     return opened.value.file;
   }
 
-  /** Goes on with a file that was opened again, or made anew. */
   #adopt(file: OutboxFile): void {
-    const same = file.epoch === this.#epoch;
-    if (same && this.#attempted !== undefined && file.commits === this.#commits + 1) {
-      // The commit that reported a failure had taken effect: storing it once more would store it twice.
-      this.#pending.forget(this.#attempted);
-    }
-    this.#attempted = undefined;
     this.#file = file;
-    this.#epoch = file.epoch;
-    this.#commits = file.commits;
-    this.#known = perStream((stream) => {
-      const { next, ackedTo, marks } = file.position(stream);
-      const before = this.#known[stream];
-      return same
-        ? { ...before, next, ackedTo: Math.max(ackedTo, before.ackedTo) }
-        : { next, ackedTo, marks, also: [], sentTo: ackedTo };
-    });
-    if (!same) this.#expiredTo = perStream(() => 0);
-    this.#evicted = perStream((stream) => Math.max(this.#evicted[stream], file.position(stream).evicted));
+    this.#ledger.adopt(file);
   }
 }
-
-/** A chunk that is not stored yet: bytes, or the reason of a gap. */
-interface PendingChunk {
-  readonly stream: Stream;
-  readonly range: SeqRange;
-  readonly bytes: Uint8Array;
-  readonly gap: GapReason | undefined;
-}
-
-/** What chunks will take of the file: a long body has pages of its own, the last of them not full. */
-function bytesOnDisk(chunks: readonly PendingChunk[]): number {
-  return chunks.reduce((sum, { bytes }) => sum + bytes.length + PAGE_BYTES, 0);
-}
-
-const PAGE_BYTES = 4_096;
-const NOTHING = new Uint8Array(0);

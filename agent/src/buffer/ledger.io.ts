@@ -1,0 +1,258 @@
+import { encodeChunks } from "@bellwether/protocol/batch.ts";
+import { type AckMessage, STREAMS, type Stream, type StreamBatch } from "@bellwether/protocol/messages/stream.ts";
+import { expiredAcks, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
+import type { SeqRange } from "./eviction.ts";
+import { type GapReason, gapBody } from "./gap.ts";
+import type { AckOutcome, JsonValue, OutboxChunk, OutboxOptions } from "./outbox.ts";
+import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
+import { Pending, type PendingCounts } from "./pending.ts";
+import { type PerStream, perStream, total } from "./per-stream.ts";
+import { dropAcked, expireAcked, insertGap, makeRoom, type RoomContext } from "./room.io.ts";
+import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
+import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
+
+type LedgerOptions = Pick<OutboxOptions, "keepAckedMs" | "resolutionOf" | "clock">;
+
+/** What a commit did. */
+export interface Written {
+  readonly chunks: number;
+  /** Records that gave way, to make room or because they fit no packet, since the commit before. */
+  readonly lost: number;
+}
+
+/**
+ * What the outbox knows beside its file: what waits to be stored, what of each stream is numbered, sent, acknowledged
+ * and gone. Every method that is given the file may throw an error of SQLite, and has then changed nothing here.
+ */
+export class Ledger {
+  epoch: string;
+  pending = new Pending();
+  /** Whether the server hears us: what is numbered while it does not is marked as backfill. */
+  online = false;
+  /** Records that gave way since the file was made. */
+  evicted: PerStream<number>;
+  /** Something beside records waits for a commit: acknowledgements, or counts of what gave way. */
+  moved = false;
+  /** What a commit held that failed without saying whether it took effect. */
+  attempted: PendingCounts | undefined;
+  readonly cursors: Record<string, JsonValue>;
+  readonly #options: LedgerOptions;
+  #known: PerStream<StreamKnowledge>;
+  /** What of each stream was acknowledged so long ago that it may go. */
+  #expiredTo = perStream(() => 0);
+  #commits: number;
+  #credits: Credits = NO_CREDITS;
+
+  constructor(file: OutboxFile, options: LedgerOptions) {
+    this.#options = options;
+    this.epoch = file.epoch;
+    this.#commits = file.commits;
+    this.cursors = file.cursors();
+    this.#known = perStream((stream) => ({ ...file.position(stream), also: [], sentTo: 0 }));
+    this.evicted = perStream((stream) => file.position(stream).evicted);
+    this.rewind();
+  }
+
+  nextOf(stream: Stream): number {
+    return this.#known[stream].next;
+  }
+
+  /** Committed records that the server has not acknowledged. */
+  get unacked(): number {
+    return STREAMS.reduce((sum, stream) => {
+      const { next, ackedTo, also } = this.#known[stream];
+      return sum + next - 1 - ackedTo - also.reduce((count, [from, to]) => count + to - from + 1, 0);
+    }, 0);
+  }
+
+  get isIdle(): boolean {
+    return this.pending.isEmpty && !this.moved;
+  }
+
+  /** What was handed out and not acknowledged will be handed out again. */
+  rewind(): void {
+    this.#known = perStream((stream) => ({
+      ...this.#known[stream],
+      sentTo: this.#known[stream].ackedTo,
+      also: [],
+    }));
+  }
+
+  /** What may go makes room, and everything that waits becomes durable: one transaction. */
+  write(file: OutboxFile, limitBytes: number): Written {
+    const { wallMs } = this.#options.clock();
+    const next = perStream((stream) => this.#known[stream].next);
+    const evicted = { ...this.evicted };
+    const chunks = STREAMS.flatMap((stream) => this.#encodePending(stream, next, evicted));
+    const marks = perStream((stream) => expiredAcks(this.#known[stream].marks, wallMs, this.#options.keepAckedMs));
+    const moved = chunks.length > 0 || this.pending.cursors.size > 0;
+    const context = this.#context();
+    this.attempted = this.pending.counts();
+    file.transaction(() => {
+      // Room first: on a full disk the pages that the oldest leave are all there is for the newest.
+      for (const stream of STREAMS) this.#expire(file, stream, marks[stream].upTo);
+      const lost = makeRoom(file, context, limitBytes - bytesOnDisk(chunks));
+      for (const stream of STREAMS) evicted[stream] += lost[stream];
+      for (const { stream, range, bytes, gap } of chunks) {
+        if (gap) insertGap(file, context, stream, range, gap);
+        else file.insert(stream, range, bytes, false);
+      }
+      for (const [input, value] of this.pending.cursors) file.saveCursor(input, value);
+      for (const stream of STREAMS) {
+        const { ackedTo } = this.#known[stream];
+        const position = { next: next[stream], ackedTo, evicted: evicted[stream], marks: marks[stream].marks };
+        file.savePosition(stream, position);
+      }
+      if (moved) file.commits = this.#commits + 1;
+    });
+    if (moved) this.#commits++;
+    this.#settle(next, marks);
+    const lost = total(evicted) - total(this.evicted);
+    this.evicted = evicted;
+    return { chunks: chunks.length, lost };
+  }
+
+  #settle(next: PerStream<number>, kept: PerStream<Pick<StreamKnowledge, "marks">>): void {
+    this.attempted = undefined;
+    for (const [input, value] of this.pending.cursors) this.cursors[input] = value;
+    this.pending = new Pending();
+    this.moved = false;
+    this.#known = perStream((stream) => ({
+      ...this.#known[stream],
+      next: next[stream],
+      marks: kept[stream].marks,
+    }));
+  }
+
+  /** Cuts one stream's waiting records into chunks, and moves `next` past them. */
+  #encodePending(stream: Stream, next: PerStream<number>, evicted: PerStream<number>): PendingChunk[] {
+    const { shed, records } = this.pending.streams[stream];
+    const chunks: PendingChunk[] = [];
+    const fromSeq = next[stream] + shed;
+    if (shed > 0) {
+      chunks.push({ stream, range: { fromSeq: next[stream], toSeq: fromSeq - 1 }, bytes: NOTHING, gap: "evicted" });
+      evicted[stream] += shed;
+    }
+    const clock = this.#options.clock();
+    const batch = { v: 1, epoch: this.epoch, stream, fromSeq, records, hist: !this.online, clock } as StreamBatch;
+    for (const { bytes, unreadable, ...range } of encodeChunks(batch, this.#options.resolutionOf)) {
+      chunks.push({ stream, range, bytes, gap: unreadable > 0 ? "unreadable" : undefined });
+      evicted[stream] += unreadable;
+    }
+    next[stream] = fromSeq + records.length;
+    return chunks;
+  }
+
+  /** Deletes what was acknowledged long enough ago, a few chunks with every commit. */
+  #expire(file: OutboxFile, stream: Stream, upTo: number): void {
+    const { ackedTo } = this.#known[stream];
+    this.#expiredTo[stream] = Math.min(ackedTo, Math.max(upTo, this.#expiredTo[stream]));
+    if (this.#expiredTo[stream] > 0) expireAcked(file, stream, this.#expiredTo[stream]);
+  }
+
+  /** The oldest give way until the file is within a limit; the next commit notes how many. */
+  makeRoom(file: OutboxFile, limitBytes: number): void {
+    const lost = file.transaction(() => makeRoom(file, this.#context(), limitBytes));
+    this.evicted = perStream((stream) => this.evicted[stream] + lost[stream]);
+    this.moved = true;
+  }
+
+  #context(): RoomContext & SendContext {
+    return {
+      epoch: this.epoch,
+      known: this.#known,
+      gapBodyOf: (reason) => gapBody(reason, !this.online, this.#options.clock()),
+      resolutionOf: this.#options.resolutionOf,
+    };
+  }
+
+  /** The next chunks by weight of stream, oldest first; they count as sent. */
+  take(file: OutboxFile, maxBytes: number): OutboxChunk[] {
+    const { waiting, unreadable } = waitingChunks(file, this.#context());
+    for (const stream of STREAMS) this.evicted[stream] += unreadable[stream];
+    this.moved ||= total(unreadable) > 0;
+    const sizes = perStream((stream) => waiting[stream].map(({ size }) => size));
+    const { picks, credits } = planSend(sizes, this.#credits, maxBytes);
+    this.#credits = credits;
+    return picks.map((stream) => {
+      const chunk = waiting[stream].shift() as HeldChunk;
+      this.#known[stream] = { ...this.#known[stream], sentTo: chunk.toSeq };
+      return chunkToSend(file, this.epoch, stream, chunk);
+    });
+  }
+
+  /** Takes in the server's word; `newEpoch` says that one must be drawn now. */
+  acked(ack: AckMessage): AckOutcome {
+    let rewound = false;
+    let ahead = false;
+    let others = false;
+    const { wallMs } = this.#options.clock();
+    for (const stream of STREAMS) {
+      const said = ack.streams[stream];
+      if (said === undefined) continue;
+      const verdict = judgeAck(this.#known[stream], this.epoch, said, wallMs, this.#options.keepAckedMs);
+      if (verdict.kind === "ignored") others = true;
+      else if (verdict.kind === "ahead") ahead = true;
+      else {
+        rewound ||= verdict.kind === "rewound";
+        this.moved ||= verdict.knowledge.ackedTo !== this.#known[stream].ackedTo;
+        this.#known[stream] = verdict.knowledge;
+      }
+    }
+    // An order about another epoch has been followed already.
+    return { newEpoch: ahead || (ack.newEpoch === true && !others), rewound };
+  }
+
+  /** Draws a new epoch: everything unacknowledged is numbered again from 1. */
+  newEpoch(file: OutboxFile): void {
+    const next = perStream(() => 1);
+    const epoch = file.transaction(() => {
+      for (const stream of STREAMS) {
+        dropAcked(file, stream, this.#known[stream]);
+        next[stream] = file.renumber(stream);
+        file.savePosition(stream, { next: next[stream], ackedTo: 0, evicted: this.evicted[stream], marks: [] });
+      }
+      return file.drawEpoch();
+    });
+    this.epoch = epoch;
+    this.#known = perStream((stream) => ({ next: next[stream], ackedTo: 0, also: [], sentTo: 0, marks: [] }));
+    this.#expiredTo = perStream(() => 0);
+  }
+
+  /** Goes on with a file that was opened again, or made anew. */
+  adopt(file: OutboxFile): void {
+    const same = file.epoch === this.epoch;
+    if (same && this.attempted !== undefined && file.commits === this.#commits + 1) {
+      // The commit that reported a failure had taken effect: storing it once more would store it twice.
+      this.pending.forget(this.attempted);
+    }
+    this.attempted = undefined;
+    this.epoch = file.epoch;
+    this.#commits = file.commits;
+    this.#known = perStream((stream) => {
+      const { next, ackedTo, marks } = file.position(stream);
+      const before = this.#known[stream];
+      return same
+        ? { ...before, next, ackedTo: Math.max(ackedTo, before.ackedTo) }
+        : { next, ackedTo, marks, also: [], sentTo: ackedTo };
+    });
+    if (!same) this.#expiredTo = perStream(() => 0);
+    this.evicted = perStream((stream) => Math.max(this.evicted[stream], file.position(stream).evicted));
+  }
+}
+
+/** A chunk that is not stored yet: bytes, or the reason of a gap. */
+interface PendingChunk {
+  readonly stream: Stream;
+  readonly range: SeqRange;
+  readonly bytes: Uint8Array;
+  readonly gap: GapReason | undefined;
+}
+
+/** What chunks will take of the file: a long body has pages of its own, the last of them not full. */
+function bytesOnDisk(chunks: readonly PendingChunk[]): number {
+  return chunks.reduce((sum, { bytes }) => sum + bytes.length + PAGE_BYTES, 0);
+}
+
+const PAGE_BYTES = 4_096;
+const NOTHING = new Uint8Array(0);
