@@ -77,12 +77,21 @@ async function stop(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
-/** Runs a file that prints `{"perSecond": …}` (or another member) and ends. */
-export async function measureFile(file: string, member: string, args: readonly string[] = []): Promise<number> {
+/** Runs a file that prints one JSON line with this member, and ends. */
+export async function measureFile<T extends object>(
+  file: string,
+  member: keyof T & string,
+  args: readonly string[] = [],
+): Promise<T> {
   const child = startFile(file, args);
   try {
-    return (await child.next<Record<string, number>>(member))[member]!;
+    return await child.next<T>(member);
   } finally {
     await child.stop();
   }
+}
+
+/** The `figure` that a file measures. */
+export async function figureOf(file: string, args: readonly string[] = []): Promise<number> {
+  return (await measureFile<{ figure: number }>(file, "figure", args)).figure;
 }

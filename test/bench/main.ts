@@ -5,7 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import { type Bench, type Outcome, outcomeOf, type Round, type Spread, short } from "./bench.ts";
-import { measureFile } from "./child.io.ts";
+import { figureOf } from "./child.io.ts";
 import { BENCHES } from "./registry.ts";
 import { writeReport } from "./report.io.ts";
 
@@ -58,9 +58,7 @@ async function measure(name: string, bench: Bench): Promise<Outcome> {
 
 async function baselineOf(name: string, { baselineFile, unit }: Bench): Promise<void> {
   if (baselineFile === undefined) return say(`${name} has no baseline`);
-  process.stdout.write(
-    `${JSON.stringify({ name, baseline: short(await measureFile(baselineFile, "figure")), unit })}\n`,
-  );
+  process.stdout.write(`${JSON.stringify({ name, baseline: short(await figureOf(baselineFile)), unit })}\n`);
 }
 
 function spreadText({ median, min, max }: Spread): string {

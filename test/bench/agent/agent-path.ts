@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startBellwether } from "../../kit/bellwether.ts";
@@ -6,6 +6,16 @@ import { installSlot, writeUpdateState } from "../../kit/state.ts";
 import type { Bench, OpenBench } from "../bench.ts";
 import { measureFile, startFile } from "../child.io.ts";
 import { CHANNELS, manifestOf, network, RESOLUTION, reference, UNIT } from "./model.ts";
+
+/** What the agent prints of a round. */
+interface Line {
+  readonly figure: number;
+  readonly durable: number;
+  readonly pipelineUs: number;
+  readonly otherThreadsUs: number;
+  /** Rows since it started, those of the warm-up included. */
+  readonly allRows: number;
+}
 
 const AGENT = "agent/agent.ts";
 const BASELINE = "agent/session.ts";
@@ -39,22 +49,35 @@ async function open(assets: number): Promise<OpenBench> {
   return {
     async value() {
       const agent = startFile(AGENT, ["run", "--config", config, "--state", state]);
+      const serverBefore = cpuSeconds(server.pid);
       try {
-        const line = await agent.next<{ figure: number; pipelineUs: number; otherThreadsUs: number }>("figure");
-        const { figure, pipelineUs, otherThreadsUs } = line;
+        const line = await agent.next<Line>("figure");
+        const serverUs = ((cpuSeconds(server.pid) - serverBefore) * 1e6) / line.allRows;
         const us = (value: number) => `${value.toFixed(1)} us`;
-        process.stderr.write(`  CPU a row: pipeline ${us(pipelineUs)}, other threads ${us(otherThreadsUs)}\n`);
-        return figure;
+        process.stderr.write(
+          `  durable on the device ${Math.round(line.durable)} rows/s; CPU a row: pipeline thread ${us(line.pipelineUs)}, other threads of the agent ${us(line.otherThreadsUs)}, server ${us(serverUs)}\n`,
+        );
+        return line.figure;
       } finally {
         await agent.stop();
       }
     },
-    baseline: () => measureFile(BASELINE, "figure"),
+    async baseline() {
+      const { figure, cpuUs } = await measureFile<{ figure: number; cpuUs: number }>(BASELINE, "figure");
+      process.stderr.write(`  CPU a run of the bare session: ${cpuUs.toFixed(1)} us\n`);
+      return figure;
+    },
     async close() {
       await server.stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Processor time of a process so far, as the kernel counts it (proc(5): utime and stime, in ticks of 10 ms). */
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]!.split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 /** Default configuration; the source of the rows is exchanged for one in memory by `agent.ts`. */

@@ -54,6 +54,14 @@ async function runMeasuredPipeline(): Promise<void> {
   });
 }
 
+interface Spell {
+  readonly rows: number;
+  /** From the first row to the acknowledgement of the last; and until the last was durable on the device. */
+  readonly seconds: number;
+  readonly durableSeconds: number;
+  readonly threadCpuMs: number;
+}
+
 interface Looks {
   online(): boolean;
   acknowledged(): boolean;
@@ -65,7 +73,7 @@ function source({ assets, points }: SimulatorInputConfig, looks: Looks): InputAd
   const pool = Array.from({ length: POOL_ROWS }, (_, i) => valuesAt(i % assets.length, Math.floor(i / assets.length)));
   const beganAtMs = Date.now() - 864_000_000;
   let tick = 0;
-  async function spell(emit: Emit, ms: number): Promise<{ rows: number; seconds: number; threadCpuMs: number }> {
+  async function spell(emit: Emit, ms: number): Promise<Spell> {
     const from = tick;
     const startMs = performance.now();
     const cpu = process.threadCpuUsage();
@@ -82,11 +90,13 @@ function source({ assets, points }: SimulatorInputConfig, looks: Looks): InputAd
       return { rows, ticks, cursor: { next: tick } };
     };
     await pump(0, stopping.signal, next, emit);
+    const durableSeconds = (performance.now() - startMs) / 1_000;
     await until(looks.acknowledged);
     const { user, system } = process.threadCpuUsage(cpu);
     return {
       rows: (tick - from) * assets.length,
       seconds: (performance.now() - startMs) / 1_000,
+      durableSeconds,
       threadCpuMs: (user + system) / 1_000,
     };
   }
@@ -96,11 +106,13 @@ function source({ assets, points }: SimulatorInputConfig, looks: Looks): InputAd
       await until(looks.online);
       await spell(emit, WARM_UP_MS);
       const all = process.cpuUsage();
-      const { rows, seconds, threadCpuMs } = await spell(emit, MEASURED_MS);
+      const { rows, seconds, durableSeconds, threadCpuMs } = await spell(emit, MEASURED_MS);
       const { user, system } = process.cpuUsage(all);
       const perRow = (ms: number) => (ms * 1_000) / rows;
       const line = {
         figure: rows / seconds,
+        durable: rows / durableSeconds,
+        allRows: tick * assets.length,
         pipelineUs: perRow(threadCpuMs),
         otherThreadsUs: perRow((user + system) / 1_000 - threadCpuMs),
       };

@@ -1,4 +1,4 @@
-/** Bare `session.run` of the benchmark's model at batch 1, one thread: `node test/bench/agent/session.ts`. */
+/** Bare `session.run` of the benchmark's model at batch 1, one thread, and its processor time a run: `node test/bench/agent/session.ts`. */
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { network } from "./model.ts";
 
@@ -17,4 +17,8 @@ async function runFor(ms: number): Promise<number> {
 }
 
 await runFor(1_000);
-process.stdout.write(`${JSON.stringify({ figure: await runFor(3_000) })}\n`);
+const before = process.cpuUsage();
+const figure = await runFor(3_000);
+const { user, system } = process.cpuUsage(before); // of three seconds
+const cpuUs = (user + system) / (figure * 3);
+process.stdout.write(`${JSON.stringify({ figure, cpuUs })}\n`);

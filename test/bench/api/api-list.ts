@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { startBellwether } from "../../kit/bellwether.ts";
 import { enrol } from "../../kit/device.ts";
 import type { Bench, OpenBench } from "../bench.ts";
-import { measureFile } from "../child.io.ts";
+import { figureOf } from "../child.io.ts";
 import { patiently } from "../patiently.ts";
 
 const DEVICES = 100;
@@ -24,8 +24,8 @@ async function open(): Promise<OpenBench> {
   const server = await startBellwether({ dir: join(folder, "server"), until: "caller" });
   for (let i = 1; i <= DEVICES; i++) await patiently(() => enrol(server, `gw-${i}`, { site: "bench" }));
   return {
-    value: () => measureFile("api/load.ts", "figure", [`${server.url}/v1/devices?limit=${DEVICES}`, server.admin]),
-    baseline: () => measureFile("api/plain.ts", "figure"),
+    value: () => figureOf("api/load.ts", [`${server.url}/v1/devices?limit=${DEVICES}`, server.admin]),
+    baseline: () => figureOf("api/plain.ts"),
     async close() {
       await server.stop();
       rmSync(folder, { recursive: true, force: true });

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { migrate } from "../../../fleet-server/src/store/sqlite/migrations.ts";
-import { measureFile, startFile } from "../child.io.ts";
+import { figureOf, startFile } from "../child.io.ts";
 
 const DEVICES = 100;
 
@@ -16,7 +16,7 @@ if (process.argv.includes("--serve")) serve();
 else {
   const server = startFile("api/plain.ts", ["--serve"]);
   const { url } = await server.next<{ url: string }>("url");
-  process.stdout.write(`${JSON.stringify({ figure: await measureFile("api/load.ts", "figure", [url]) })}\n`);
+  process.stdout.write(`${JSON.stringify({ figure: await figureOf("api/load.ts", [url]) })}\n`);
   await server.stop();
 }
 

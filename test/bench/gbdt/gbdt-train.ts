@@ -1,5 +1,5 @@
 import type { Bench } from "../bench.ts";
-import { measureFile } from "../child.io.ts";
+import { figureOf } from "../child.io.ts";
 import { FEATURES, ROWS } from "./data.ts";
 
 /** The built-in trainer. */
@@ -10,8 +10,8 @@ export const gbdtTrain: Bench = {
   goal: { of: "value", most: 8 },
   baselineFile: "gbdt/loop.ts",
   open: async () => ({
-    value: () => measureFile("gbdt/train.ts", "figure"),
-    baseline: () => measureFile("gbdt/loop.ts", "figure"),
+    value: () => figureOf("gbdt/train.ts"),
+    baseline: () => figureOf("gbdt/loop.ts"),
     close: async () => undefined,
   }),
 };

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type Bellwether, startBellwether } from "../../kit/bellwether.ts";
 import { credentials, type EnrolledDevice, enrol } from "../../kit/device.ts";
 import type { Bench, OpenBench } from "../bench.ts";
-import { measureFile } from "../child.io.ts";
+import { figureOf } from "../child.io.ts";
 import { patiently } from "../patiently.ts";
 import { CLIENTS, connectLoad } from "./clients.ts";
 
@@ -51,7 +51,7 @@ async function open(baselineFile: string): Promise<OpenBench> {
   const load = connectLoad({ port: server.mqttPort, clients, acknowledgedBy: "server" });
   return {
     value: () => load.round(),
-    baseline: () => measureFile(baselineFile, "figure"),
+    baseline: () => figureOf(baselineFile),
     async close() {
       await load.stop();
       await server.stop();
