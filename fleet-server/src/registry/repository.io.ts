@@ -185,6 +185,10 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
   if (state.versions.root === 0) {
     await sign({ state, roles: ["root", "targets", "snapshot", "timestamp"], retraining: [] });
   }
+  // Died between the state and the timestamp: devices would see neither a release nor a withdrawal until its renewal.
+  if (versionOf(await readText(file("timestamp.json"))) !== state.versions.timestamp) {
+    await sign({ state, roles: ["timestamp"], retraining: [] });
+  }
   await renew();
   const timer = setInterval(() => void inTurn(renew).catch(() => undefined), RENEW_EVERY_MS);
   timer.unref();
@@ -275,6 +279,15 @@ async function openKey(path: string): Promise<{ readonly pair: KeyPair; readonly
 
 async function readState(path: string): Promise<RepositoryState> {
   return stateOf(JSON.parse((await readText(path)) ?? "{}") as Partial<RepositoryState>);
+}
+
+/** Version of a metadata file; undefined where it is missing or spoilt. */
+function versionOf(metadata: string | undefined): number | undefined {
+  try {
+    return (JSON.parse(metadata ?? "{}") as { signed?: { version?: number } }).signed?.version;
+  } catch {
+    return undefined;
+  }
 }
 
 function readText(path: string): Promise<string | undefined> {

@@ -31,6 +31,13 @@ async function client(repository: ReleaseRepository): Promise<() => Updater> {
     new Updater({ metadataDir: dir, metadataBaseUrl: url, targetDir: join(dir, "targets"), targetBaseUrl: url });
 }
 
+const ROLE = { model: "m", cohort: "line-3" };
+const PATH = "retrained/m/line-3/1/manifest.json";
+const release = (version: number, letter: string) => ({
+  ...{ ...ROLE, version, by: "retraining" },
+  ...{ manifestDigest: digest(letter), manifestLength: 10 },
+});
+
 describe("the release repository", () => {
   it("is understood by an independent client: releases, counters, the director's key, withdrawal", async () => {
     const repository = await openRepository(temporaryFolder("repository-"), Date.now);
@@ -77,10 +84,10 @@ describe("the release repository", () => {
   it("never lets a released version change", async () => {
     const repository = await openRepository(temporaryFolder("repository-"), Date.now);
     onTestFinished(() => repository.close());
-    const release = { model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 };
-    await repository.release(release);
-    expect((await repository.release(release)).ok).toBe(true);
-    const changed = await repository.release({ ...release, manifestDigest: digest("b") });
+    const one = { model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 };
+    await repository.release(one);
+    expect((await repository.release(one)).ok).toBe(true);
+    const changed = await repository.release({ ...one, manifestDigest: digest("b") });
     expect(changed.ok ? undefined : changed.error.code).toBe("RELEASE_EXISTS");
   });
 
@@ -99,11 +106,35 @@ describe("the release repository", () => {
     await updater().refresh();
   });
 
-  const ROLE = { model: "m", cohort: "line-3" };
-  const PATH = "retrained/m/line-3/1/manifest.json";
-  const release = (version: number, letter: string) => ({
-    ...{ ...ROLE, version, by: "retraining" },
-    ...{ manifestDigest: digest(letter), manifestLength: 10 },
+  it("signs what a retraining role released again before that expires, while the role is off too", async () => {
+    let nowMs = Date.now();
+    const repository = await openRepository(temporaryFolder("repository-"), () => nowMs);
+    onTestFinished(() => repository.close());
+    await repository.delegate({ ...ROLE, selector: "line=3" });
+    await repository.releaseDelegated(release(1, "a"));
+    await repository.setDelegation(ROLE, false);
+    for (let day = 0; day < 30; day++) {
+      nowMs += 86_400_000;
+      await repository.renew();
+    }
+    await repository.setDelegation(ROLE, true);
+    const file = JSON.parse(String(await repository.metadata("9.retraining~m~line-3.json")));
+    expect(Date.parse(file.signed.expires)).toBeGreaterThan(nowMs + 3 * 86_400_000);
+    expect(Object.keys(file.signed.targets)).toEqual([PATH]);
+  });
+
+  it("points at what was signed last, though it died before it could say so", async () => {
+    const dir = temporaryFolder("repository-");
+    const first = await openRepository(dir, Date.now);
+    const before = await first.metadata("timestamp.json");
+    await first.release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 });
+    await first.close();
+    writeFileSync(join(dir, "metadata/timestamp.json"), before!);
+    const second = await openRepository(dir, Date.now);
+    onTestFinished(() => second.close());
+    const updater = (await client(second))();
+    await updater.refresh();
+    expect(await updater.getTargetInfo("models/m/1/manifest.json")).toBeDefined();
   });
 
   it("delegates one model and cohort to an online key, as an independent client sees it", async () => {
