@@ -169,11 +169,11 @@ const inCohort = (version: number, selector: string) => ({
   confirm: { inferences: 20, soakSeconds: 0, deadlineSeconds: 60, errorFraction: 0 },
 });
 
-async function agentOf(fleet: TestFleet, folder: string, device: string, line: string): Promise<void> {
+async function agentOf(fleet: TestFleet, folder: string, device: string, token: object, ...more: string[]) {
   const own = join(folder, device);
   const stateDir = join(own, "state");
   mkdirSync(own);
-  await enrolDevice(fleet, stateDir, device, {}, "--label", `line=${line}`);
+  await enrolDevice(fleet, stateDir, device, { ...token }, ...more);
   startAgentProcess(own, stateDir, replayOf(own));
   await snapshotWhere("it is online", stateDir, ({ link }) => link.phase === "online", 60_000);
 }
@@ -181,8 +181,8 @@ async function agentOf(fleet: TestFleet, folder: string, device: string, line: s
 test("a server that calls a device what it is not cannot bring it a cohort's release", LONG, async () => {
   const folder = temporaryFolder();
   const fleet = await startFleet(join(folder, "server"), { settings: "rollouts: {tickMs: 200}\n" });
-  await agentOf(fleet, folder, "edge-3", "3");
-  await agentOf(fleet, folder, "edge-4", "4");
+  await agentOf(fleet, folder, "edge-3", { labels: INSIDE });
+  await agentOf(fleet, folder, "edge-4", {}, "--label", "line=4");
   await fleet.call("PUT /v1/cohorts/line-3", { selector: "line=3" });
   await fleet.call(`PUT ${ROLE}`);
   const { version } = await uploadPackage(fleet, testPackage());
