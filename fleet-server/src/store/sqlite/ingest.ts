@@ -50,10 +50,24 @@ export const ingest = {
 /** Errors of SQLite that are about a message; every other one is about the disk, and then nothing may be concluded. */
 const MESSAGE_ERRORS = /^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/;
 
+type CommitOne = (incoming: IncomingBatch, withRecords: boolean) => CommittedBatch;
+const savepoints = new WeakMap<Database, CommitOne>();
+
+/** `commitOne` in a savepoint; made once per connection, making it costs as much as several statements. */
+function savepoint(db: Database): CommitOne {
+  const found = savepoints.get(db);
+  if (found !== undefined) return found;
+  const made: CommitOne = db.transaction((incoming: IncomingBatch, withRecords: boolean) =>
+    commitOne(db, incoming, withRecords),
+  );
+  savepoints.set(db, made);
+  return made;
+}
+
 /** Commits one message in a savepoint of its own: one that cannot be stored must not hold up the others for ever. */
 function commitSafely(db: Database, incoming: IncomingBatch, withRecords: boolean): CommittedBatch {
   try {
-    return db.transaction(() => commitOne(db, incoming, withRecords))();
+    return savepoint(db)(incoming, withRecords);
   } catch (cause) {
     const { code = "", message } = cause as Error & { code?: string };
     if (!db.inTransaction || (code.startsWith("SQLITE_") && !MESSAGE_ERRORS.test(code))) throw cause;
