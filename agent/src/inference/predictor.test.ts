@@ -56,6 +56,33 @@ test("vectors due together run as one batch, and each record names its own asset
   expect(predictor.figures()).toMatchObject({ inferences: 2, errors: 0 });
 });
 
+test.each([
+  ["a quick model's runs share a turn of the event loop, bounded", 10, 64],
+  ["a slow model's runs have each a turn of their own", 3_000, 1],
+])("%s; records stay in order", async (_, runUs, together) => {
+  const session = fakeSession(testManifest({ maxBatch: 1 }), (f) => f[0]! * 10);
+  let clockUs = 0;
+  let underWay = 0;
+  let most = 0;
+  const run = session.run.bind(session);
+  session.run = async (inputs) => {
+    underWay++;
+    most = Math.max(most, underWay);
+    await new Promise((turned) => setImmediate(turned));
+    clockUs += runUs;
+    underWay--;
+    return run(inputs);
+  };
+  const clock = { nowUs: () => clockUs, nowMs: () => NOW_MS };
+  const predictor = unwrap(createPredictor(session, { tensors: fakeTensors, ...clock }));
+  predictor.bind("a", [{ channel: "x", conversion: same }]);
+  const rows = Array.from({ length: 200 }, (_row, i) => row("a", i, i));
+  const { records } = await feed(predictor, rows);
+  expect(records.map(({ value }) => value)).toEqual(rows.map((_row, i) => i * 10));
+  expect(new Set(records.map(({ latencyUs }) => latencyUs))).toEqual(new Set([runUs]));
+  expect(most).toBe(together);
+});
+
 test("no batch is larger than the manifest allows", async () => {
   const { session, predictor } = plant({ maxBatch: 3 });
   const rows = Array.from({ length: 8 }, (_, i) => row("a", i, 1_000 + i));

@@ -35,6 +35,24 @@ test("every native call is marked for the watchdog, a failing one too", async ()
   await session.close();
 });
 
+test("of runs that are asked for together each has its own mark; one that is refused leaves none behind", async () => {
+  const marks: string[] = [];
+  const guard = { enter: () => marks.push("in"), leave: () => marks.push("out") };
+  const { slotDir } = writeSlot(slot(), linearModel([2]));
+  const session = unwrap(await openSession(slotDir, { guard }));
+  marks.length = 0;
+  const answers = await Promise.all([session.run(input(1)), session.run(input(2)), session.run(input(3))]);
+  expect(answers.map(({ out }) => out!.data[0])).toEqual([2, 4, 6]);
+  expect(marks).toEqual(["in", "out", "in", "out", "in", "out"]);
+
+  marks.length = 0;
+  const nameless = [{ ...input(1)[0]!, name: "other" }];
+  await expect(session.run(nameless)).rejects.toThrow();
+  await new Promise((turned) => setImmediate(turned));
+  expect(marks.at(-1)).toBe("out");
+  await session.close();
+});
+
 test.each([
   {
     name: "a changed model",
