@@ -18,6 +18,7 @@ export interface Bench {
   readonly missing?: () => string | undefined;
   /** The one short file beside this one that measures the baseline and ends. */
   readonly baselineFile?: string;
+  readonly baselineArgs?: readonly string[];
   /** What all rounds share. */
   readonly open: () => Promise<OpenBench>;
 }

@@ -56,9 +56,11 @@ async function measure(name: string, bench: Bench): Promise<Outcome> {
   return outcome;
 }
 
-async function baselineOf(name: string, { baselineFile, unit }: Bench): Promise<void> {
+async function baselineOf(name: string, { baselineFile, baselineArgs, unit }: Bench): Promise<void> {
   if (baselineFile === undefined) return say(`${name} has no baseline`);
-  process.stdout.write(`${JSON.stringify({ name, baseline: short(await figureOf(baselineFile)), unit })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ name, baseline: short(await figureOf(baselineFile, baselineArgs)), unit })}\n`,
+  );
 }
 
 function spreadText({ median, min, max }: Spread): string {

@@ -1,6 +1,7 @@
 import { agentPath } from "./agent/agent-path.ts";
 import { apiList } from "./api/api-list.ts";
 import type { Bench } from "./bench.ts";
+import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
 import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
 import { tests } from "./tests.ts";
@@ -11,6 +12,8 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "agent-path-32": agentPath(32, 2),
   ingest,
   "ingest-mosquitto": ingestMosquitto,
+  "agent-footprint": footprint("mb", 115),
+  "agent-start": footprint("ms", 500),
   "api-list": apiList,
   "gbdt-train": gbdtTrain,
   tests,
