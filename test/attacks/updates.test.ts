@@ -19,7 +19,7 @@ const { targets: TARGETS, snapshot: SNAPSHOT, timestamp: TIMESTAMP, thief: THIEF
 const honestTargets = (number: number): Versioned => [number, sealed(targetsBody(number, BOTH), TARGETS)];
 const { attacked, expectUnharmed, expectRecovery, start } = victims();
 
-const LONG = { timeout: 180_000 };
+const LONG = { timeout: 300_000 };
 
 test.each(["timestamp.json", "2.root.json", "3.snapshot.json", "3.targets.json"])(
   "transport: a %s that never ends is cut off",

@@ -19,7 +19,7 @@ const HOOK = new URL("./kill-at.ts", import.meta.url).pathname;
 /** Port 9 of loopback answers nobody. */
 const NOBODY = "http://127.0.0.1:9";
 const LIFE_MS_MAX = 60_000;
-const LONG = { timeout: 400_000 };
+const LONG = { timeout: 900_000 };
 /** Good to its golden vectors, but beyond its range from the fourth row on. */
 const WORTHLESS = releaseOf(
   testPackage(timesModel(3), [3, 6, 9], {
