@@ -27,6 +27,7 @@ import { openRepository } from "./registry/repository.io.ts";
 import { createSandbox, type SandboxRole } from "./registry/sandbox.io.ts";
 import { createFleetSnapshots } from "./retraining/fleet-snapshots.io.ts";
 import { createHistories } from "./retraining/histories.io.ts";
+import { createLineage } from "./retraining/lineage.io.ts";
 import type { BuiltPackage } from "./retraining/package.ts";
 import { createPerformance } from "./retraining/performance.io.ts";
 import { createRetrainings } from "./retraining/retrainings.io.ts";
@@ -234,6 +235,13 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     now,
     report,
   });
+  const lineage = createLineage({
+    store,
+    releasedFor: (model, version) => {
+      const found = repository.releases().find((one) => one.model === model && one.version === version);
+      return found?.cohort === undefined ? undefined : { cohort: found.cohort, by: found.by ?? "" };
+    },
+  });
   addFleetMetrics(metrics, {
     store,
     rule: settings.presence,
@@ -264,6 +272,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     delegations: { store, registry, repository },
     drift: { store, references },
     outcomes: { store, now },
+    lineage: { lineage },
     performance: { store, performance: createPerformance({ store, now }) },
     rollouts: { store, orders },
   };

@@ -6,6 +6,7 @@ import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
 import { type DriftRoutesDeps, driftRoutes } from "./drift.ts";
 import { type EnrolmentRoutesDeps, enrolmentRoutes } from "./enrolment.ts";
 import { type HistoryRoutesDeps, historyRoutes } from "./histories.ts";
+import { type LineageRoutesDeps, lineageRoutes } from "./lineage.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { type ModelRoutesDeps, modelRoutes } from "./models.ts";
 import { withOpenApi } from "./openapi.ts";
@@ -38,6 +39,7 @@ export interface RouteDeps {
   readonly drift: DriftRoutesDeps;
   readonly outcomes: OutcomeRoutesDeps;
   readonly performance: PerformanceRoutesDeps;
+  readonly lineage: LineageRoutesDeps;
   readonly histories: HistoryRoutesDeps;
   readonly training: TrainingRoutesDeps;
   readonly retraining: RetrainingRoutesDeps;
@@ -62,6 +64,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...driftRoutes(deps.drift),
       ...outcomeRoutes(deps.outcomes),
       ...performanceRoutes(deps.performance),
+      ...lineageRoutes(deps.lineage),
       ...historyRoutes(deps.histories),
       ...trainingRoutes(deps.training),
       ...retrainingRoutes(deps.retraining),

@@ -7,6 +7,7 @@ import { addDeviceCommands } from "./devices.ts";
 import { addDriftCommands } from "./drift.ts";
 import { CliFailure } from "./failure.ts";
 import { addHistoryCommands } from "./history.ts";
+import { addLineageCommands } from "./lineage.ts";
 import { addModelCommands } from "./models.ts";
 import { addOutcomeCommands } from "./outcomes.ts";
 import { addPerformanceCommands } from "./performance.ts";
@@ -30,6 +31,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addDriftCommands,
   addOutcomeCommands,
   addPerformanceCommands,
+  addLineageCommands,
   addModelCommands,
   addDelegationCommands,
   addRolloutCommands,

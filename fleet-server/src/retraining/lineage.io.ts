@@ -1,0 +1,182 @@
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { type Static, Type } from "typebox";
+import type { VersionRecord } from "../store/registry.ts";
+import type { Store } from "../store/store.ts";
+import type { HistoryRecord } from "../store/training.ts";
+
+const closed = { additionalProperties: false } as const;
+const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()]);
+
+const Snapshot = Type.Object(
+  {
+    id: Type.String(),
+    digest: Type.String(),
+    label: Nullable(Type.String()),
+    origin: Type.Union([Type.Literal("imported"), Type.Literal("fleet")]),
+    rows: Type.Integer(),
+    assets: Type.Integer(),
+    failures: Type.Integer(),
+    createdAtMs: Type.Integer(),
+    createdBy: Type.String(),
+    request: Type.Unknown(),
+  },
+  closed,
+);
+
+/** Where a prediction comes from, as far back as this server knows. */
+export const Lineage = Type.Object(
+  {
+    prediction: Type.Object(
+      {
+        id: Type.Integer(),
+        device: Type.String(),
+        asset: Type.String(),
+        observedAtMs: Type.Integer(),
+        value: Nullable(Type.Number()),
+      },
+      closed,
+    ),
+    model: Type.Object(
+      {
+        model: Type.String(),
+        version: Type.Integer(),
+        digest: Type.String(),
+        phase: Type.String(),
+        trainer: Type.String(),
+        seed: Nullable(Type.Integer()),
+        parent: Type.Union([Type.String(), Type.Null()], { description: "Digest of the version it replaced." }),
+        createdAtMs: Type.Integer(),
+        createdBy: Type.String(),
+      },
+      closed,
+    ),
+    run: Nullable(
+      Type.Object(
+        {
+          kind: Type.Union([Type.Literal("training"), Type.Literal("retraining")]),
+          id: Type.String(),
+          createdAtMs: Type.Integer(),
+          createdBy: Type.String(),
+          request: Type.Unknown(),
+        },
+        closed,
+      ),
+    ),
+    /** What was learnt from: the data snapshot, and for a retrained version the history of its champion as well. */
+    snapshots: Type.Array(Snapshot),
+    /** Who let devices run it; null for a version that nobody released. */
+    approver: Nullable(Type.Object({ by: Type.String(), atMs: Type.Integer(), scope: Type.String() }, closed)),
+  },
+  closed,
+);
+export type Lineage = Static<typeof Lineage>;
+
+export interface LineagePorts {
+  readonly store: Store;
+  /** Who had the retraining role of a cohort release a version; undefined for one that was released for everybody. */
+  releasedFor(model: string, version: number): { readonly cohort: string; readonly by: string } | undefined;
+}
+
+const ENTRIES_AT_ONCE = 1_000;
+
+/** Follows predictions back to model, run, data and approver. */
+export function createLineage({ store, releasedFor }: LineagePorts) {
+  async function runOf(id: string | undefined) {
+    if (id === undefined) return { run: null, histories: [] as (string | null)[] };
+    const training = await store.training.getRun({ id });
+    if (training) {
+      const { createdAtMs, createdBy, request } = training;
+      return { run: { kind: "training" as const, id, createdAtMs, createdBy, request }, histories: [training.history] };
+    }
+    const retraining = await store.retraining.get({ id });
+    if (!retraining) return { run: null, histories: [] };
+    const { createdAtMs, createdBy, champion, cohort, sinceMs, cutOffMs, knownAtMs, holdoutAssets, trigger } =
+      retraining;
+    const base = await store.training.getRun({ id: champion.run });
+    const request = { cohort, trigger, sinceMs, cutOffMs, knownAtMs, holdoutAssets, champion, training: base?.request };
+    const run = { kind: "retraining" as const, id, createdAtMs, createdBy, request };
+    return { run, histories: [retraining.history, base?.history ?? null] };
+  }
+
+  async function snapshotOf(name: string | null | undefined): Promise<Lineage["snapshots"]> {
+    const history = name ? await store.training.findHistory({ name }) : undefined;
+    return history ? [viewOf(history)] : [];
+  }
+
+  async function approverOf({ model, version, phase }: VersionRecord): Promise<Lineage["approver"]> {
+    if (phase !== "released" && phase !== "withdrawn") return null;
+    const retrained = releasedFor(model, version);
+    const operation = retrained ? "releaseModelVersionForCohort" : "releaseModelVersion";
+    const target = `POST /v1/models/${model}/versions/${version}/release`;
+    let found: Lineage["approver"] = null;
+    for (let afterSeq = 0; ; ) {
+      const entries = await store.governance.listEntries({ operation, afterSeq, limit: ENTRIES_AT_ONCE });
+      for (const entry of entries) {
+        if (entry.code !== "OK" || !entry.target.startsWith(target)) continue;
+        found = {
+          by: entry.caller,
+          atMs: entry.atMs,
+          scope: retrained ? `cohort ${retrained.cohort}` : "every device",
+        };
+      }
+      if (entries.length < ENTRIES_AT_ONCE) break;
+      afterSeq = entries.at(-1)!.seq;
+    }
+    if (found !== null || retrained === undefined) return found;
+    const [job] = (await store.retraining.list({ model, cohort: retrained.cohort, limit: 1_000 })).filter(
+      (one) => one.version === version,
+    );
+    return { by: retrained.by, atMs: job?.updatedAtMs ?? 0, scope: `cohort ${retrained.cohort}` };
+  }
+
+  return {
+    /** `sites` limits whose predictions may be asked for. */
+    async of(id: number, sites: readonly string[] | undefined): Promise<Result<Lineage>> {
+      const [found] = await store.ingest.predictions({
+        order: "commit",
+        afterId: id - 1,
+        limit: 1,
+        ...(sites ? { sites } : {}),
+      });
+      if (found?.id !== id) return err("NOT_FOUND", { what: "prediction", name: String(id) });
+      const { model, digest, asset, observedAtMs, value } = found.record;
+      const version = await store.registry.findDigest({ model, digest });
+      if (version === undefined) return err("NOT_FOUND", { what: "model version", name: `${model} ${digest}` });
+      const { lineage } = version.manifest;
+      const { run, histories } = await runOf(lineage.run);
+      const named = histories.length > 0 ? histories : [lineage.snapshot];
+      return ok({
+        prediction: { id, device: found.device, asset, observedAtMs, value: value ?? null },
+        model: {
+          model,
+          version: version.version,
+          digest,
+          phase: version.phase,
+          trainer: lineage.trainer,
+          seed: lineage.seed ?? null,
+          parent: lineage.parent ?? null,
+          createdAtMs: version.createdAtMs,
+          createdBy: version.createdBy,
+        },
+        run,
+        snapshots: (await Promise.all(named.map(snapshotOf))).flat(),
+        approver: await approverOf(version),
+      });
+    },
+  };
+}
+export type LineageReader = ReturnType<typeof createLineage>;
+
+function viewOf({
+  id,
+  snapshot,
+  label,
+  request,
+  report,
+  createdAtMs,
+  createdBy,
+}: HistoryRecord): Lineage["snapshots"][0] {
+  const { rows, assets, failures } = report;
+  const origin = "fleet" in request ? "fleet" : "imported";
+  return { id, digest: snapshot, label, origin, rows, assets, failures, createdAtMs, createdBy, request };
+}
