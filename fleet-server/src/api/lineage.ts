@@ -1,5 +1,6 @@
 import { Type } from "typebox";
-import { Lineage, type LineageReader } from "../retraining/lineage.io.ts";
+import type { LineageReader } from "../retraining/lineage.io.ts";
+import { Lineage } from "../retraining/lineage.ts";
 import { siteScope } from "./caller.ts";
 import { defineRoute, type Route } from "./route.ts";
 
