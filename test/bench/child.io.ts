@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { setTimeout as wait } from "node:timers/promises";
 
 const LINES_MAX = 20;
 const STOP_MS_MAX = 10_000;
@@ -85,7 +86,10 @@ export async function measureFile<T extends object>(
 ): Promise<T> {
   const child = startFile(file, args);
   try {
-    return await child.next<T>(member);
+    const line = await child.next<T>(member);
+    // It stops what it started before it ends; stopped now, it would leave its own processes behind.
+    await Promise.race([child.ended, wait(STOP_MS_MAX, undefined, { ref: false })]);
+    return line;
   } finally {
     await child.stop();
   }
