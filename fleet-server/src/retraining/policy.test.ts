@@ -31,6 +31,7 @@ const failure = (asset: string, change: Partial<Outcome> = {}): Outcome => ({
 const facts = (change: Partial<PolicyFacts> = {}): PolicyFacts => ({
   policy,
   verdicts: [verdict({})],
+  history: [],
   outcomes: ["a", "b", "c"].map((asset) => failure(asset)),
   last: undefined,
   lastIsOpen: false,
@@ -60,6 +61,13 @@ test.each<[string, Partial<PolicyFacts>]>([
   ["the verdict is of the version that was just replaced", { last: job({ phase: "released" }) }],
 ])("it does not begin when %s", (_, change) => {
   expect(startOf(facts(change))).toBeUndefined();
+});
+
+test("it still begins when the charts have come to rest in the change, as long as the model is the same", () => {
+  const stable = [verdict({ phase: "stable", sinceMs: null, reference: "r1" })];
+  const called = [verdict({ reference: "r1" })];
+  expect(startOf(facts({ verdicts: stable, history: called }))).toEqual({ sinceMs: SINCE, labelledAssets: 3 });
+  expect(startOf(facts({ verdicts: stable, history: [verdict({ reference: "r0" })] }))).toBeUndefined();
 });
 
 test("it begins again with another label, and when a retrained version drifts in its turn", () => {

@@ -5,8 +5,9 @@ import type { Retraining, RetrainingPolicy } from "./job.ts";
 /** What a policy is judged by. */
 export interface PolicyFacts {
   readonly policy: RetrainingPolicy;
-  /** Verdicts on the cohort under the model. */
+  /** Verdicts on the cohort under the model, and what was called of it before, newest first. */
   readonly verdicts: readonly CohortVerdict[];
+  readonly history: readonly CohortVerdict[];
   /** Outcomes of the cohort's assets that stand. */
   readonly outcomes: readonly Outcome[];
   /** Newest retraining of the model for the cohort. */
@@ -24,9 +25,18 @@ export interface PolicyStart {
  * A retraining begins when the cohort is called drifted and enough of its assets have failed since. Wrong data and a
  * single machine that stands out never begin one. After one that came to nothing it takes another labelled asset.
  */
-export function startOf({ policy, verdicts, outcomes, last, lastIsOpen }: PolicyFacts): PolicyStart | undefined {
+export function startOf({
+  policy,
+  verdicts,
+  history,
+  outcomes,
+  last,
+  lastIsOpen,
+}: PolicyFacts): PolicyStart | undefined {
   if (lastIsOpen) return undefined;
-  const drifted = verdicts.find(({ phase }) => phase === "drifted");
+  // While the data themselves are wrong nothing can be learnt from them.
+  if (verdicts.some(({ phase }) => phase === "quality")) return undefined;
+  const drifted = calledOf(verdicts, history);
   if (drifted === undefined || drifted.sinceMs === null) return undefined;
   const { sinceMs } = drifted;
   const labelledAssets = labelledSince(outcomes, sinceMs, policy.holdoutAssets);
@@ -35,6 +45,18 @@ export function startOf({ policy, verdicts, outcomes, last, lastIsOpen }: Policy
   if (last?.phase === "released" && drifted.enteredAtMs <= last.updatedAtMs) return undefined;
   if (last !== undefined && last.phase !== "released" && labelledAssets <= last.labelledAssets) return undefined;
   return { sinceMs, labelledAssets };
+}
+
+/**
+ * The call of drift that the models in use are still under. Machines that are repaired after a change make their baseline
+ * in it, so that the charts come to rest: the change has become usual, and the model knows no more of it than before.
+ */
+export function calledOf(
+  verdicts: readonly CohortVerdict[],
+  history: readonly CohortVerdict[],
+): CohortVerdict | undefined {
+  const inUse = new Set(verdicts.map(({ reference }) => reference));
+  return [...verdicts, ...history].find(({ phase, reference }) => phase === "drifted" && inUse.has(reference));
 }
 
 /** How many assets that may be learnt from have failed since then. */

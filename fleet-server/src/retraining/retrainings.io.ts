@@ -9,7 +9,7 @@ import type { TrainedVersion, TrainingRun } from "../store/training.ts";
 import type { FleetSnapshots } from "./fleet-snapshots.io.ts";
 import { LABELLED_ASSETS_MIN, type Retraining, type RetrainingChange, type RetrainingPolicy } from "./job.ts";
 import type { BuiltPackage } from "./package.ts";
-import { labelledSince, startOf } from "./policy.ts";
+import { calledOf, labelledSince, startOf } from "./policy.ts";
 import type { Retrained, RetrainOrder } from "./retrain.ts";
 import type { RetrainReply } from "./retrain.worker.ts";
 
@@ -59,6 +59,7 @@ export interface Retrainings {
 }
 
 const OUTCOMES_MAX = 1_000_000;
+const HISTORY_MAX = 100;
 const JOBS_AT_ONCE = 100;
 const ROLLED_OUT = new Set(["finished"]);
 const NOT_ROLLED_OUT = new Set(["reverted", "stopped"]);
@@ -202,8 +203,9 @@ export function createRetrainings(ports: RetrainingsPorts): Retrainings {
       const [last] = await store.retraining.list({ model, cohort, limit: 1 });
       const [open] = await store.retraining.list({ model, cohort, open: true, limit: 1 });
       const verdicts = await store.drift.verdicts({ model, cohort });
+      const history = await store.drift.history({ cohort, model, limit: HISTORY_MAX });
       const outcomes = await outcomesOf(cohort);
-      const start = startOf({ policy, verdicts, outcomes, last, lastIsOpen: open !== undefined });
+      const start = startOf({ policy, verdicts, history, outcomes, last, lastIsOpen: open !== undefined });
       if (start === undefined) continue;
       const begun = await begin({ model, cohort, mode, holdoutAssets, rollout, ...start }, "drift", policy.updatedBy);
       if (!begun.ok) ports.report("retraining", begun.error);
@@ -281,7 +283,8 @@ export function createRetrainings(ports: RetrainingsPorts): Retrainings {
     async start(request, by) {
       const outcomes = await outcomesOf(request.cohort);
       const verdicts = await store.drift.verdicts({ model: request.model, cohort: request.cohort });
-      const drifted = verdicts.find(({ phase }) => phase === "drifted");
+      const { cohort, model } = request;
+      const drifted = calledOf(verdicts, await store.drift.history({ cohort, model, limit: HISTORY_MAX }));
       const sinceMs = request.sinceMs ?? drifted?.sinceMs ?? undefined;
       const labelledAssets = labelledSince(outcomes, sinceMs ?? 0, request.holdoutAssets ?? []);
       if (labelledAssets < LABELLED_ASSETS_MIN) {
