@@ -164,7 +164,7 @@ it("settles every seq once and gives records out in the order of seq, whatever a
         expect(await storedOf(store, device, stream)).toEqual(wanted);
       }
     }),
-    { numRuns: 60 },
+    { numRuns: 200 },
   );
 });
 
