@@ -84,7 +84,7 @@ test("a download must fit with a tenth to spare and 16 MB for everything else", 
   expect(slots.preflight(1_000)).toEqual({ ok: true, value: undefined });
   const full = slots.preflight(Number.MAX_SAFE_INTEGER);
   expect(full).toMatchObject({ ok: false, error: { code: "DISK_TOO_FULL" } });
-  const { free, needed } = (full as unknown as { error: { detail: { free: number; needed: number } } }).error.detail;
+  const { free, needed } = (full.ok ? {} : full.error.detail) as { free: number; needed: number };
   expect(needed).toBe(Math.ceil(Number.MAX_SAFE_INTEGER * 1.1) + 16 * 1024 * 1024);
   expect(slots.preflight(Math.floor(free / 1.1))).toMatchObject({ ok: false });
 });

@@ -1,4 +1,3 @@
-import { type Random, seededRandom } from "../random.ts";
 import {
   type ChannelReference,
   type ChartReference,
@@ -9,8 +8,9 @@ import {
 } from "../reference/drift-reference.ts";
 import { binOf, valueProfile } from "../reference/profile.ts";
 import { findRegimes, placesOf, regimeOf } from "../reference/regimes.ts";
-import { DISTANCE_MAX, distanceOf, nextSum, peakLaw } from "./charts.ts";
+import { DISTANCE_MAX } from "./charts.ts";
 import { statisticsOf, WindowFold } from "./fold.ts";
+import { type ChartedLife, RESAMPLED_WINDOWS, resampledLaw } from "./resampling.ts";
 
 /** Vectors of one asset's life in time order, with what the model said of them without having learnt from that asset. */
 export interface ReferenceSequence {
@@ -43,17 +43,9 @@ const BASELINE_WINDOWS_MAX = 24;
 const CELL_VALUES_MIN = 20;
 /** Least spread of a cell, as a share of the feature's spread everywhere: no division by almost nothing. */
 const SPREAD_SHARE_MIN = 0.05;
-const RESAMPLINGS = 400;
 /** Places in the reference at which a device may begin to watch that are looked at, over all lives. */
 const STARTS_MAX = 400;
-/** Windows of a resampled asset at most: where assets of the reference live shorter, it lives as long as they do. */
-const RESAMPLED_WINDOWS = 200;
 const ALLOWANCE = 0.5;
-/**
- * Size of a redrawn reference. The tail itself is known from this one reference only; whole-size redraws came out at
- * 1.4 times the stated rate, half-size ones below it (docs/decisions/0083).
- */
-const REDRAWN_SHARE = 0.5;
 
 /**
  * What a device will watch, from time-contiguous windows of the reference: cells, frozen bins, the window-to-window
@@ -181,14 +173,6 @@ function binsOf(all: readonly ArrayLike<number>[], place: number, regimeOfEach: 
   return profile === undefined ? { edges: [], counts: [0] } : { edges: profile.edges, counts: profile.counts };
 }
 
-/** Statistics of one life's windows, one list per chart: means, spreads, then the moves of the score. */
-interface ChartedLife {
-  readonly windows: number;
-  readonly charts: readonly Float64Array[];
-  /** State of health each window's score moved from; -1 where it has none before it. */
-  readonly movedFrom: Int32Array;
-}
-
 function chartedLife(fold: WindowFold, { vectors, scores }: ReferenceSequence): ChartedLife {
   const { features, windowVectors } = fold.reference;
   const windows = Math.floor(vectors.length / windowVectors);
@@ -236,12 +220,10 @@ function withCharts(
     spread: bare.features.map((_, f) => chart(F + f)),
     score: Array.from({ length: bare.healthEdges.length + 1 }, (_, state) => scoreChart(lives, 2 * F, state)),
   };
-  const windows = Math.min(RESAMPLED_WINDOWS, middleOf(lives.map((life) => life.windows)));
-  const peaks = resampledPeaks(charted, lives, windows, options.seed);
   const falseAlarmsPerDeviceMonth = options.falseAlarmsPerDeviceMonth ?? FALSE_ALARMS_PER_DEVICE_MONTH;
   return {
     ...charted,
-    limit: { windows, ...peakLaw(peaks, RESAMPLINGS), falseAlarmsPerDeviceMonth },
+    limit: { ...resampledLaw(charted, lives, options.seed), falseAlarmsPerDeviceMonth },
   };
 }
 
@@ -251,10 +233,6 @@ function withCharts(
  */
 function lastingSpreads(charts: number): number {
   return Math.sqrt(2 * Math.log(2 * charts));
-}
-
-function middleOf(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 /** Centre, lasting share of an asset's own distance, spread that remains, and allowance of one statistic. */
@@ -303,116 +281,4 @@ function scoreChart(lives: readonly ChartedLife[], c: number, state: number): Ch
   const own = moves((life, w) => life.movedFrom[w] === state);
   const { mean, spread } = momentsOf(own.length >= CELL_VALUES_MIN ? own : moves(() => true));
   return { centre: mean, scale: spread > 0 ? spread : 1, lasting: 0, allowance: ALLOWANCE, between: 0 };
-}
-
-/**
- * The peaks of all CUSUM excursions of resampled assets: an own beginning, then blocks of the same life in random order.
- * Peaks, not one maximum per asset: a reference that by chance lies off centre alarms again and again, and each counts.
- */
-function resampledPeaks(
-  reference: DriftReference,
-  lives: readonly ChartedLife[],
-  windows: number,
-  seed: number,
-): number[] {
-  const { baselineWindows: baseline, mean, spread, score } = reference;
-  const random = seededRandom(seed, 12);
-  const known = [...mean, ...spread];
-  const peaks: number[] = [];
-  for (let resampling = 0; resampling < RESAMPLINGS; resampling += 1) {
-    const charts = redrawn(known, lives, random);
-    const life = lives[random.below(lives.length)]!;
-    const start = random.below(life.windows - baseline);
-    const own = charts.map((_, c) => momentsOf(Array.from(life.charts[c]!.subarray(start, start + baseline))).mean);
-    const block = blockOf(life);
-    const sides = Array.from({ length: 2 * (charts.length + 1) }, () => new Excursion(peaks));
-    let at = 0;
-    for (let w = 0; w < windows; w += 1, at += 1) {
-      if (w % block === 0 || at >= life.windows) at = random.below(life.windows - block + 1);
-      for (let c = 0; c <= charts.length; c += 1) {
-        const state = life.movedFrom[at]!;
-        const chart = c < charts.length ? charts[c]! : state < 0 ? undefined : score[state]!;
-        if (chart === undefined) continue;
-        const distance = distanceOf(chart, life.charts[c]![at]!, own[c] ?? chart.centre);
-        sides[2 * c]!.move(distance, chart.allowance);
-        sides[2 * c + 1]!.move(-distance, chart.allowance);
-      }
-    }
-    for (const side of sides) side.end();
-  }
-  return peaks;
-}
-
-/** One side's CUSUM from rest to rest. */
-class Excursion {
-  readonly #peaks: number[];
-  #sum = 0;
-  #peak = 0;
-
-  constructor(peaks: number[]) {
-    this.#peaks = peaks;
-  }
-
-  move(distance: number, allowance: number): void {
-    this.#sum = nextSum(this.#sum, distance, allowance);
-    this.#peak = Math.max(this.#peak, this.#sum);
-    if (this.#sum === 0) this.end();
-  }
-
-  end(): void {
-    if (this.#peak > 0) this.#peaks.push(this.#peak);
-    this.#peak = 0;
-  }
-}
-
-function blockOf({ windows }: ChartedLife): number {
-  return Math.min(windows, Math.max(4, Math.round(Math.sqrt(windows))));
-}
-
-/**
- * The charts as another reference would have given them: what is not known of centre and scale is part
- * of what a device meets.
- */
-function redrawn(charts: readonly ChartReference[], lives: readonly ChartedLife[], random: Random): ChartReference[] {
-  const total = lives.reduce((sum, { windows }) => sum + windows, 0);
-  const drawn: { life: ChartedLife; from: number; to: number }[] = [];
-  for (let count = 0; count < REDRAWN_SHARE * total; ) {
-    const life = lives[random.below(lives.length)]!;
-    const from = random.below(life.windows - blockOf(life) + 1);
-    drawn.push({ life, from, to: from + blockOf(life) });
-    count += blockOf(life);
-  }
-  return charts.map((chart, c) => {
-    const all = new Moments();
-    const some = new Moments();
-    for (const { charts: columns } of lives) all.addAll(columns[c]!, 0, columns[c]!.length);
-    for (const { life, from, to } of drawn) some.addAll(life.charts[c]!, from, to);
-    const ratio = all.spread > 0 && some.spread > 0 ? some.spread / all.spread : 1;
-    return { ...chart, centre: chart.centre + (some.mean - all.mean), scale: chart.scale * ratio };
-  });
-}
-
-/** Running moments of the numbers that are there. */
-class Moments {
-  #n = 0;
-  #sum = 0;
-  #squares = 0;
-
-  addAll(values: Float64Array, from: number, to: number): void {
-    for (let i = from; i < to; i += 1) {
-      const value = values[i]!;
-      if (Number.isNaN(value)) continue;
-      this.#n += 1;
-      this.#sum += value;
-      this.#squares += value * value;
-    }
-  }
-
-  get mean(): number {
-    return this.#n === 0 ? 0 : this.#sum / this.#n;
-  }
-
-  get spread(): number {
-    return this.#n < 2 ? 0 : Math.sqrt(Math.max(0, (this.#squares - this.#n * this.mean ** 2) / (this.#n - 1)));
-  }
 }
