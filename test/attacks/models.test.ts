@@ -152,6 +152,24 @@ test("uploads that loop, allocate, compute without end or have 200,000 nodes are
   expect((await server.call("GET /v1/models/pump-rul")).body).toMatchObject({ versions: 1, newest: 1 });
 }, 120_000);
 
+test("six who upload hours of computing at once are all answered in time, the last of them with when to come back", async () => {
+  const server = await startBellwether();
+  const watched = watch(server);
+  const all = await Promise.all(
+    Array.from({ length: 6 }, (_, i) => {
+      const { manifest, files } = testPackage(slowModel(2_000, 10_000));
+      return upload(server, { manifest: { ...manifest, model: `bomb-${i}` }, files });
+    }),
+  );
+  for (const { tookMs, text } of all) {
+    expect(tookMs).toBeLessThan(30_000);
+    expect(text).toMatch(/\.$/);
+  }
+  const codes = all.map(({ code, http }) => `${http} ${code}`).toSorted();
+  expect(codes).toEqual(["422 CHILD_TIME_EXCEEDED", ...Array.from({ length: 5 }, () => "503 VALIDATION_BUSY")]);
+  expect((await watched.stop()).p99Ms).toBeLessThan(100);
+}, 120_000);
+
 test("every bad model of others is refused by its content, and nothing of the server's disk is read for it", async () => {
   if (sharedModels("bad") === undefined) return expect(theirModels("bad")).toEqual([]);
   const server = await startBellwether();

@@ -33,7 +33,7 @@ export function problemAnswer(problem: Problem, requestId: string): TextAnswer {
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
   if (problem.code === "UNAUTHENTICATED") reply.header("www-authenticate", 'Bearer realm="bellwether"');
   const seconds = problem.detail["retryAfterSeconds"];
-  if (problem.code === "RATE_LIMITED" && typeof seconds === "number") reply.header("retry-after", String(seconds));
+  if (typeof seconds === "number") reply.header("retry-after", String(seconds));
   return sendText(reply, problemAnswer(problem, reply.request.id));
 }
 

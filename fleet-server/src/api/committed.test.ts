@@ -117,6 +117,23 @@ describe("samples", () => {
     );
   });
 
+  it("go on after any row that was read before", async () => {
+    const numbers = (from: number, count: number) => Array.from({ length: count }, (_, i) => row(from + i, { vib: i }));
+    // Holes between batches, several devices, and a page's end (50 batches) among them.
+    for (let n = 0; n < 60; n++) await commit("telemetry", 5 * n + 1, numbers(5 * n, 1 + (n % 4)));
+    await commit("telemetry", 7, numbers(7, 3), { device: "gw-2" });
+    const whole = await lines("/v1/samples");
+    const places = whole.map((line) => JSON.parse(line) as { device: string; epoch: number; seq: number });
+    for (const at of [0, 1, 2, 3, 70, 123, whole.length - 4, whole.length - 3, whole.length - 2, whole.length - 1]) {
+      const { device, epoch, seq } = places[at]!;
+      expect(await lines(`/v1/samples?after=${device}/${epoch}/${seq}`)).toEqual(whole.slice(at + 1));
+    }
+    expect(await lines("/v1/samples?after=gw-1/1/4")).toEqual(whole.slice(1));
+    expect(await lines("/v1/samples?after=gw-1/0/9")).toEqual(whole);
+    expect(await lines("/v1/samples?after=zz/1/1")).toEqual([]);
+    expect((await api.call("viewer", "GET /v1/samples?after=gw-1")).body).toMatchObject({ code: "INVALID_QUERY" });
+  });
+
   it("of other sites are not there", async () => {
     await commit("telemetry", 1, [row(1, { vib: 1 })]);
     await commit("telemetry", 1, [row(1, { vib: 2 })], { device: "gw-9", site: "plant-b" });

@@ -1,5 +1,5 @@
 import type { Writable } from "node:stream";
-import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import { httpStatusOf, type Problem, problem } from "@bellwether/protocol/errors.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { RateLimiter } from "../governance/rate.ts";
@@ -156,8 +156,8 @@ async function run(
   else if (route.audited && result.ok) await pipeline.audit.refused(call, outcome);
   if (!result.ok) {
     if (repeatable) {
-      if (result.error.code === "INTERNAL" || result.error.code === "UNAVAILABLE")
-        await pipeline.idempotency.release(repeatable);
+      // What the server could not do now may succeed the next time with the same key.
+      if (httpStatusOf(result.error.code) >= 500) await pipeline.idempotency.release(repeatable);
       else await pipeline.idempotency.keep(repeatable, problemAnswer(result.error, request.id));
     }
     return sendProblem(reply, result.error);

@@ -121,6 +121,9 @@ async function* csv(store: Pick<Store, "ingest">, query: RowsQuery) {
   }
 }
 
+/** Where a row stands: device, epoch, seq. */
+const PLACE = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})\/(\d{1,15})\/(\d{1,15})$/;
+
 function samplesRoute(store: Pick<Store, "ingest">): Route {
   return defineRoute({
     method: "GET",
@@ -133,10 +136,18 @@ function samplesRoute(store: Pick<Store, "ingest">): Route {
       fromMs: Type.Optional(Time),
       toMs: Type.Optional(Time),
       format: Type.Optional(oneOf(["ndjson", "csv"])),
+      after: Type.Optional(
+        Type.String({
+          pattern: PLACE.source,
+          description: 'Goes on after a row that was read before: "device/epoch/seq" of it.',
+        }),
+      ),
     },
     answer: "stream",
-    handler: async ({ query: { format, ...query }, caller }) => {
-      const wanted = optional({ ...query, sites: siteScope(caller) });
+    handler: async ({ query: { format, after, ...query }, caller }) => {
+      const [, device, epoch, seq] = PLACE.exec(after ?? "") ?? [];
+      const place = device === undefined ? {} : { after: [device, Number(epoch), Number(seq)] as const };
+      const wanted = { ...optional({ ...query, sites: siteScope(caller) }), ...place };
       if (format === "csv")
         return ok({ contentType: "text/csv; charset=utf-8", body: csv(store, wanted), fileName: "samples.csv" });
       return ok({ contentType: "application/x-ndjson", body: ndjson(store, wanted) });

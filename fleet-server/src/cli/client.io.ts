@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { CliFailure, failure } from "./failure.ts";
 
 export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
@@ -10,7 +11,10 @@ export interface Client {
   get<T>(path: string, query?: Query): Promise<T>;
   /** Every item of a paged list, page by page. */
   list<T>(path: string, query?: Query): AsyncGenerator<T>;
-  /** Sends JSON; a POST carries an Idempotency-Key, and so is tried again where the connection broke. */
+  /**
+   * Sends JSON; a POST carries an Idempotency-Key, and so is tried again where the connection broke, and where the server
+   * says when to come back.
+   */
   post<T>(path: string, body?: unknown): Promise<T>;
   put<T>(path: string, body: unknown): Promise<T>;
   patch<T>(path: string, body: unknown): Promise<T>;
@@ -22,25 +26,39 @@ export interface Client {
 }
 
 const TRIES = 3;
+/** How long a busy server is asked again before its answer is believed. */
+const BUSY_MS_MAX = 600_000;
 
-/** A client of the server at `url`; `signal` gives up whatever is under way. */
-export function createClient(url: string, token: string | undefined, signal: AbortSignal): Client {
+/** A client of the server at `url`; `signal` gives up whatever is under way, `say` tells people what they wait for. */
+export function createClient(
+  url: string,
+  token: string | undefined,
+  signal: AbortSignal,
+  say: (sentence: string) => void = () => {},
+): Client {
   const base = url.replace(/\/+$/, "");
 
   async function ask(method: string, path: string, init: RequestInit, query?: Query, tries = 1): Promise<Response> {
     const target = `${base}${path}${queryText(query)}`;
     const headers = new Headers(init.headers);
     if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
-    for (let left = tries; ; left--) {
+    let left = tries;
+    let waitedMs = 0;
+    for (;;) {
       let response: Response;
       try {
         response = await fetch(target, { ...init, method, headers, signal });
       } catch (cause) {
-        if (left > 1 && !signal.aborted) continue;
+        if (--left > 0 && !signal.aborted) continue;
         throw failure("SERVER_UNREACHABLE", { url: base, reason: reasonOf(cause) });
       }
       if (response.ok) return response;
-      throw await problemOf(response, base);
+      const problem = await problemOf(response, base);
+      const backMs = 1_000 * Number(response.headers.get("retry-after") ?? Number.NaN);
+      if (tries === 1 || !(backMs > 0) || waitedMs + backMs > BUSY_MS_MAX) throw problem;
+      say(`${problem.message} Waiting.`);
+      waitedMs += backMs;
+      await delay(backMs, undefined, { signal });
     }
   }
   async function json<T>(method: string, path: string, body: unknown, query?: Query): Promise<T> {

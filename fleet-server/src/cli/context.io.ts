@@ -47,13 +47,14 @@ const URL_DEFAULT = "http://127.0.0.1:8443";
 /** The context of a program, whose global options are read when a command runs. */
 export function createContext(program: Command, world: CliWorld): CliContext {
   const options = () => program.opts<GlobalOptions>();
+  const say = (sentence: string) => void world.stderr.write(`${sentence}\n`);
   return {
     world,
     format: () => options().output,
     async client() {
       const { url = world.env["BELLWETHER_URL"] ?? URL_DEFAULT, tokenFile, allowHttp } = options();
       checkUrl(url, allowHttp ?? false);
-      return createClient(url, await findToken(world, tokenFile), world.signal);
+      return createClient(url, await findToken(world, tokenFile), world.signal, say);
     },
     print: (rows, columns) => void world.stdout.write(formatRows(options().output, rows, columns)),
     show: (record, columns) => void world.stdout.write(formatRecord(options().output, record, columns)),
@@ -62,7 +63,7 @@ export function createContext(program: Command, world: CliWorld): CliContext {
         if (world.stdout.write(chunk)) resolve();
         else world.stdout.once("drain", resolve);
       }),
-    say: (sentence) => void world.stderr.write(`${sentence}\n`),
+    say,
   };
 }
 

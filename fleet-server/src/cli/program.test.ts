@@ -20,7 +20,12 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "bellwether-cli-"));
   server = createServer((request, response) => {
     seen.push({ method: request.method!, url: request.url!, authorization: request.headers.authorization });
-    const good = request.headers.authorization === "Bearer good";
+    const busy = request.headers.authorization === "Bearer busy" && seen.at(-2)?.authorization !== "Bearer busy";
+    if (busy) {
+      response.writeHead(503, { "content-type": "application/problem+json", "retry-after": "1" });
+      return response.end(JSON.stringify({ code: "VALIDATION_BUSY", detail: "Others are before you." }));
+    }
+    const good = request.headers.authorization !== "Bearer bad";
     response.writeHead(good ? 200 : 401, { "content-type": "application/json" });
     response.end(JSON.stringify(good ? { version: "9.9.9" } : { code: "UNAUTHENTICATED", detail: "No valid token." }));
   });
@@ -44,6 +49,11 @@ describe("exit codes and sentences", () => {
   it("says the server's own sentence on standard error and exits 1", async () => {
     const run = await cli(["server-version"], { BELLWETHER_URL: url, BELLWETHER_TOKEN: "bad" });
     expect(run).toEqual({ exitCode: 1, stdout: "", stderr: "UNAUTHENTICATED: No valid token.\n" });
+  });
+
+  it("comes back when a busy server said so, and says what it waits for", async () => {
+    const run = await cli(["-o", "yaml", "server-version"], { BELLWETHER_URL: url, BELLWETHER_TOKEN: "busy" });
+    expect(run).toEqual({ exitCode: 0, stdout: "version: 9.9.9\n", stderr: "Others are before you. Waiting.\n" });
   });
 
   it.each([

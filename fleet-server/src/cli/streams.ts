@@ -146,6 +146,7 @@ function addSampleCommands(program: Command, context: CliContext): void {
     .option("--asset <asset>", "only of this asset")
     .option("--since <time>", "only from then on (ISO 8601)", moment)
     .option("--until <time>", "only before then", moment)
+    .option("--after <place>", 'go on after a row that was read before: "device/epoch/seq" of it')
     .addOption(new Option("--format <format>", "how to write them").choices(["csv", "ndjson"]).default("csv"))
     .action(
       async (options: {
@@ -153,6 +154,7 @@ function addSampleCommands(program: Command, context: CliContext): void {
         asset?: string;
         since?: number;
         until?: number;
+        after?: string;
         format: "csv" | "ndjson";
       }) => {
         const { since, until, format, ...about } = options;

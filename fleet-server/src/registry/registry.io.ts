@@ -4,6 +4,7 @@ import type { BlobReference, Manifest } from "@bellwether/protocol/package/manif
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { ModelRecord, RegistryStore, VersionRecord } from "../store/registry.ts";
 import type { BlobStore } from "./blobs.io.ts";
+import { createLine } from "./line.io.ts";
 import type { Release } from "./metadata.ts";
 import type { ReleaseRepository, RetrainingView } from "./repository.io.ts";
 import type { RoleName } from "./repository-state.ts";
@@ -29,10 +30,11 @@ export interface RegistryPorts {
 export interface Registry {
   /**
    * Keeps a new version, whose blobs must be there already, and validates it in the sandbox. A refusal is answered with
-   * the sandbox's code; the version stays readable as `invalid` until its number is used again.
+   * the sandbox's code; the version stays readable as `invalid` until its number is used again. `VALIDATION_BUSY` where
+   * others are before it for too long; nothing is kept then.
    */
   upload(args: { readonly manifest: ManifestDraft; readonly by: string }): Promise<Result<VersionRecord>>;
-  /** For programs inside the server: the same, with the files at hand. */
+  /** For programs inside the server: the same, with the files at hand; they wait for their turn however long it takes. */
   add(args: {
     readonly manifest: Omit<ManifestDraft, "files">;
     readonly files: Readonly<Record<"model" | "golden" | "reference", Uint8Array>> & { readonly card?: Uint8Array };
@@ -69,8 +71,11 @@ export interface Registry {
   stop(): Promise<void>;
 }
 
-/** Validations that may wait; each takes seconds, and a client waits for its answer. */
+/** Validations that may wait: one runs at a time, a child may take a whole core. */
 const WAITING_MAX = 8;
+/** With the child's own limit, every client has its answer within half a minute. */
+const WAIT_MS = 7_000;
+const RETRY_AFTER_SECONDS = 10;
 /** Blobs that no version names are removed after a day: an upload that was given up. */
 const ORPHAN_MS = 86_400_000;
 const SWEEP_EVERY_MS = 3_600_000;
@@ -126,17 +131,9 @@ export function createRegistry(ports: RegistryPorts): Registry {
   }
 
   async function upload(manifest: ManifestDraft, by: string): Promise<Result<VersionRecord>> {
-    const place = line.enter();
-    if (!place) return err("UNAVAILABLE", { reason: `${WAITING_MAX} models wait to be validated` });
-    const kept = await inTurn(() => keep(manifest, by)).catch((cause: unknown) => {
-      place.leave();
-      throw cause;
-    });
-    if (!kept.ok) {
-      place.leave();
-      return kept;
-    }
-    return place.run(() => validate(kept.value));
+    if (stopping.signal.aborted) return err("UNAVAILABLE", { reason: "the server is stopping" });
+    const kept = await inTurn(() => keep(manifest, by));
+    return kept.ok ? validate(kept.value) : kept;
   }
 
   async function releasable(model: string, version: number): Promise<Result<VersionRecord>> {
@@ -182,7 +179,10 @@ export function createRegistry(ports: RegistryPorts): Registry {
   }
 
   return {
-    upload: ({ manifest, by }) => upload(manifest, by),
+    async upload({ manifest, by }) {
+      const done = await line.run(() => upload(manifest, by), WAIT_MS);
+      return done ?? err("VALIDATION_BUSY", { retryAfterSeconds: RETRY_AFTER_SECONDS });
+    },
     async add({ manifest, files, by }) {
       const named: Record<string, BlobReference> = {};
       for (const [file, bytes] of Object.entries(files)) {
@@ -191,7 +191,8 @@ export function createRegistry(ports: RegistryPorts): Registry {
         if (!stored.ok) return stored;
         named[file] = { digest, length: bytes.byteLength };
       }
-      return upload({ ...manifest, files: named as Manifest["files"] }, by);
+      const draft = { ...manifest, files: named as Manifest["files"] };
+      return (await line.run(() => upload(draft, by)))!;
     },
     release: (args) => inTurn(() => release(args)),
     releaseForCohort: (args) => inTurn(() => releaseForCohort(args)),
@@ -234,7 +235,6 @@ export function createRegistry(ports: RegistryPorts): Registry {
       }
       for (const version of await store.inPhase({ phase: "validating" })) {
         void line
-          .must()
           .run(() => validate(version))
           .catch((cause: unknown) => ports.report(`validation of ${version.model} ${version.version}`, cause));
       }
@@ -265,37 +265,4 @@ async function missingBlob(blobs: BlobStore, files: Manifest["files"]): Promise<
 
 async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
-}
-
-interface Place {
-  /** Waits its turn, runs, and gives the place free. */
-  run<T>(work: () => Promise<T>): Promise<T>;
-  leave(): void;
-}
-
-/** One validation at a time (a child may take a whole core), and a bounded number waiting. */
-function createLine(waitingMax: number) {
-  let taken = 0;
-  let tail: Promise<unknown> = Promise.resolve();
-  const place = (): Place => {
-    taken += 1;
-    let left = false;
-    const leave = () => {
-      if (!left) taken -= 1;
-      left = true;
-    };
-    return {
-      leave,
-      run(work) {
-        const result = tail.then(work).finally(leave);
-        tail = result.catch(() => undefined);
-        return result;
-      },
-    };
-  };
-  return {
-    enter: () => (taken < waitingMax ? place() : undefined),
-    must: place,
-    empty: () => tail,
-  };
 }

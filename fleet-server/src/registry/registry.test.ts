@@ -1,8 +1,9 @@
+import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, type Result, unwrap } from "@bellwether/protocol/result.ts";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
-import { hungryModel, slowModel, testPackage, timesModel } from "../../../test/kit/packages.ts";
+import { hungryModel, referencesOf, slowModel, testPackage, timesModel } from "../../../test/kit/packages.ts";
 import { memoryRoom } from "../../../test/kit/room.ts";
 import type { RegistryStore, ValidationReport } from "../store/registry.ts";
 import { registry as commands, registryMigrations } from "../store/sqlite/registry.ts";
@@ -120,16 +121,34 @@ describe("versions", () => {
     expect(await store.models({ limit: 10 })).toEqual([]);
   });
 
-  test("only so many wait", async () => {
+  test("an upload over the number that may wait is told to come back, and keeps nothing", async () => {
     let finish = () => {};
     const held = new Promise<void>((resolve) => {
       finish = resolve;
     });
-    const { registry } = await room({ validate: () => held.then(() => ok(report)) });
-    const all = Array.from({ length: 9 }, () => add(registry));
-    expect(codeOf(await Promise.race(all))).toBe("UNAVAILABLE");
+    const { registry, blobs, store } = await room({ validate: () => held.then(() => ok(report)) });
+    const { manifest, files } = testPackage();
+    for (const bytes of Object.values(files)) {
+      unwrap(
+        await blobs.put(
+          digestOf(bytes),
+          (async function* () {
+            yield bytes;
+          })(),
+        ),
+      );
+    }
+    const draft = { ...manifest, files: referencesOf(files) };
+    const all = Array.from({ length: 9 }, () => registry.upload({ manifest: draft, by: "tester" }));
+    expect(await Promise.race(all)).toMatchObject({
+      error: { code: "VALIDATION_BUSY", detail: { retryAfterSeconds: 10 } },
+    });
+    // What the server itself made waits its turn.
+    const own = add(registry);
     finish();
     expect((await Promise.all(all)).filter(({ ok }) => ok)).toHaveLength(8);
+    expect(unwrap(await own).version).toBe(9);
+    expect(await store.model({ model: "pump-rul" })).toMatchObject({ versions: 9 });
   });
 });
 

@@ -18,7 +18,7 @@ type Task =
 export const DRAFT_LIMITS: ChildLimits = { memoryBytes: 3 * 1024 * 1024 * 1024, wallMs: 1_800_000 };
 
 /** What a model may take while the server tries it. */
-export const SANDBOX_LIMITS: ChildLimits = { memoryBytes: 1024 * 1024 * 1024, wallMs: 25_000 };
+export const SANDBOX_LIMITS: ChildLimits = { memoryBytes: 1024 * 1024 * 1024, wallMs: 20_000 };
 
 /** Runs strangers' models in children of their own. */
 export interface Sandbox {

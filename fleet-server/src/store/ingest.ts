@@ -135,7 +135,7 @@ export interface IngestStore {
     readonly streams: readonly Static<typeof StreamPosition>[];
     readonly nowMs: number;
   }): Promise<{ readonly acks: Readonly<Partial<Record<Stream, StreamAck>>>; readonly conflict: boolean }>;
-  /** Rows in the order (device, epoch, seq), whole batches at a time; `after` is the id of the last batch read. */
+  /** Rows in the order (device, epoch, seq), some batches at a time; `after` is the place of the last row read. */
   rows(args: {
     readonly device?: string;
     readonly asset?: string;

@@ -87,6 +87,11 @@ export const API_ERRORS = {
     sentence: "The audit log is not whole at entry {seq}: {reason}.",
     remedy: "Somebody changed the log behind the server; keep the disk as it is and compare it with a backup.",
   },
+  VALIDATION_BUSY: {
+    http: 503,
+    sentence: "Other uploads are being validated; nothing of this one was kept.",
+    remedy: "Send it again in {retryAfterSeconds} seconds.",
+  },
   UNAVAILABLE: {
     http: 503,
     sentence: "The server cannot do this now: {reason}.",

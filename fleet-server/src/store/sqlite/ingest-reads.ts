@@ -36,6 +36,19 @@ function place([afterDevice, afterEpoch, afterSeq]: readonly [string, number, nu
   return { afterDevice, afterEpoch, afterSeq };
 }
 
+/** Batches that hold anything after a place; begins at the batch the place is in, so that the primary key finds it. */
+function batchesAfter(at: readonly [string, number, number] | undefined): Condition {
+  return (
+    at && [
+      `(device, epoch_no, from_seq) >= (@afterDevice, @afterEpoch, (
+         SELECT coalesce(max(from_seq), 0) FROM telemetry_batches
+         WHERE device = @afterDevice AND epoch_no = @afterEpoch AND from_seq <= @afterSeq))
+       AND (device, epoch_no, to_seq) > (@afterDevice, @afterEpoch, @afterSeq)`,
+      place(at),
+    ]
+  );
+}
+
 function afterId(id: number | undefined): Condition {
   return ["id > @afterId", { afterId: id ?? 0 }];
 }
@@ -44,6 +57,7 @@ interface BatchRow {
   readonly device: string;
   readonly epoch_no: number;
   readonly from_seq: number;
+  readonly to_seq: number;
   readonly offset_ms: number;
   readonly hist: number;
   readonly committed_at_ms: number;
@@ -92,7 +106,7 @@ const RECORD_COLUMNS = "id, device, epoch_no, seq, corrected_at_ms, committed_at
 export const ingestReads = {
   rows: read((db, { device, asset, sites, fromMs, toMs, after: place, batches }) => {
     const { sql, bound } = where([
-      after(place, "device, epoch_no, from_seq"),
+      batchesAfter(place),
       equal("device", device),
       fromMs === undefined ? undefined : ["last_at_ms >= @fromMs", { fromMs }],
       toMs === undefined ? undefined : ["first_at_ms < @toMs", { toMs }],
@@ -103,20 +117,22 @@ export const ingestReads = {
     ]);
     const found = statement(
       db,
-      `SELECT device, epoch_no, from_seq, offset_ms, hist, committed_at_ms, bytes FROM telemetry_batches ${sql}
+      `SELECT device, epoch_no, from_seq, to_seq, offset_ms, hist, committed_at_ms, bytes FROM telemetry_batches ${sql}
        ORDER BY device, epoch_no, from_seq LIMIT @batches`,
     ).all({ ...bound, batches }) as BatchRow[];
+    const [ofDevice, ofEpoch, upTo] = place ?? ["", 0, 0];
     const rows = found
       .flatMap(rowsOfBatch)
       .filter(
         (row) =>
+          (row.seq > upTo || row.epoch !== ofEpoch || row.device !== ofDevice) &&
           (asset === undefined || row.asset === asset) &&
           row.observedAtMs >= (fromMs ?? 0) &&
           row.observedAtMs < (toMs ?? Number.POSITIVE_INFINITY),
       );
     const last = found.at(-1);
     return last && found.length === batches
-      ? { rows, next: [last.device, last.epoch_no, last.from_seq] as const }
+      ? { rows, next: [last.device, last.epoch_no, last.to_seq] as const }
       : { rows };
   }),
 
