@@ -1,18 +1,8 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import { csvRecords, type FileLine, LineFault, textLines } from "@bellwether/protocol/files/lines.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { CsvError, parse } from "csv-parse";
-
-const LINE_BYTES_MAX = 65_536;
-const COLUMNS_MAX = 4_096;
-
-/** One record of a file and the line it ends on. */
-export interface FileLine {
-  readonly line: number;
-  readonly cells: readonly string[];
-}
 
 /** A short digest of how a file begins: a cursor holds for this file only. */
 export async function identityOf(input: string, file: string): Promise<Result<string>> {
@@ -30,73 +20,29 @@ export async function identityOf(input: string, file: string): Promise<Result<st
 }
 
 /**
- * The records of a CSV or TSV file, the header first, read as they are asked for. What ends the file early (a quote
- * that never closes, a line without end, a disk error) comes as the last item.
+ * The records of a CSV or TSV file, the header first. What ends the file early (a quote that never closes, a line without end,
+ * a disk error) comes as the last item.
  */
-export async function* csvLines(input: string, file: string, delimiter: string): AsyncGenerator<FileLine | Problem> {
-  const source = createReadStream(file);
-  const parser = parse({
-    delimiter,
-    bom: true,
-    info: true,
-    relax_column_count: true,
-    skip_empty_lines: true,
-    max_record_size: LINE_BYTES_MAX,
-    quote: delimiter === "\t" ? null : '"',
-  });
-  source.on("error", (cause) => parser.destroy(cause));
-  source.pipe(parser);
-  let line = 0;
-  try {
-    for await (const { info, record } of parser as AsyncIterable<{ info: { lines: number }; record: string[] }>) {
-      line = info.lines;
-      if (record.length > COLUMNS_MAX) {
-        yield fileWrong(input, file, line, `${record.length} columns, at most ${COLUMNS_MAX}`);
-        return;
-      }
-      yield { line, cells: record };
-    }
-  } catch (cause) {
-    // Not all of its codes begin with CSV_: INVALID_OPENING_QUOTE does not.
-    if (cause instanceof CsvError) yield fileWrong(input, file, line, cause.message);
-    else yield problem("INPUT_FILE_UNREADABLE", { input, file, reason: reasonOf(cause) });
-  } finally {
-    source.destroy();
-    parser.destroy();
-  }
+export function csvLines(input: string, file: string, delimiter: string): AsyncGenerator<FileLine | Problem> {
+  return untilFault(input, file, csvRecords(file, delimiter));
 }
 
-/** The lines of a blank-separated text file, bounded in length; the last item may be what ended it early. */
-export async function* textLines(
+/** The lines of a blank-separated text file; the last item may be what ended it early. */
+export function cmapssLines(
   input: string,
   file: string,
-): AsyncGenerator<{ line: number; text: string } | Problem> {
-  const source = createReadStream(file, { encoding: "latin1" });
-  let line = 0;
-  let rest = "";
-  try {
-    for await (const chunk of source as AsyncIterable<string>) {
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop()!;
-      for (const text of lines) {
-        line += 1;
-        if (text.trim() !== "") yield { line, text };
-      }
-      if (rest.length > LINE_BYTES_MAX) {
-        yield fileWrong(input, file, line, `line ${line + 1} has more than ${LINE_BYTES_MAX} characters`);
-        return;
-      }
-    }
-    if (rest.trim() !== "") yield { line: line + 1, text: rest };
-  } catch (cause) {
-    yield problem("INPUT_FILE_UNREADABLE", { input, file, reason: reasonOf(cause) });
-  } finally {
-    source.destroy();
-  }
+): AsyncGenerator<{ readonly line: number; readonly text: string } | Problem> {
+  return untilFault(input, file, textLines(file));
 }
 
-function fileWrong(input: string, file: string, line: number, reason: string): Problem {
-  return problem("INPUT_FILE_WRONG", { input, file, line, reason: reason.replace(/\.$/, "").slice(0, 300) });
+async function* untilFault<T>(input: string, file: string, lines: AsyncGenerator<T>): AsyncGenerator<T | Problem> {
+  try {
+    yield* lines;
+  } catch (cause) {
+    if (cause instanceof LineFault) {
+      yield problem("INPUT_FILE_WRONG", { input, file, line: cause.line, reason: cause.message });
+    } else yield problem("INPUT_FILE_UNREADABLE", { input, file, reason: reasonOf(cause) });
+  }
 }
 
 function reasonOf(cause: unknown): string {

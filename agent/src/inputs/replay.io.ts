@@ -8,7 +8,7 @@ import { cursorNumber, loopAdapter, sparing } from "./adapter.io.ts";
 import type { AssetChannels, InputAdapter, InputContext, JsonValue } from "./input.ts";
 import { type Portion, pump } from "./pace.io.ts";
 import { assetOfLine, lineReader } from "./replay.ts";
-import { csvLines, identityOf, textLines } from "./replay-file.io.ts";
+import { cmapssLines, csvLines, identityOf } from "./replay-file.io.ts";
 import { birthOf, rowOf } from "./row.ts";
 
 /** Engines and cycles are held in memory, to play them side by side. */
@@ -131,7 +131,7 @@ async function cmapssRows(config: ReplayInputConfig, report: Report): Promise<Cm
   const { id: input, file } = config;
   const rows: CmapssRow[] = [];
   const only = config.only === undefined ? undefined : new Set(config.only);
-  for await (const item of textLines(input, file)) {
+  for await (const item of cmapssLines(input, file)) {
     if ("code" in item) {
       report(item);
       break;

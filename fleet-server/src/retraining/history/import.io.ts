@@ -1,4 +1,5 @@
 import { CMAPSS_CHANNELS, parseCmapssLine } from "@bellwether/protocol/cmapss.ts";
+import { csvRecords, type FileLine, LineFault, textLines } from "@bellwether/protocol/files/lines.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { assemble, type FailureLine, type ReadHistory } from "./assemble.ts";
 import {
@@ -10,10 +11,10 @@ import {
   readCells,
 } from "./collect.ts";
 import { assetAndTime, type SampleColumns, sampleColumns, splitHeader } from "./header.ts";
-import { csvRecords, type FileLine, LineFault, sniff, textLines } from "./lines.io.ts";
 import type { HistoryReport } from "./report.ts";
 import { DEFAULT_START_MS, DEFAULT_STEP_MS, type HistoryRequest } from "./request.ts";
 import type { HistorySnapshot } from "./snapshot.ts";
+import { sniff } from "./sniff.io.ts";
 import { type TimeReader, timeReader } from "./times.ts";
 
 /** The uploaded files of a request, by path on this machine. */
