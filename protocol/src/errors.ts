@@ -57,10 +57,11 @@ export function httpStatusOf(code: ErrorCode): number {
 }
 
 function fill(text: string, detail: Readonly<Record<string, unknown>>): string {
-  return text.replace(/\{(\w+)\}/g, (_, name: string) => {
+  return text.replace(/\{(\w+)\}(\.?)/g, (_, name: string, stop: string) => {
     const value = detail[name];
-    if (value === undefined) return `(${name} unknown)`;
+    if (value === undefined) return `(${name} unknown)${stop}`;
     const shown = typeof value === "string" ? value : JSON.stringify(value);
-    return shown.length > 300 ? `${shown.slice(0, 300)}…` : shown;
+    // A reason may be a sentence of its own, with its own full stop.
+    return shown.length > 300 ? `${shown.slice(0, 300)}…${stop}` : shown.endsWith(".") ? shown : `${shown}${stop}`;
   });
 }
