@@ -125,14 +125,14 @@ const ATTACKS: Record<string, [code: string, attack: Attack, labels?: Record<str
     },
   ],
   "metadata of the role under every other online key": [
-    "METADATA_REFUSED",
+    "METADATA_NOT_SIGNED",
     (repository) => {
       publish(repository, [RETRAINED], { by: [KEYS.snapshot, KEYS.timestamp, KEYS.director, KEYS.thief] });
       return directorBytes(3, [RETRAINED]);
     },
   ],
   "metadata of the role that have expired": [
-    "METADATA_REFUSED",
+    "METADATA_EXPIRED",
     (repository) => {
       publish(repository, [RETRAINED], { more: { expires: "2020-01-01T00:00:00Z" } });
       return directorBytes(3, [RETRAINED]);

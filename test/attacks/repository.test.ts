@@ -36,12 +36,14 @@ function rotatedRoot(version: number, changes: Partial<Record<"timestamp" | "sna
   return sealed({ ...root, keys: { ...keys, ...newKeys }, roles: { ...roles, ...newRoles } }, ROOT_1, ROOT_2);
 }
 
-const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
+const ATTACKS: Record<string, [code: string, reason: RegExp, Attack]> = {
   "an older timestamp": [
+    "METADATA_ROLLBACK",
     /New timestamp version 1 is less than current version 2/,
     (repository) => repository.publish(1, BOTH),
   ],
   "an older snapshot under a newer timestamp": [
+    "METADATA_ROLLBACK",
     /New snapshot version 1 is less than current version 2/,
     (repository) => {
       const snapshot: Versioned = [1, sealed(snapshotBody(1, honestTargets(3)), SNAPSHOT)];
@@ -49,10 +51,12 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "older targets under a newer snapshot": [
+    "METADATA_ROLLBACK",
     /New version 1 of targets.json is less than current version 2/,
     (repository) => repository.publish(3, BOTH, { targets: editionOne }),
   ],
   "a snapshot that has lost the targets": [
+    "METADATA_MIXED",
     /Missing file targets.json/,
     (repository) => {
       const body = { ...snapshotBody(3, honestTargets(3)), meta: { "other.json": { version: 1 } } };
@@ -60,6 +64,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "an expired timestamp": [
+    "METADATA_EXPIRED",
     /timestamp.json is expired/,
     (repository) => {
       repository.publish(3, BOTH, {
@@ -68,6 +73,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "an expired snapshot": [
+    "METADATA_EXPIRED",
     /snapshot.json is expired/,
     (repository) => {
       const body = { ...snapshotBody(3, honestTargets(3)), ...EXPIRED };
@@ -75,11 +81,13 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "expired targets": [
+    "METADATA_EXPIRED",
     /targets.json is expired/,
     (repository) =>
       repository.publish(3, BOTH, { targets: [3, sealed({ ...targetsBody(3, BOTH), ...EXPIRED }, TARGETS)] }),
   ],
   "an expired root": [
+    "METADATA_EXPIRED",
     /root.json is expired/,
     (repository) => {
       repository.publish(3, BOTH);
@@ -87,6 +95,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "the last edition's snapshot served as the new one (mix and match)": [
+    "METADATA_MIXED",
     /snapshot/i,
     (repository) => {
       repository.publish(3, BOTH);
@@ -94,6 +103,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "the last edition's targets served as the new ones (mix and match)": [
+    "METADATA_MIXED",
     /targets/i,
     (repository) => {
       repository.publish(3, BOTH);
@@ -101,6 +111,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "a timestamp that vouches for a snapshot of another version": [
+    "METADATA_MIXED",
     /Snapshot version doesn't match timestamp/,
     (repository) => {
       const older = sealed(snapshotBody(2, honestTargets(2)), SNAPSHOT);
@@ -108,20 +119,24 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "targets of another version than the snapshot says": [
+    "METADATA_MIXED",
     /Version 2 of targets does not match snapshot version 3/,
     (repository) => repository.publish(3, BOTH, { targets: [3, sealed(targetsBody(2, BOTH), TARGETS)] }),
   ],
   "a timestamp signed by a thief": [
+    "METADATA_NOT_SIGNED",
     /timestamp was signed by 0\/1 keys/,
     (repository) => {
       repository.publish(3, BOTH, { timestamp: sealed(timestampBody(3, honestSnapshot(3)), THIEF) });
     },
   ],
   "a snapshot signed by a thief": [
+    "METADATA_NOT_SIGNED",
     /snapshot was signed by 0\/1 keys/,
     (repository) => repository.publish(3, BOTH, { snapshot: [3, sealed(snapshotBody(3, honestTargets(3)), THIEF)] }),
   ],
   "targets signed by a thief who has every online key": [
+    "METADATA_NOT_SIGNED",
     /targets was signed by 0\/1 keys/,
     (repository) => {
       const releases = [OLD, FOREIGN];
@@ -130,6 +145,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "targets signed by a thief in the name of the right key": [
+    "METADATA_NOT_SIGNED",
     /targets was signed by 0\/1 keys/,
     (repository) => {
       const signed = targetsBody(3, BOTH);
@@ -138,6 +154,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "targets changed after they were signed": [
+    "METADATA_NOT_SIGNED",
     /targets was signed by 0\/1 keys/,
     (repository) => {
       const [version, bytes] = honestTargets(3);
@@ -146,6 +163,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "a root that a thief made": [
+    "METADATA_NOT_SIGNED",
     /root was signed by 0\/2 keys/,
     (repository) => {
       repository.publish(3, BOTH);
@@ -153,6 +171,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "a root below its threshold": [
+    "METADATA_NOT_SIGNED",
     /root was signed by 1\/2 keys/,
     (repository) => {
       repository.publish(3, BOTH);
@@ -160,6 +179,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "a root signed twice by one key": [
+    "METADATA_KEY_COUNTED_TWICE",
     /multiple signatures/i,
     (repository) => {
       repository.publish(3, BOTH);
@@ -167,6 +187,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "a root that skips a version": [
+    "METADATA_ROOT_SKIPPED",
     /Expected version 2, got 3/,
     (repository) => {
       repository.publish(3, BOTH);
@@ -174,6 +195,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "the first root served as the second": [
+    "METADATA_ROOT_SKIPPED",
     /Expected version 2, got 1/,
     (repository) => {
       repository.publish(3, BOTH);
@@ -181,6 +203,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "a key of the timestamp role that a newer root has taken away": [
+    "METADATA_NOT_SIGNED",
     /timestamp was signed by 0\/1 keys/,
     (repository) => {
       repository.publish(3, BOTH);
@@ -188,6 +211,7 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "one key under two names, where two keys must sign": [
+    "METADATA_KEY_COUNTED_TWICE",
     /the key [0-9a-f]{64} has two names/,
     (repository) => {
       const root = rootBody(2);
@@ -201,10 +225,12 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
     },
   ],
   "a timestamp that is not JSON": [
+    "METADATA_UNREADABLE",
     /JSON/,
     (repository) => repository.publish(3, BOTH, { timestamp: Buffer.from("[".repeat(30_000)) }),
   ],
   "a root of 344 KB that nobody signed, slow to parse": [
+    "METADATA_TOO_LONG",
     /longer than 32768 bytes/,
     (repository) => {
       repository.publish(3, BOTH);
@@ -215,10 +241,10 @@ const ATTACKS: Record<string, [reason: RegExp, Attack]> = {
   ],
 };
 
-test.each(Object.entries(ATTACKS))("%s", { timeout: 180_000 }, async (_, [reason, attack]) => {
+test.each(Object.entries(ATTACKS))("%s", { timeout: 180_000 }, async (_, [code, reason, attack]) => {
   const repository = await startRepository();
   const victim = await attacked(repository, attack);
-  expect(victim.refusal.code).toBe("METADATA_REFUSED");
+  expect(victim.refusal.code).toBe(code);
   expect(victim.refusal.message).toMatch(reason);
   await expectUnharmed(victim);
   await expectRecovery(victim, repository);
@@ -246,7 +272,7 @@ test("with a clock at 1970, a frozen repository is judged by the latest time tha
   timeout: 120_000,
 }, async () => {
   const repository = await startRepository();
-  const [reason, freeze] = ATTACKS["an expired timestamp"]!;
+  const [, reason, freeze] = ATTACKS["an expired timestamp"]!;
   const victim = await attacked(repository, freeze, { now: () => 0 });
   expect(victim.refusal.message).toMatch(reason);
   await expectUnharmed(victim);

@@ -39,7 +39,7 @@ test.each(["timestamp.json", "2.root.json", "3.snapshot.json", "3.targets.json"]
       repository.publish(3, BOTH, { targets, snapshot, ...bent });
       sent = endless(repository, `repository/metadata/${name}`);
     });
-    expect(victim.refusal).toMatchObject({ code: "METADATA_REFUSED" });
+    expect(victim.refusal).toMatchObject({ code: "METADATA_TOO_LONG" });
     expect(victim.refusal.message).toMatch(/longer than (32768|1048576) bytes/);
     expect(sent.bytes).toBeLessThan(32 * 1_048_576);
     await expectUnharmed(victim);
@@ -79,7 +79,7 @@ test("transport: a body that drips is given up, and asked for again when nobody 
       });
     });
   });
-  expect(victim.refusal).toMatchObject({ code: "METADATA_REFUSED", message: expect.stringMatching(/timeout/i) });
+  expect(victim.refusal).toMatchObject({ code: "METADATA_UNREACHABLE", message: expect.stringMatching(/timeout/i) });
   await eventually("nothing hangs about", () => open === 0);
   await expectUnharmed(victim);
   // The device hears nothing new: by itself it judges once more what it could not judge.
@@ -99,7 +99,7 @@ test.each(["repository/metadata/timestamp.json", `blobs/${NEW.manifestDigest}`])
         response.writeHead(302, { location: `${elsewhere.url}/v1/${path}` }).end();
       });
     });
-    expect(victim.refusal.code).toBe(path.startsWith("blobs/") ? "DOWNLOAD_FAILED" : "METADATA_REFUSED");
+    expect(victim.refusal.code).toBe(path.startsWith("blobs/") ? "DOWNLOAD_FAILED" : "METADATA_UNREACHABLE");
     expect(victim.refusal.message).toMatch(/redirect/);
     expect(elsewhere.asked).toEqual([]);
     await expectUnharmed(victim);

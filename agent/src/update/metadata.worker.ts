@@ -1,12 +1,13 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
-import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import type { Problem } from "@bellwether/protocol/errors.ts";
 import { roleData } from "@bellwether/protocol/process/roles.io.ts";
 import { type RetrainingScope, retrainingScope } from "@bellwether/protocol/trust/releases.ts";
 import { type Fetcher, Updater } from "tuf-js";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
 import { writeDurably } from "../durable.io.ts";
+import { type MetadataRefusal, metadataRefusal } from "./metadata-refusal.ts";
 
 /** What the metadata worker is asked. */
 export interface MetadataRequest {
@@ -42,8 +43,6 @@ export type MetadataAnswer =
   | { readonly ok: false; readonly problem: Problem; readonly again: boolean };
 
 const FETCH_TIMEOUT_MS = 20_000;
-// A redirect is what a portal answers that wants a password first.
-const NETWORK_CODES = /ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|timeout|fetch failed|redirect|UND_ERR|aborted|503|502|504/i;
 
 // Caps against endless data; a root of 344 KB took tuf-js 53 s to parse.
 const CAPS = {
@@ -152,10 +151,9 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
   }
 }
 
-function refusalOf(cause: unknown): { readonly problem: Problem; readonly again: boolean } {
+function refusalOf(cause: unknown): MetadataRefusal {
   const { name, message, cause: below } = cause as Error & { cause?: { code?: string; message?: string } };
-  const reason = `${name}: ${below?.code ?? below?.message ?? message}`.slice(0, 300);
-  return { problem: problem("METADATA_REFUSED", { reason }), again: NETWORK_CODES.test(reason) };
+  return metadataRefusal(`${name}: ${below?.code ?? below?.message ?? message}`.slice(0, 300));
 }
 
 /** The part of tuf-js' trusted set that it shows nobody: the clock, and what the targets say beside a delegation. */

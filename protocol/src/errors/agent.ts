@@ -27,6 +27,57 @@ export const AGENT_ERRORS = {
     sentence: "The release repository's metadata was refused: {reason}.",
     remedy: "Check the clocks and the repository's signatures; models that run go on running.",
   },
+  METADATA_UNREACHABLE: {
+    http: 502,
+    sentence: "The release repository's metadata could not be fetched: {reason}.",
+    remedy: "The device tries again by itself; check the link if it stays so.",
+  },
+  METADATA_MISSING: {
+    http: 422,
+    sentence: "The release repository lacks metadata: {reason}.",
+    remedy: "Look at the repository on the server; models that run go on running.",
+  },
+  METADATA_NOT_SIGNED: {
+    http: 422,
+    sentence: "Too few of the right keys signed the release repository's metadata: {reason}.",
+    remedy:
+      "Sign with the keys the root names. If nobody here changed anything, somebody else did: look at the server.",
+  },
+  METADATA_KEY_COUNTED_TWICE: {
+    http: 422,
+    sentence: "One key would count twice in the release repository's metadata: {reason}.",
+    remedy: "Give each key one name and one signature; a threshold counts keys.",
+  },
+  METADATA_EXPIRED: {
+    http: 422,
+    sentence: "The release repository's metadata are out of date: {reason}.",
+    remedy: "Sign them anew, or check the device's clock; models that run go on running.",
+  },
+  METADATA_ROLLBACK: {
+    http: 422,
+    sentence: "The release repository's metadata are older than what this device has seen: {reason}.",
+    remedy: "Restore the newest metadata on the server, or look at who answers in its name.",
+  },
+  METADATA_ROOT_SKIPPED: {
+    http: 422,
+    sentence: "The release repository's root does not follow the one this device has: {reason}.",
+    remedy: "Serve every root in its order; each must be signed by the one before.",
+  },
+  METADATA_MIXED: {
+    http: 422,
+    sentence: "The release repository's files do not belong together: {reason}.",
+    remedy: "Publish snapshot and timestamp anew over the files as they are.",
+  },
+  METADATA_TOO_LONG: {
+    http: 422,
+    sentence: "The release repository's metadata are too long: {reason}.",
+    remedy: "Look at what the server serves; a device reads no more than its cap.",
+  },
+  METADATA_UNREADABLE: {
+    http: 422,
+    sentence: "The release repository's metadata cannot be read: {reason}.",
+    remedy: "Look at what the server serves; models that run go on running.",
+  },
   NOT_IN_TARGETS: {
     http: 422,
     sentence:
