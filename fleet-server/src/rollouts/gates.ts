@@ -57,6 +57,27 @@ export function judgeGate(plan: GatePlan, evidence: GateEvidence): GateDecision 
   return { ...decision, verdict: "inconclusive", reason: "the statistic or its threshold is not a finite number" };
 }
 
+/**
+ * Judges whether the wave is still there to be judged: no plan can leave this out. A device that proved itself and then
+ * sends no live prediction tells nothing about the version, whatever its earlier ones said.
+ */
+export function judgeSilence(silentDevices: readonly string[], succeeded: number): GateDecision {
+  const named = silentDevices.slice(0, 5).join(", ");
+  const more = silentDevices.length > 5 ? ` and ${silentDevices.length - 5} more` : "";
+  return {
+    gate: "live-predictions",
+    verdict: silentDevices.length === 0 ? "pass" : "inconclusive",
+    statistic: silentDevices.length,
+    n: succeeded,
+    controlN: 0,
+    threshold: 0,
+    reason:
+      silentDevices.length === 0
+        ? "every device that succeeded sends predictions"
+        : `no predictions of late from ${named}${more}`,
+  };
+}
+
 function isFiniteNumber(decision: GateDecision): boolean {
   return Number.isFinite(decision.statistic);
 }

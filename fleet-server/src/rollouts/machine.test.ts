@@ -101,6 +101,32 @@ describe("a rollout", () => {
     expect(run([both, both, both, both, both, both, both]).state.phase).toBe("finished");
   });
 
+  it("keeps for every wave whether its devices were still heard when its soak ended", () => {
+    const rollout = plan();
+    const soaking = { ...created(rollout), phase: "running" as const };
+    const state = {
+      ...soaking,
+      waves: soaking.waves.map((wave) => ({ ...wave, phase: "soaking" as const, soakStartedAtMs: 0 })),
+    };
+    const decided = (silentDevices: readonly string[], nowMs: number) => {
+      const { effects } = advance(rollout, state, observe({ succeeded: 7 }, { silentDevices }), nowMs);
+      return effects.flatMap((effect) => (effect.kind === "recordGates" ? effect.decisions : []));
+    };
+    expect(decided([], MINUTE_MS - 1)).toEqual([]);
+    const base = { gate: "live-predictions", n: 7, controlN: 0, threshold: 0 };
+    expect(decided([], MINUTE_MS)).toEqual([
+      { ...base, verdict: "pass", statistic: 0, reason: "every device that succeeded sends predictions" },
+    ]);
+    expect(decided(["d1", "d2", "d3", "d4", "d5", "d6"], MINUTE_MS)).toEqual([
+      {
+        ...base,
+        verdict: "inconclusive",
+        statistic: 6,
+        reason: "no predictions of late from d1, d2, d3, d4, d5 and 1 more",
+      },
+    ]);
+  });
+
   it.each([
     ["a gate fails while deploying", [observe({ inProgress: 2 }, { gates: [gate("fail")] })], "reverting", "failed"],
     [

@@ -1,4 +1,4 @@
-import type { GateDecision } from "./gates.ts";
+import { type GateDecision, judgeSilence } from "./gates.ts";
 import type { FailureType, RolloutPlan, WavePlan } from "./plan.ts";
 
 export const ROLLOUT_PHASES = [
@@ -168,9 +168,11 @@ function advanceWave(plan: RolloutPlan, state: RolloutState, observation: Observ
     };
   }
   if (wave.phase === "passed") return nextWave(plan, state);
-  const record: Effect[] =
-    observation.gates.length > 0 ? [{ kind: "recordGates", wave: index, decisions: observation.gates }] : [];
-  const step = judgeWave(plan, wavePlan, wave, tally, observation, nowMs);
+  const silence = judgeSilence(observation.silentDevices, tally.succeeded);
+  const soaked = wave.phase === "soaking" && soakedMsOf(wave, nowMs) >= wavePlan.soakMs;
+  const decisions = soaked ? [...observation.gates, silence] : observation.gates;
+  const record: Effect[] = decisions.length > 0 ? [{ kind: "recordGates", wave: index, decisions }] : [];
+  const step = judgeWave(plan, wavePlan, wave, tally, { ...observation, silence }, nowMs);
   return settle(plan, withWave(state, index, step), wavePlan, step, record);
 }
 
@@ -180,7 +182,7 @@ function judgeWave(
   wavePlan: WavePlan,
   wave: WaveState,
   tally: Tally,
-  observation: Observation,
+  observation: Observation & { readonly silence: GateDecision },
   nowMs: number,
 ): WaveState {
   const end = (phase: "passed" | "failed" | "inconclusive", reason: string): WaveState => ({
@@ -207,11 +209,9 @@ function judgeWave(
     }
     return { ...wave, phase: "soaking", soakStartedAtMs: nowMs };
   }
-  const soakedMs = nowMs - (wave.soakStartedAtMs ?? nowMs);
+  const soakedMs = soakedMsOf(wave, nowMs);
   if (soakedMs < wavePlan.soakMs) return wave;
-  if (observation.silentDevices.length > 0) {
-    return end("inconclusive", `no predictions of late from ${observation.silentDevices.slice(0, 5).join(", ")}`);
-  }
+  if (observation.silence.verdict !== "pass") return end("inconclusive", observation.silence.reason);
   const waiting = wavePlan.gates.filter(
     (gate) =>
       !wave.acknowledgedGates.includes(gate.name) &&
@@ -221,6 +221,10 @@ function judgeWave(
   if (soakedMs < wavePlan.soakMs + plan.gateTimeoutMs) return wave;
   const names = waiting.map((gate) => gate.name).join(", ");
   return end("inconclusive", `no verdict from ${names} within the time allowed`);
+}
+
+function soakedMsOf(wave: WaveState, nowMs: number): number {
+  return nowMs - (wave.soakStartedAtMs ?? nowMs);
 }
 
 function settle(plan: RolloutPlan, state: RolloutState, wavePlan: WavePlan, wave: WaveState, effects: Effect[]): Step {

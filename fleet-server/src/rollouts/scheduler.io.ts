@@ -184,6 +184,9 @@ async function judgeGates(
   return (plan.waves[state.waveIndex] as WavePlan).gates.map((gate) => judgeGate(gate, evidence));
 }
 
+/** No shorter: a wave without a soak would be judged on the time since the last tick. */
+const SILENCE_MIN_MS = 5_000;
+
 /** Silent: nothing in the second half of the soak. A wave is judged on what its devices do now, not on what they did. */
 async function silentDevices(
   ports: SchedulerPorts,
@@ -198,7 +201,7 @@ async function silentDevices(
     id: rollout.id,
     wave: rollout.state.waveIndex,
     digest: rollout.plan.manifestDigest,
-    sinceMs: soakStartedAtMs + soakMs / 2,
+    sinceMs: Math.min(soakStartedAtMs + soakMs / 2, nowMs - SILENCE_MIN_MS),
   });
 }
 
