@@ -105,7 +105,7 @@ export async function badModel(
 export async function tamper(fleet: Fleet, plant: Plant, say: Say): Promise<string[]> {
   const codes: string[] = [];
   const trained = await train(fleet, plant, "past", 2, "rul");
-  await fleet.api.post(`/v1/models/${plant.model}/versions/${trained.version}/release`);
+  await fleet.cli("models", "release", plant.model, String(trained.version));
   const { manifest } = await fleet.api.get<{ manifest: { files: { model: { digest: string } } } }>(
     `/v1/models/${plant.model}/versions/${trained.version}`,
   );

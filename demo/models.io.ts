@@ -89,7 +89,7 @@ export async function rollOut(
   version: number,
   onChange: (line: string) => void,
 ): Promise<RolloutView> {
-  await fleet.api.post(`/v1/models/${plant.model}/versions/${version}/release`);
+  await fleet.cli("models", "release", plant.model, String(version));
   const { id } = await fleet.api.post<{ id: string }>("/v1/rollouts", {
     model: plant.model,
     version: String(version),

@@ -17,6 +17,7 @@ import { createDriftWatch } from "./drift/watch.io.ts";
 import { writeDurably } from "./files.io.ts";
 import { createAudit, createIdempotency, createTokens } from "./governance/governance.io.ts";
 import { createIngest } from "./ingest/ingest.io.ts";
+import { repositoryIn } from "./keys/development.io.ts";
 import { createFeed } from "./live/feed.io.ts";
 import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
@@ -40,7 +41,7 @@ import type { Store } from "./store/store.ts";
 import type { TrainedVersion } from "./store/training.ts";
 
 /** Every role the server's entry can be started for. */
-export type ServerRole = StoreRole | SandboxRole | "history-import" | "train" | "retrain";
+export type ServerRole = StoreRole | SandboxRole | "history-import" | "train" | "retrain" | "development-keys";
 
 /** The store must answer a read and an empty write within this to be called ready. */
 const READY_WITHIN_MS = 2_000;
@@ -50,6 +51,8 @@ export interface ServerOptions {
   readonly port: number;
   readonly mqttPort: number;
   readonly settings: Settings;
+  /** Whether release keys that are only for trying things out may serve. */
+  readonly developmentKeys: boolean;
   readonly version: string;
   readonly spawner: RoleSpawner<ServerRole>;
   /** One line of the log. */
@@ -61,8 +64,8 @@ export interface RunningServer {
   readonly mqttUrl: string;
   /** The file that holds the administrator's token. */
   readonly tokenFile: string;
-  /** True when the release keys were made at this start: development keys. */
-  readonly madeKeys: boolean;
+  /** True where the release keys are development keys. */
+  readonly developmentKeys: boolean;
   close(): Promise<void>;
 }
 
@@ -106,8 +109,11 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   const tokens = createTokens(store.governance);
   const tokenFile = join(dir, "admin.token");
   await tokens.ensureAdminFile(tokenFile, now());
-  const repository = await openRepository(join(dir, "repository"), now);
+  const found = await openRepository(repositoryIn(dir), now);
+  if (!found.ok) return found;
+  const repository = found.value;
   closers.push(() => repository.close());
+  if (repository.development && !options.developmentKeys) return err("DEVELOPMENT_KEYS_REFUSED");
   const blobs = await openBlobs(join(dir, "blobs"));
   const sandbox = createSandbox(options.spawner);
   const registry = createRegistry({ store, blobs, sandbox, repository, now, report });
@@ -125,7 +131,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   closers.push(() => feed.close());
   const director = createDirector({
     store,
-    key: repository.directorKey,
+    key: () => repository.directorKey,
     releaseOf: (model, version) => repository.releases().find((one) => one.model === model && one.version === version),
     publish: (device, document) =>
       void store.devices.get({ device }).then(
@@ -241,6 +247,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       const found = repository.releases().find((one) => one.model === model && one.version === version);
       return found?.cohort === undefined ? undefined : { cohort: found.cohort, by: found.by ?? "" };
     },
+    publishedBy: (model, version) => repository.approval(model, version),
   });
   addFleetMetrics(metrics, {
     store,
@@ -269,7 +276,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     training: { store, runs: training },
     retraining: { store, retrainings, now },
     models: { store, registry, blobs },
-    delegations: { store, registry, repository },
+    delegations: { registry, repository },
+    releases: { store, registry },
     drift: { store, references },
     outcomes: { store, now },
     lineage: { lineage },
@@ -306,7 +314,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
     mqttUrl,
     tokenFile,
-    madeKeys: repository.madeKeys,
+    developmentKeys: repository.development,
     close: () => closeAll(closers),
   });
 }

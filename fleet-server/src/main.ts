@@ -9,6 +9,7 @@ const ROLES: Readonly<Record<ServerRole, () => Promise<void>>> = {
   "history-import": async () => (await import("./retraining/history/import.worker.ts")).runImportThread(),
   train: async () => (await import("./retraining/train.worker.ts")).runTrainThread(),
   retrain: async () => (await import("./retraining/retrain.worker.ts")).runRetrainThread(),
+  "development-keys": async () => (await import("./keys/development.worker.ts")).runDevelopmentKeys(),
   sandbox: async () => (await import("./registry/sandbox.worker.ts")).runSandbox(),
 };
 
@@ -18,12 +19,14 @@ if (role !== undefined) {
   if (!run) throw new Error(`unknown role ${role}`);
   await run();
 } else {
-  const [{ runCli }, { processWorld }, { addUpCommand }, { addModelFileCommands }] = await Promise.all([
-    import("./cli/program.ts"),
-    import("./cli/world.io.ts"),
-    import("./cli/up.ts"),
-    import("./cli/model.ts"),
-  ]);
+  const [{ runCli }, { processWorld }, { addUpCommand }, { addModelFileCommands }, { developmentKeysMaker }] =
+    await Promise.all([
+      import("./cli/program.ts"),
+      import("./cli/world.io.ts"),
+      import("./cli/up.ts"),
+      import("./cli/model.ts"),
+      import("./keys/development.io.ts"),
+    ]);
   const spawner = roleSpawner<ServerRole>(new URL(import.meta.url));
   const model = addModelFileCommands(async () => {
     const { createSandbox, DRAFT_LIMITS } = await import("./registry/sandbox.io.ts");
@@ -32,6 +35,6 @@ if (role !== undefined) {
   const up = addUpCommand(async (options) => {
     const { startServer } = await import("./app.io.ts");
     return startServer({ ...options, spawner, version: packageJson.version });
-  });
+  }, developmentKeysMaker(spawner));
   process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [up, model]);
 }

@@ -6,7 +6,7 @@ import { eventually } from "../kit/eventually.ts";
 import { enrolDevice, startFleet, type TestFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { testPackage, timesModel } from "../kit/packages.ts";
-import { uploadPackage } from "../kit/release.ts";
+import { asOwner, uploadPackage } from "../kit/release.ts";
 import {
   delegations,
   directorBytes,
@@ -162,7 +162,7 @@ test(
   },
 );
 
-const ROLE = "/v1/models/pump-rul/delegations/line-3";
+const ROLE = ["pump-rul", "line-3"] as const;
 const inCohort = (version: number, selector: string) => ({
   ...{ model: "pump-rul", version: String(version), target: { selector } },
   ...{ waves: [{ name: "all", targetPercentage: 100, soakMinutes: 0 }] },
@@ -184,7 +184,7 @@ test("a server that calls a device what it is not cannot bring it a cohort's rel
   await agentOf(fleet, folder, "edge-3", { labels: INSIDE });
   await agentOf(fleet, folder, "edge-4", {}, "--label", "line=4");
   await fleet.call("PUT /v1/cohorts/line-3", { selector: "line=3" });
-  await fleet.call(`PUT ${ROLE}`);
+  await asOwner(fleet, "delegations", "grant", ...ROLE);
   const { version } = await uploadPackage(fleet, testPackage());
   await fleet.call(`POST /v1/models/pump-rul/versions/${version}/release/line-3`);
   const planned = (selector: string): Promise<string> =>
@@ -209,8 +209,8 @@ test("a server that calls a device what it is not cannot bring it a cohort's rel
   expect(refusals).toMatchObject([{ code: "RELEASE_OUTSIDE_COHORT" }]);
   expect((await shown("edge-4")).models).toEqual([]);
 
-  await fleet.call(`POST ${ROLE}/off`);
+  await asOwner(fleet, "delegations", "off", ...ROLE);
   expect(await planned("line=3")).toContain("RETRAINING_ROLE_OFF");
-  expect(await fleet.call(`DELETE ${ROLE}`)).toEqual({ withdrawn: [version] });
+  await asOwner(fleet, "delegations", "revoke", ...ROLE);
   expect((await fleet.call(`GET /v1/models/pump-rul/versions/${version}`)).phase).toBe("withdrawn");
 });

@@ -7,6 +7,7 @@ import { cli } from "../kit/cli.ts";
 import { type ConnectedDevice, connectDevice, enrol } from "../kit/device.ts";
 import { pumpHistory } from "../kit/drift.ts";
 import { eventually } from "../kit/eventually.ts";
+import { asOwner, releaseVersion } from "../kit/release.ts";
 
 const UNITS = { speed: "/min", heat: "Cel", vibration: "mm/s", hours: "h" };
 const START_MS = Date.UTC(2026, 0, 1);
@@ -39,7 +40,7 @@ async function champion(server: Bellwether): Promise<{ version: number; digest: 
     async () => (await server.call(`GET /v1/training-runs/${run.body.id}`)).body.result ?? undefined,
     LIMIT_MS,
   );
-  expect((await server.call(`POST /v1/models/pump-rul/versions/${trained.version}/release`)).http).toBe(200);
+  await releaseVersion(server, "pump-rul", trained.version);
   return { version: trained.version, digest: trained.manifestDigest };
 }
 
@@ -130,7 +131,7 @@ test("a cohort is retrained from its own samples and outcomes, proposed, approve
   // Nobody has released it: no device is asked to run it, and none would.
   expect((await server.call(`GET /v1/models/pump-rul/versions/${proposed.version}`)).body.phase).toBe("valid");
 
-  expect((await server.call("PUT /v1/models/pump-rul/delegations/line")).http).toBeLessThan(300);
+  await asOwner(server, "delegations", "grant", "pump-rul", "line");
   expect((await server.call(`POST ${path}/approve`)).body).toMatchObject({ phase: "releasing" });
   const rolling = await eventually("its rollout", async () => {
     const { body } = await server.call(`GET ${path}`);

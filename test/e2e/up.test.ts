@@ -52,7 +52,7 @@ test("a second server on the same folder, and a port that is taken, are refused 
   );
   onTestFinished(() => void blocker.close());
   for (const option of ["--port", "--mqtt-port"]) {
-    const blocked = await upEnds(temporaryFolder("bellwether-up-"), option, String(port));
+    const blocked = await upEnds(join(temporaryFolder("bellwether-up-"), "data"), option, String(port));
     expect(blocked.code).toBe(1);
     expect(blocked.err).toMatch(new RegExp(`^PORT_UNAVAILABLE: .*${port}`, "m"));
   }

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { onTestFinished } from "vitest";
@@ -43,7 +43,8 @@ export interface CallOptions {
 export async function startBellwether(
   options: { dir?: string; config?: string; until?: "test" | "caller" } = {},
 ): Promise<Bellwether> {
-  const dir = options.dir ?? temporaryFolder("bellwether-up-");
+  const dir = options.dir ?? join(temporaryFolder("bellwether-up-"), "data");
+  mkdirSync(dir, { recursive: true });
   const args = [ENTRY, "-o", "json", "up", "--dir", dir, "--port", "0", "--mqtt-port", "0"];
   if (options.config !== undefined) {
     const file = join(dir, "settings.yaml");

@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
+import { cli } from "./cli.ts";
 import type { TestFleet } from "./fleet.ts";
 import { referencesOf, type TestPackage } from "./packages.ts";
 
@@ -14,10 +16,28 @@ export async function uploadPackage(fleet: TestFleet, { manifest, files }: TestP
   return fleet.call(`POST /v1/models/${model}/versions`, { manifest: { ...manifest, files: referencesOf(files) } });
 }
 
+/** A server whose data directory is on this machine, as `up` leaves it: with its development keys beside it. */
+export interface OwnServer {
+  readonly url: string;
+  readonly dir: string;
+}
+
+/** Runs a command as the administrator and owner of the keys would; throws what is no success. */
+export async function asOwner({ url, dir }: OwnServer, ...args: string[]): Promise<string> {
+  const env = { BELLWETHER_URL: url, BELLWETHER_TOKEN_FILE: join(dir, "admin.token") };
+  const { exitCode, stdout, stderr } = await cli(args, env);
+  if (exitCode !== 0) throw new Error(`${args.join(" ")}: ${stderr}`);
+  return stdout;
+}
+
+/** Has a version signed by the server's development keys, and publishes it to every device. */
+export async function releaseVersion(server: OwnServer, model: string, version: number): Promise<void> {
+  await asOwner(server, "models", "release", model, String(version));
+}
+
 /** Uploads a package, and releases the version it became. */
 export async function releasePackage(fleet: TestFleet, one: TestPackage): Promise<Uploaded> {
   const { version, manifestDigest } = await uploadPackage(fleet, one);
-  const { model } = one.manifest;
-  await fleet.call(`POST /v1/models/${model}/versions/${version}/release`);
+  await releaseVersion(fleet, one.manifest.model, version);
   return { version, manifestDigest };
 }

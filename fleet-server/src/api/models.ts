@@ -231,20 +231,10 @@ function changeRoutes({ store, registry }: ModelRoutesDeps): Route[] {
     }),
     defineRoute({
       method: "POST",
-      path: "/v1/models/:model/versions/:version/release",
-      operation: "releaseModelVersion",
-      summary: "Signs a valid version into the release repository: devices accept it from now on.",
-      role: "releaser",
-      params,
-      answer: VersionView,
-      errors: ["NOT_FOUND", "CONFLICT", "RELEASE_EXISTS"],
-      handler: async ({ params }) => registry.release(params),
-    }),
-    defineRoute({
-      method: "POST",
       path: "/v1/models/:model/versions/:version/withdraw",
       operation: "withdrawModelVersion",
-      summary: "Takes a version out of the release repository for good: no device will install it any more.",
+      summary:
+        "Takes a version back for good: no rollout may name it; the next release request has the owners sign that.",
       role: "releaser",
       params,
       answer: VersionView,

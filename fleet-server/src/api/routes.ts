@@ -12,6 +12,7 @@ import { type ModelRoutesDeps, modelRoutes } from "./models.ts";
 import { withOpenApi } from "./openapi.ts";
 import { type OutcomeRoutesDeps, outcomeRoutes } from "./outcomes.ts";
 import { type PerformanceRoutesDeps, performanceRoutes } from "./performance.ts";
+import { type ReleaseRoutesDeps, releaseRoutes } from "./releases.ts";
 import { type RepositoryRoutesDeps, repositoryRoutes } from "./repository.ts";
 import { type RetrainingRoutesDeps, retrainingRoutes } from "./retraining.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
@@ -35,6 +36,7 @@ export interface RouteDeps {
   readonly repository: RepositoryRoutesDeps;
   readonly models: ModelRoutesDeps;
   readonly delegations: DelegationRoutesDeps;
+  readonly releases: ReleaseRoutesDeps;
   readonly rollouts: RolloutRoutesPorts;
   readonly drift: DriftRoutesDeps;
   readonly outcomes: OutcomeRoutesDeps;
@@ -60,6 +62,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...repositoryRoutes(deps.repository),
       ...modelRoutes(deps.models),
       ...delegationRoutes(deps.delegations),
+      ...releaseRoutes(deps.releases),
       ...rolloutRoutes(deps.rollouts),
       ...driftRoutes(deps.drift),
       ...outcomeRoutes(deps.outcomes),

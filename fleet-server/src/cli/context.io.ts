@@ -25,6 +25,8 @@ export interface CliContext {
   format(): Format;
   /** The REST client, with the token from BELLWETHER_TOKEN or --token-file. */
   client(): Promise<Client>;
+  /** The file that holds the token, where one is named. */
+  tokenFile(): string | undefined;
   /** Prints rows: whole ones in JSON and YAML, the columns in a table. */
   print<T>(rows: readonly T[], columns: readonly Column<T>[]): void;
   /** Prints one record. */
@@ -47,15 +49,17 @@ const URL_DEFAULT = "http://127.0.0.1:8443";
 /** The context of a program, whose global options are read when a command runs. */
 export function createContext(program: Command, world: CliWorld): CliContext {
   const options = () => program.opts<GlobalOptions>();
+  const tokenFile = () => options().tokenFile ?? world.env["BELLWETHER_TOKEN_FILE"];
   const say = (sentence: string) => void world.stderr.write(`${sentence}\n`);
   return {
     world,
     format: () => options().output,
     async client() {
-      const { url = world.env["BELLWETHER_URL"] ?? URL_DEFAULT, tokenFile, allowHttp } = options();
+      const { url = world.env["BELLWETHER_URL"] ?? URL_DEFAULT, allowHttp } = options();
       checkUrl(url, allowHttp ?? false);
-      return createClient(url, await findToken(world, tokenFile), world.signal, say);
+      return createClient(url, await findToken(world, tokenFile()), world.signal, say);
     },
+    tokenFile,
     print: (rows, columns) => void world.stdout.write(formatRows(options().output, rows, columns)),
     show: (record, columns) => void world.stdout.write(formatRecord(options().output, record, columns)),
     write: (chunk) =>
@@ -75,8 +79,7 @@ function checkUrl(text: string, allowHttp: boolean): void {
   if (url.protocol === "http:" && !loopback && !allowHttp) throw failure("INSECURE_URL", { url: text });
 }
 
-async function findToken(world: CliWorld, tokenFile: string | undefined): Promise<string> {
-  const file = tokenFile ?? world.env["BELLWETHER_TOKEN_FILE"];
+async function findToken(world: CliWorld, file: string | undefined): Promise<string> {
   const token = file === undefined ? world.env["BELLWETHER_TOKEN"] : await readSecret(file, world);
   if (token === undefined || token.trim() === "") throw failure("TOKEN_MISSING");
   return token.trim();

@@ -1,18 +1,20 @@
+import { join } from "node:path";
 import { ok } from "@bellwether/protocol/result.ts";
 import { expect, it, onTestFinished } from "vitest";
 import { cli } from "../../../test/kit/cli.ts";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
+import { keysOf, ownedRepository } from "../../../test/kit/owner.ts";
 import { testPackage } from "../../../test/kit/packages.ts";
 import { memoryRoom } from "../../../test/kit/room.ts";
 import { listeningApi } from "../../../test/kit/server.ts";
 import { auditRoutes } from "../api/audit.ts";
 import { delegationRoutes } from "../api/delegations.ts";
 import { modelRoutes } from "../api/models.ts";
+import { releaseRoutes } from "../api/releases.ts";
 import { tokenRoutes } from "../api/tokens.ts";
 import { createTokens } from "../governance/governance.io.ts";
 import { openBlobs } from "../registry/blobs.io.ts";
 import { createRegistry } from "../registry/registry.io.ts";
-import { openRepository } from "../registry/repository.io.ts";
 import type { DevicesStore } from "../store/devices.ts";
 import type { GovernanceStore } from "../store/governance.ts";
 import type { RegistryStore, ValidationReport } from "../store/registry.ts";
@@ -37,7 +39,8 @@ async function server() {
   }
   const store = { governance, devices, registry: memoryRoom<RegistryStore>(registryCommands, registryMigrations) };
   const blobs = await openBlobs(temporaryFolder("blobs-"));
-  const repository = await openRepository(temporaryFolder("repository-"), Date.now);
+  const dir = join(temporaryFolder("repository-"), "repository");
+  const repository = await ownedRepository(dir);
   const sandbox = { validate: async () => ok(report) };
   const registry = createRegistry({ store, blobs, sandbox, repository, now: Date.now, report: () => undefined });
   const tokens = createTokens(governance);
@@ -45,7 +48,8 @@ async function server() {
     ...tokenRoutes({ store, tokens }),
     ...auditRoutes({ store }),
     ...modelRoutes({ store, registry, blobs }),
-    ...delegationRoutes({ store, registry, repository }),
+    ...delegationRoutes({ registry, repository }),
+    ...releaseRoutes({ store, registry }),
   ]);
   onTestFinished(async () => {
     await api.close();
@@ -53,7 +57,7 @@ async function server() {
     await repository.close();
   });
   await registry.add({ ...testPackage(), by: "tester" });
-  const env = { BELLWETHER_URL: api.url, BELLWETHER_TOKEN: api.admin };
+  const env = { BELLWETHER_URL: api.url, BELLWETHER_TOKEN: api.admin, BELLWETHER_KEYS: keysOf(dir) };
   return {
     env,
     run: (...args: string[]) => cli(args, env),
@@ -93,9 +97,7 @@ it("grants, lists, switches and revokes a delegation, and every order stands in 
   expect((await run("delegations", "revoke", ...role)).stderr).toMatch(/^RETRAINING_ROLE_UNKNOWN/);
   expect(await json("models", "show", "pump-rul", "1")).toMatchObject({ phase: "withdrawn" });
   const audited = (await json("audit", "list")).map(({ operation }: { operation: string }) => operation);
-  expect(new Set(audited)).toEqual(
-    new Set(["grantDelegation", "switchDelegation", "revokeDelegation", "releaseModelVersionForCohort"]),
-  );
+  expect(new Set(audited)).toEqual(new Set(["requestRelease", "publishRelease", "releaseModelVersionForCohort"]));
 });
 
 it("lets a releaser release for a cohort, but only an administrator delegate", async () => {

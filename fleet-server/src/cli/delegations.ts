@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { CliContext } from "./context.io.ts";
+import { type KeysOptions, signAndPublish, withKeysOptions } from "./offline.io.ts";
 import { type Column, member } from "./print.ts";
 
 interface Delegation {
@@ -17,7 +18,10 @@ const COLUMNS: readonly Column<Delegation>[] = [
   { title: "versions", value: ({ versions }) => versions.map(({ version }) => version).join(", ") || "none" },
 ];
 
-/** `bellwether delegations …`: which models automatic retraining may release, and for which cohort. */
+/**
+ * `bellwether delegations …`: which models automatic retraining may release, and for which cohort. Offline targets say
+ * that, so these commands sign with the offline keys of this machine; `release request` makes a file instead.
+ */
 export function addDelegationCommands(program: Command, context: CliContext): void {
   const delegations = program
     .command("delegations")
@@ -29,28 +33,22 @@ export function addDelegationCommands(program: Command, context: CliContext): vo
       const { items } = await (await context.client()).get<{ items: Delegation[] }>("/v1/delegations");
       context.print(items, COLUMNS);
     });
-  delegations
-    .command("grant <model> <cohort>")
-    .description("let retraining release the model for the cohort; again: sign the cohort's selector anew")
-    .action(async (model: string, cohort: string) => {
-      context.show(await (await context.client()).put<Delegation>(pathOf(model, cohort), undefined), COLUMNS);
-    });
-  delegations
-    .command("revoke <model> <cohort>")
-    .description("take that away, and withdraw everything that was released so")
-    .action(async (model: string, cohort: string) => {
-      await (await context.client()).delete(pathOf(model, cohort));
-    });
-  for (const order of ["on", "off"] as const) {
-    delegations
-      .command(`${order} <model> <cohort>`)
-      .description(order === "on" ? "switch it on again" : "switch it off: devices take nothing that was released so")
-      .action(async (model: string, cohort: string) => {
-        context.show(await (await context.client()).post<Delegation>(`${pathOf(model, cohort)}/${order}`), COLUMNS);
-      });
+  for (const change of ["grant", "revoke", "on", "off"] as const) {
+    withKeysOptions(delegations.command(`${change} <model> <cohort>`).description(ORDERS[change])).action(
+      async (model: string, cohort: string, options: KeysOptions) => {
+        await signAndPublish(context, [{ change, model, cohort }], options);
+        if (change === "revoke") return;
+        const { items } = await (await context.client()).get<{ items: Delegation[] }>("/v1/delegations");
+        const found = items.find((one) => one.model === model && one.cohort === cohort);
+        if (found) context.show(found, COLUMNS);
+      },
+    );
   }
 }
 
-function pathOf(model: string, cohort: string): string {
-  return `/v1/models/${encodeURIComponent(model)}/delegations/${encodeURIComponent(cohort)}`;
-}
+const ORDERS = {
+  grant: "let retraining release the model for the cohort; again: sign the cohort's selector anew",
+  revoke: "take that away, and withdraw everything that was released so",
+  on: "switch it on again",
+  off: "switch it off: devices take nothing that was released so",
+} as const;

@@ -6,6 +6,7 @@ import type { Command } from "commander";
 import type { Client } from "./client.io.ts";
 import { type CliContext, wholeNumber } from "./context.io.ts";
 import { failure, must } from "./failure.ts";
+import { type KeysOptions, signAndPublish, withKeysOptions } from "./offline.io.ts";
 import { type Column, member, time } from "./print.ts";
 
 interface Model {
@@ -66,27 +67,37 @@ export function addModelCommands(program: Command, context: CliContext): void {
       if (version !== undefined) context.show(await client.get<Version>(pathOf(model, version)), VERSION_COLUMNS);
       else context.print(await Array.fromAsync(client.list<Version>(`${modelPath(model)}/versions`)), VERSION_COLUMNS);
     });
-  models
-    .command("upload <folder>")
-    .description("upload a package (manifest.json, model.onnx, golden.json, reference.json) and have it validated")
-    .option("--version-number <n>", "its number; the next one without it", versionNumber)
-    .option("--release", "release it at once when it is valid")
-    .option("--alias <name>", "point this alias at it")
-    .action(async (folder: string, options: UploadOptions) => {
-      const client = await context.client();
-      context.show(await uploadFolder(client, folder, options), VERSION_COLUMNS);
-    });
-  models
-    .command("release <model> <version>")
-    .description("sign a valid version into the release repository: devices accept it from now on")
-    .option("--cohort <cohort>", "by the cohort's retraining role: only devices of the cohort accept it")
-    .action(async (model: string, version: string, { cohort }: { cohort?: string }) => {
-      await order(context, model, version, cohort === undefined ? "release" : `release/${encodeURIComponent(cohort)}`);
-    });
-  models
-    .command("withdraw <model> <version>")
-    .description("take a version out of the release repository for good")
-    .action((model: string, version: string) => order(context, model, version, "withdraw"));
+  withKeysOptions(
+    models
+      .command("upload <folder>")
+      .description("upload a package (manifest.json, model.onnx, golden.json, reference.json) and have it validated")
+      .option("--version-number <n>", "its number; the next one without it", versionNumber)
+      .option("--release", "release it at once when it is valid, with the offline keys of this machine")
+      .option("--alias <name>", "point this alias at it"),
+  ).action(async (folder: string, options: UploadOptions) => {
+    const client = await context.client();
+    context.show(await uploadFolder(context, client, folder, options), VERSION_COLUMNS);
+  });
+  withKeysOptions(
+    models
+      .command("release <model> <version>")
+      .description("sign a valid version with the offline keys of this machine, and publish it to every device")
+      .option("--cohort <cohort>", "by the cohort's online role instead: only devices of the cohort accept it"),
+  ).action(async (model: string, version: string, { cohort, ...options }: KeysOptions & { cohort?: string }) => {
+    if (cohort !== undefined) return order(context, model, version, `release/${encodeURIComponent(cohort)}`);
+    const client = await context.client();
+    const found = await client.get<Version>(pathOf(model, version));
+    context.show(await released(context, client, found, options), VERSION_COLUMNS);
+  });
+  withKeysOptions(
+    models
+      .command("withdraw <model> <version>")
+      .description("take a version back for good; --sign has the offline keys of this machine tell the devices")
+      .option("--sign", "sign and publish targets without it, so that devices refuse it whoever asks"),
+  ).action(async (model: string, version: string, { sign, ...options }: KeysOptions & { sign?: boolean }) => {
+    await order(context, model, version, "withdraw");
+    if (sign) await signAndPublish(context, [], options);
+  });
   models
     .command("alias <model> <alias> [version]")
     .description("point an alias at a version; without a version, remove it")
@@ -105,14 +116,25 @@ async function order(context: CliContext, model: string, reference: string, path
   context.show(await client.post<Version>(`${pathOf(model, String(version))}/${path}`), VERSION_COLUMNS);
 }
 
-interface UploadOptions {
+/** The version, released to everybody by the offline keys of this machine. */
+async function released(context: CliContext, client: Client, { model, version }: Version, options: KeysOptions) {
+  await signAndPublish(context, [{ change: "release", model, version }], options);
+  return client.get<Version>(pathOf(model, String(version)));
+}
+
+interface UploadOptions extends KeysOptions {
   readonly versionNumber?: number;
   readonly release?: boolean;
   readonly alias?: string;
 }
 
 /** Sends what the manifest names and the server does not have yet, then the manifest. */
-async function uploadFolder(client: Client, folder: string, options: UploadOptions): Promise<Version> {
+async function uploadFolder(
+  context: CliContext,
+  client: Client,
+  folder: string,
+  options: UploadOptions,
+): Promise<Version> {
   const { version: _, ...manifest } = must(parseManifest(await readOrFail(join(folder, "manifest.json"))));
   for (const [name, reference] of Object.entries(manifest.files)) {
     await sendBlob(client, join(folder, FILES[name as keyof typeof FILES]), reference);
@@ -120,8 +142,7 @@ async function uploadFolder(client: Client, folder: string, options: UploadOptio
   const number = options.versionNumber === undefined ? {} : { version: options.versionNumber };
   const path = `${modelPath(manifest.model)}/versions`;
   let version = await client.post<Version>(path, { manifest: { ...manifest, ...number } });
-  if (options.release)
-    version = await client.post<Version>(`${pathOf(version.model, String(version.version))}/release`);
+  if (options.release) version = await released(context, client, version, options);
   if (options.alias !== undefined) {
     const alias = `${modelPath(manifest.model)}/aliases/${encodeURIComponent(options.alias)}`;
     await client.put<Model>(alias, { version: version.version });

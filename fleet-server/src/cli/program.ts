@@ -12,6 +12,7 @@ import { addModelCommands } from "./models.ts";
 import { addOutcomeCommands } from "./outcomes.ts";
 import { addPerformanceCommands } from "./performance.ts";
 import { FORMATS } from "./print.ts";
+import { addReleaseCommands } from "./release.ts";
 import { addRetrainingCommands } from "./retraining.ts";
 import { addRolloutCommands } from "./rollouts.ts";
 import { addServerCommands } from "./server.ts";
@@ -33,6 +34,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addPerformanceCommands,
   addLineageCommands,
   addModelCommands,
+  addReleaseCommands,
   addDelegationCommands,
   addRolloutCommands,
   addHistoryCommands,

@@ -6,13 +6,14 @@ import { parse } from "yaml";
 import { type Settings, settingsFile, settingsOf } from "../settings.ts";
 import { type CliContext, wholeNumber } from "./context.io.ts";
 import { failure, must } from "./failure.ts";
+import { keysBeside } from "./offline.io.ts";
 
 /** A started server as the command needs it. */
 export interface UpServer {
   readonly url: string;
   readonly mqttUrl: string;
   readonly tokenFile: string;
-  readonly madeKeys: boolean;
+  readonly developmentKeys: boolean;
   close(): Promise<void>;
 }
 
@@ -22,13 +23,20 @@ export type StartServer = (options: {
   readonly port: number;
   readonly mqttPort: number;
   readonly settings: Settings;
+  readonly developmentKeys: boolean;
   log(level: "info" | "warn" | "error", message: string, detail?: unknown): void;
 }) => Promise<Result<UpServer>>;
+
+/**
+ * Makes development keys in a folder of their own, in a process of its own, where the data directory has no release
+ * repository yet: the server's process never holds a key that can release.
+ */
+export type MakeDevelopmentKeys = (dir: string, keysDir: string) => Promise<boolean>;
 
 const LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 
 /** `bellwether up`: the fleet server in this process, until it is told to stop. */
-export function addUpCommand(start: StartServer) {
+export function addUpCommand(start: StartServer, makeKeys: MakeDevelopmentKeys) {
   return (program: Command, context: CliContext): void => {
     program
       .command("up")
@@ -37,8 +45,14 @@ export function addUpCommand(start: StartServer) {
       .option("--port <port>", "REST port; 0 takes a free one", wholeNumber(0, 65_535), 8443)
       .option("--mqtt-port <port>", "MQTT port; 0 takes a free one", wholeNumber(0, 65_535), 1883)
       .option("--config <file>", "settings as YAML")
-      .action(async (options: { dir: string; port: number; mqttPort: number; config?: string }) => {
+      .option("--keys <folder>", "where a first start puts development keys (or BELLWETHER_KEYS); by default DIR-keys")
+      .option("--development-keys", "serve with development keys even where NODE_ENV is production")
+      .action(async (options: UpOptions) => {
         const settings = await readSettings(options.config);
+        const developmentKeys = options.developmentKeys === true || context.world.env["NODE_ENV"] !== "production";
+        const keysDir = keysBeside(options.dir, options.keys ?? context.world.env["BELLWETHER_KEYS"]);
+        if (developmentKeys && (await makeKeys(resolve(options.dir), keysDir)))
+          context.say(`${DEVELOPMENT_KEYS}\nThey are in ${keysDir}.`);
         const shown = LEVELS.indexOf(settings.log);
         const server = must(
           await start({
@@ -46,6 +60,7 @@ export function addUpCommand(start: StartServer) {
             port: options.port,
             mqttPort: options.mqttPort,
             settings,
+            developmentKeys,
             log(level, msg, detail) {
               if (LEVELS.indexOf(level) > shown) return;
               const error =
@@ -56,8 +71,8 @@ export function addUpCommand(start: StartServer) {
             },
           }),
         );
-        const { url, mqttUrl, tokenFile, madeKeys } = server;
-        if (madeKeys) context.say(DEVELOPMENT_KEYS);
+        const { url, mqttUrl, tokenFile } = server;
+        if (server.developmentKeys) context.say("WARNING: this server's release keys are DEVELOPMENT KEYS.");
         const ready = { url, mqttUrl, dir: resolve(options.dir), tokenFile };
         if (context.format() === "json") await context.write(`${JSON.stringify(ready)}\n`);
         else {
@@ -73,8 +88,17 @@ export function addUpCommand(start: StartServer) {
   };
 }
 
+interface UpOptions {
+  readonly dir: string;
+  readonly port: number;
+  readonly mqttPort: number;
+  readonly config?: string;
+  readonly keys?: string;
+  readonly developmentKeys?: boolean;
+}
+
 const DEVELOPMENT_KEYS = [
-  "WARNING: this start made DEVELOPMENT KEYS. The keys that release models lie on this machine, beside the server:",
+  "WARNING: DEVELOPMENT KEYS were made for this server. The keys that release models lie on this machine:",
   "whoever takes the machine can release models to every device that enrols with it. Do not use them in production.",
 ].join("\n");
 

@@ -23,7 +23,8 @@ export interface Director {
 
 export interface DirectorPorts {
   readonly store: Pick<Store, "director">;
-  readonly key: KeyPair;
+  /** The key that the newest targets name. */
+  key(): KeyPair;
   /** What the image repository says of a version; undefined when it is not released. */
   releaseOf(
     model: string,
@@ -66,7 +67,7 @@ export function createDirector(ports: DirectorPorts): Director {
         models,
         remove: [...desired.remove],
       },
-      ports.key,
+      ports.key(),
     );
   }
   return {

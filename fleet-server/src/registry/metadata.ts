@@ -47,6 +47,11 @@ export function directorTarget(publicKeys: readonly string[]): Buffer {
   return Buffer.from(JSON.stringify({ keys: publicKeys }));
 }
 
+/** The name of a public key in the metadata. */
+export function tufKeyId(publicKey: Uint8Array): string {
+  return tufKey(publicKey).keyID;
+}
+
 function tufKey(publicKey: Uint8Array): Key {
   const keyVal = { public: Buffer.from(publicKey).toString("hex") };
   // TUF 4.2: the key id is the SHA-256 of the key object's canonical form; these members stand in that order.
@@ -55,49 +60,99 @@ function tufKey(publicKey: Uint8Array): Key {
   return new Key({ keyID, keyType: "ed25519", scheme: "ed25519", keyVal });
 }
 
-function signed(role: Root | Targets | Snapshot | Timestamp, keys: readonly KeyPair[]): Buffer {
-  const metadata = new Metadata(role);
+/** Metadata with a signature of each key; a key that has signed already signs once. */
+export function withSignatures<T extends Root | Targets | Snapshot | Timestamp>(
+  metadata: Metadata<T>,
+  keys: readonly KeyPair[],
+): Metadata<T> {
   for (const key of keys) {
-    const keyID = tufKey(key.publicKey).keyID;
+    const keyID = tufKeyId(key.publicKey);
     metadata.sign((bytes) => new Signature({ keyID, sig: signBytes(bytes, key.seed).toString("hex") }), true);
   }
+  return metadata;
+}
+
+/** Metadata as they are published. */
+export function metadataBytes(metadata: Metadata<Root | Targets | Snapshot | Timestamp>): Buffer {
   return Buffer.from(JSON.stringify(metadata.toJSON()));
+}
+
+function signed(role: Snapshot | Targets | Timestamp, keys: readonly KeyPair[]): Buffer {
+  return metadataBytes(withSignatures(new Metadata(role), keys));
 }
 
 function expiry(lifeMs: number, nowMs: number): string {
   return new Date(nowMs + lifeMs).toISOString().replace(/\.\d+Z$/, "Z");
 }
 
-/** Root metadata: who may sign what. Root itself needs two of its keys. */
-export function makeRoot(keys: Readonly<Record<TufRole, readonly KeyPair[]>>, version: number, nowMs: number): Buffer {
-  const all = Object.values(keys)
-    .flat()
-    .map((key) => tufKey(key.publicKey));
-  const roles = ROLES.map((role) => {
-    const keyids = keys[role].map((key) => tufKey(key.publicKey).keyID);
-    return [role, { keyids, threshold: role === "root" ? 2 : 1 }] as const;
+/** Who may sign for a role, and how many of them must. */
+export interface RoleKeys {
+  readonly publicKeys: readonly Uint8Array[];
+  readonly threshold: number;
+}
+
+/** What root metadata say, beside who signed them. */
+export interface RootContent {
+  readonly version: number;
+  readonly expiresAtMs: number;
+  readonly roles: Readonly<Record<TufRole, RoleKeys>>;
+  /** True where every key was made on one machine for trying things out; no server serves it in production unasked. */
+  readonly development: boolean;
+}
+
+/** Root metadata, unsigned. */
+export function makeRoot({ version, expiresAtMs, roles, development }: RootContent): Metadata<Root> {
+  const all = Object.values(roles).flatMap(({ publicKeys }) => publicKeys.map(tufKey));
+  const named = ROLES.map((role) => {
+    const { publicKeys, threshold } = roles[role];
+    return [role, { keyids: publicKeys.map(tufKeyId), threshold }] as const;
   });
   const root = Root.fromJSON({
     _type: "root",
     version,
     spec_version: SPEC_VERSION,
-    expires: expiry(LIFETIMES_MS.root, nowMs),
+    expires: expiry(0, expiresAtMs),
     consistent_snapshot: true,
     keys: Object.fromEntries(all.map((key) => [key.keyID, key.toJSON()])),
-    roles: Object.fromEntries(roles),
+    roles: Object.fromEntries(named),
+    ...(development ? { [DEVELOPMENT_MEMBER]: true } : {}),
   });
-  return signed(root, keys.root.slice(0, 2));
+  return new Metadata(root);
 }
 
-/** Targets metadata: the released manifests, the director's keys, and the retraining roles with what each may release. */
-export function makeTargets(
-  releases: readonly Release[],
-  directorKeys: readonly string[],
-  keys: readonly KeyPair[],
-  version: number,
-  nowMs: number,
-  delegations: readonly Delegation[] = [],
-): Buffer {
+/** Member of the root by which development keys are known. */
+export const DEVELOPMENT_MEMBER = "x-bellwether-development";
+
+/** A retraining role as the targets name it: delegated to, switched off for now, or taken away for good. */
+export interface NamedRole {
+  readonly scope: RetrainingScope;
+  /** Hex of the key that signs for it online. */
+  readonly publicKey: string;
+  readonly standing: "on" | "off" | "revoked";
+}
+
+/** What targets metadata say, beside who signed them. */
+export interface TargetsContent {
+  readonly version: number;
+  readonly expiresAtMs: number;
+  /** The director's public keys in hex: the offline targets vouch for them. */
+  readonly directorKeys: readonly string[];
+  /** What is released to everybody. */
+  readonly releases: readonly Release[];
+  readonly roles: readonly NamedRole[];
+}
+
+/** Member of the targets that keeps the retraining roles they do not delegate to now. */
+export const DORMANT_MEMBER = "x-bellwether-dormant-roles";
+
+/** Targets metadata, unsigned: the released manifests, the director's keys, and each retraining role with its reach. */
+export function makeTargets({
+  version,
+  expiresAtMs,
+  directorKeys,
+  releases,
+  roles,
+}: TargetsContent): Metadata<Targets> {
   const director = directorTarget(directorKeys);
   const file = new TargetFile({
     path: DIRECTOR_TARGET,
@@ -105,9 +160,18 @@ export function makeTargets(
     hashes: { sha256: createHash("sha256").update(director).digest("hex") },
     unrecognizedFields: { custom: { keys: [...directorKeys] } },
   });
-  const targets = targetsOf([file, ...releases.map(targetOf)], LIFETIMES_MS.targets, version, nowMs);
-  if (delegations.length === 0) return signed(targets, keys);
-  return signed(Targets.fromJSON({ ...targets.toJSON(), delegations: delegationsOf(delegations) }), keys);
+  const targets = targetsOf([file, ...releases.map(targetOf)], 0, version, expiresAtMs);
+  const on = roles.filter(({ standing }) => standing === "on");
+  const dormant = roles
+    .filter(({ standing }) => standing !== "on")
+    .map(({ scope, publicKey, standing }) => ({ scope, publicKey, standing }));
+  const delegations = on.map(({ scope, publicKey }) => ({ scope, publicKey: Buffer.from(publicKey, "hex") }));
+  const json = {
+    ...targets.toJSON(),
+    ...(on.length > 0 ? { delegations: delegationsOf(delegations) } : {}),
+    ...(dormant.length > 0 ? { [DORMANT_MEMBER]: dormant } : {}),
+  };
+  return new Metadata(Targets.fromJSON(json as Parameters<typeof Targets.fromJSON>[0]));
 }
 
 /** Metadata of one retraining role: what it released and nothing else. */

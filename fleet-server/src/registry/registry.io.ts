@@ -3,11 +3,13 @@ import { checkManifest, digestOf, manifestBytes } from "@bellwether/protocol/pac
 import type { BlobReference, Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { ModelRecord, RegistryStore, VersionRecord } from "../store/registry.ts";
+import type { Upload } from "./acceptance.ts";
 import type { BlobStore } from "./blobs.io.ts";
 import { createLine } from "./line.io.ts";
 import type { Release } from "./metadata.ts";
-import type { ReleaseRepository, RetrainingView } from "./repository.io.ts";
-import type { RoleName } from "./repository-state.ts";
+import type { ReleaseRequest } from "./release-request.ts";
+import type { ReleaseRepository, RetrainingView, WantedChange } from "./repository.io.ts";
+import type { Publication, RoleName } from "./repository-state.ts";
 import type { Sandbox } from "./sandbox.io.ts";
 
 /** A manifest whose version the registry may choose. */
@@ -19,11 +21,22 @@ export interface RegistryPorts {
   readonly sandbox: Pick<Sandbox, "validate">;
   readonly repository: Pick<
     ReleaseRepository,
-    "release" | "releaseDelegated" | "withdraw" | "releases" | "retraining" | "undelegate"
+    "request" | "publish" | "releaseDelegated" | "block" | "blocked" | "releases" | "retraining"
   >;
   now(): number;
   /** Told what goes wrong in the background. */
   report(problem: string, detail: unknown): void;
+}
+
+/** What somebody wants to have released, or changed about what retraining may release. */
+export type ReleaseOrder =
+  | { readonly change: "release"; readonly model: string; readonly version: number }
+  | Exclude<WantedChange, { readonly change: "release" }>;
+
+/** Who publishes; only an administrator may change what retraining may release, or the root. */
+export interface Publisher {
+  readonly by: string;
+  readonly admin: boolean;
 }
 
 /** Models, their versions, and which of them devices may run. */
@@ -40,8 +53,13 @@ export interface Registry {
     readonly files: Readonly<Record<"model" | "golden" | "reference", Uint8Array>> & { readonly card?: Uint8Array };
     readonly by: string;
   }): Promise<Result<VersionRecord>>;
-  /** Adds a valid version to the signed targets: from now on devices accept it. */
-  release(args: { readonly model: string; readonly version: number }): Promise<Result<VersionRecord>>;
+  /**
+   * What the owners of the offline keys have to sign to release valid versions or to change what retraining may release.
+   * Withdrawals that still wait for a signature are asked for as well.
+   */
+  request(orders: readonly ReleaseOrder[]): Promise<Result<ReleaseRequest>>;
+  /** Publishes what they signed: from now on devices accept what was released so, and nothing that was withdrawn. */
+  publish(upload: Upload, publisher: Publisher): Promise<Result<Publication>>;
   /**
    * For automatic retraining: releases a valid version by the retraining role of its model and this cohort. The role's
    * online key alone signs, so no device outside the cohort takes it. `RETRAINING_ROLE_UNKNOWN` or `…_OFF` where the
@@ -54,11 +72,12 @@ export interface Registry {
     readonly cohort: string;
     readonly by: string;
   }): Promise<Result<VersionRecord>>;
-  /** Takes a retraining role away and withdraws every version it released; answers their numbers. */
-  undelegate(role: RoleName): Promise<Result<readonly number[]>>;
   /** Whom a released version is for: the retraining role's scope, or undefined for everybody. */
   reach(args: { readonly model: string; readonly version: number }): Result<RetrainingView | undefined>;
-  /** Takes a version out of the targets, or keeps a valid one from ever being released. */
+  /**
+   * Takes a version back for good: no rollout may name it and no device is directed to it from now on. What was released
+   * stands in the targets until the owners sign the next request; then devices refuse it whoever asks.
+   */
   withdraw(args: { readonly model: string; readonly version: number }): Promise<Result<VersionRecord>>;
   setAlias(args: {
     readonly model: string;
@@ -149,13 +168,44 @@ export function createRegistry(ports: RegistryPorts): Registry {
       .retraining()
       .find((role) => role.model === model && role.versions.some((one) => one.version === version));
 
-  async function release({ model, version }: { model: string; version: number }): Promise<Result<VersionRecord>> {
-    const found = await releasable(model, version);
-    // What a cohort has already is signed once more, for everybody.
-    if (!found.ok || (found.value.phase === "released" && !retrained(model, version))) return found;
-    const { manifestDigest, manifestLength } = found.value;
-    const released = await repository.release({ model, version, manifestDigest, manifestLength });
-    return released.ok ? markReleased(released.value) : released;
+  async function request(orders: readonly ReleaseOrder[]): Promise<Result<ReleaseRequest>> {
+    const wanted: WantedChange[] = [];
+    for (const order of orders) {
+      if (order.change !== "release") {
+        wanted.push(order);
+        continue;
+      }
+      const { model, version } = order;
+      const found = await releasable(model, version);
+      if (!found.ok) return found;
+      // What a cohort has already is signed once more, for everybody.
+      if (found.value.phase === "released" && !retrained(model, version)) continue;
+      const { manifestDigest, manifestLength } = found.value;
+      wanted.push({ change: "release", model, version, manifestDigest, manifestLength });
+    }
+    return repository.request(wanted);
+  }
+
+  /** The keys are the owners', but what they sign must be what was validated here: they may have been shown anything. */
+  async function fits({ released }: Publication): Promise<Result<void>> {
+    for (const { model, version, manifestDigest, manifestLength } of released) {
+      const found = await releasable(model, version);
+      if (!found.ok) return found;
+      if (found.value.manifestDigest !== manifestDigest || found.value.manifestLength !== manifestLength)
+        return err("TARGETS_INCONSISTENT", { reason: `${model} ${version} is another manifest here` });
+    }
+    return ok(undefined);
+  }
+
+  async function publish(upload: Upload, { by, admin }: Publisher): Promise<Result<Publication>> {
+    const done = await repository.publish(upload, by, async (publication) => {
+      const allowed = admin || (!publication.delegates && upload.roots.length === 0);
+      return allowed ? fits(publication) : err("FORBIDDEN", { role: "admin" });
+    });
+    if (!done.ok) return done;
+    for (const release of done.value.released) await markReleased(release);
+    for (const release of done.value.withdrawn) await markWithdrawn(release);
+    return done;
   }
 
   async function releaseForCohort(args: RoleName & { version: number; by: string }): Promise<Result<VersionRecord>> {
@@ -178,6 +228,10 @@ export function createRegistry(ports: RegistryPorts): Registry {
     });
   }
 
+  function markWithdrawn({ model, version }: Pick<Release, "model" | "version">): Promise<Result<VersionRecord>> {
+    return store.move({ model, version, from: ["valid", "released"], to: "withdrawn", nowMs: ports.now() });
+  }
+
   return {
     async upload({ manifest, by }) {
       const done = await line.run(() => upload(manifest, by), WAIT_MS);
@@ -194,29 +248,20 @@ export function createRegistry(ports: RegistryPorts): Registry {
       const draft = { ...manifest, files: named as Manifest["files"] };
       return (await line.run(() => upload(draft, by)))!;
     },
-    release: (args) => inTurn(() => release(args)),
+    request: (orders) => inTurn(() => request(orders)),
+    publish: (upload, publisher) => inTurn(() => publish(upload, publisher)),
     releaseForCohort: (args) => inTurn(() => releaseForCohort(args)),
-    undelegate: (role) =>
-      inTurn(async () => {
-        const lost = await repository.undelegate(role);
-        if (!lost.ok) return lost;
-        for (const { model, version } of lost.value) {
-          await store.move({ model, version, from: ["released"], to: "withdrawn", nowMs: ports.now() });
-        }
-        return ok(lost.value.map(({ version }) => version));
-      }),
     reach({ model, version }) {
       const role = retrained(model, version);
       return role?.enabled === false ? err("RETRAINING_ROLE_OFF", { model, cohort: role.cohort }) : ok(role);
     },
     withdraw: ({ model, version }) =>
       inTurn(async () => {
-        // Out of the signed targets first: a crash in between leaves a version that no device installs.
+        // The repository first: a crash in between leaves a version that nobody is directed to.
         const accepted = repository.releases().some((one) => one.model === model && one.version === version);
         const known = accepted || retrained(model, version) !== undefined;
-        const withdrawn = known ? await repository.withdraw(model, version) : ok(undefined);
-        if (!withdrawn.ok) return withdrawn;
-        return store.move({ model, version, from: ["valid", "released"], to: "withdrawn", nowMs: ports.now() });
+        const blocked = known ? await repository.block(model, version) : ok(undefined);
+        return blocked.ok ? markWithdrawn({ model, version }) : blocked;
       }),
     async setAlias({ model, alias, version }) {
       if (/^\d+$/.test(alias) || !isName(alias)) return err("ALIAS_IS_NUMBER", { alias });
@@ -233,6 +278,7 @@ export function createRegistry(ports: RegistryPorts): Registry {
         const found = await store.find({ model: known.model, reference: String(known.version) });
         if (found?.phase === "valid") await markReleased(known);
       }
+      for (const known of repository.blocked()) await markWithdrawn(known);
       for (const version of await store.inPhase({ phase: "validating" })) {
         void line
           .run(() => validate(version))

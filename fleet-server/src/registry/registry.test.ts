@@ -1,15 +1,16 @@
+import { join } from "node:path";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, type Result, unwrap } from "@bellwether/protocol/result.ts";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
+import { ownedRepository, ownerOf, registryOwner } from "../../../test/kit/owner.ts";
 import { hungryModel, referencesOf, slowModel, testPackage, timesModel } from "../../../test/kit/packages.ts";
 import { memoryRoom } from "../../../test/kit/room.ts";
 import type { RegistryStore, ValidationReport } from "../store/registry.ts";
 import { registry as commands, registryMigrations } from "../store/sqlite/registry.ts";
 import { openBlobs } from "./blobs.io.ts";
 import { createRegistry, type RegistryPorts } from "./registry.io.ts";
-import { openRepository } from "./repository.io.ts";
 import { createSandbox, type Sandbox, type SandboxRole } from "./sandbox.io.ts";
 
 const spawner = roleSpawner<SandboxRole>(new URL("../main.ts", import.meta.url));
@@ -24,7 +25,8 @@ const trusting: Validating = { validate: async () => ok(report) };
 async function room(sandbox: Validating = trusting, changes: Partial<RegistryPorts> = {}) {
   const blobs = await openBlobs(temporaryFolder("blobs-"));
   const store = { registry: memoryRoom<RegistryStore>(commands, registryMigrations) };
-  const repository = await openRepository(temporaryFolder("repository-"), Date.now);
+  const dir = join(temporaryFolder("repository-"), "repository");
+  const repository = await ownedRepository(dir);
   onTestFinished(() => repository.close());
   const problems: unknown[] = [];
   let clock = 1_000;
@@ -35,7 +37,13 @@ async function room(sandbox: Validating = trusting, changes: Partial<RegistryPor
   };
   const registry = createRegistry(ports);
   onTestFinished(() => registry.stop());
-  return { registry, ports, blobs, store: store.registry, repository, problems };
+  /** The owner of the keys signs and publishes; what was released then, as the store has it. */
+  const own = registryOwner(registry, dir);
+  const release = async (name: { model: string; version: number }) => {
+    const done = await own({ change: "release", ...name });
+    return done.ok ? ok(await store.registry.find({ model: name.model, reference: String(name.version) })) : done;
+  };
+  return { registry, ports, blobs, store: store.registry, repository, problems, own, release, dir };
 }
 const add = (registry: Awaited<ReturnType<typeof room>>["registry"], one = testPackage()) =>
   registry.add({ ...one, by: "tester" });
@@ -154,27 +162,31 @@ describe("versions", () => {
 
 describe("release", () => {
   test("signs a valid version, and withdrawing ends it for good", async () => {
-    const { registry, repository, store } = await room();
+    const { registry, repository, store, release, own } = await room();
     const { manifestDigest, manifestLength } = unwrap(await add(registry));
     const name = { model: "pump-rul", version: 1 };
-    expect(unwrap(await registry.release(name))).toMatchObject({ phase: "released", releaseCounter: 1 });
+    expect(unwrap(await release(name))).toMatchObject({ phase: "released", releaseCounter: 1 });
     expect(repository.releases()).toEqual([{ ...name, manifestDigest, manifestLength, releaseCounter: 1 }]);
-    expect(unwrap(await registry.release(name)).phase).toBe("released");
+    expect(unwrap(await release(name))?.phase).toBe("released");
     expect((await store.model({ model: "pump-rul" }))?.released).toBe(1);
     expect(unwrap(await registry.withdraw(name)).phase).toBe("withdrawn");
     expect(repository.releases()).toEqual([]);
-    expect(codeOf(await registry.release(name))).toBe("CONFLICT");
+    expect(codeOf(await release(name))).toBe("CONFLICT");
+    // Here it is withdrawn at once; for the devices, when the owners have signed that.
+    expect(repository.blocked()).toMatchObject([name]);
+    expect(unwrap(await own()).withdrawn).toMatchObject([name]);
+    expect(repository.blocked()).toEqual([]);
     expect(codeOf(await registry.withdraw(name))).toBe("CONFLICT");
-    expect(codeOf(await registry.release({ ...name, version: 9 }))).toBe("NOT_FOUND");
+    expect(codeOf(await release({ ...name, version: 9 }))).toBe("NOT_FOUND");
   });
 
   test("what the sandbox refused cannot be released", async () => {
     const refusing: Validating = {
       validate: async () => ({ ok: false, error: { code: "CHILD_DIED", message: "", detail: {} } }),
     };
-    const { registry, repository } = await room(refusing);
+    const { registry, repository, release } = await room(refusing);
     await add(registry);
-    expect(codeOf(await registry.release({ model: "pump-rul", version: 1 }))).toBe("CONFLICT");
+    expect(codeOf(await release({ model: "pump-rul", version: 1 }))).toBe("CONFLICT");
     expect(repository.releases()).toEqual([]);
   });
 
@@ -196,13 +208,13 @@ describe("release for a cohort", () => {
   const wanted = { ...role, version: 1, by: "retraining" };
 
   test("stands with the role alone, which must be there and on", async () => {
-    const { registry, repository } = await room();
+    const { registry, repository, own } = await room();
     await add(registry);
     expect(codeOf(await registry.releaseForCohort(wanted))).toBe("RETRAINING_ROLE_UNKNOWN");
-    await repository.delegate({ ...role, selector: "line=3" });
-    unwrap(await repository.setDelegation(role, false));
+    unwrap(await own({ change: "grant", ...role, selector: "line=3" }));
+    unwrap(await own({ change: "off", ...role }));
     expect(codeOf(await registry.releaseForCohort(wanted))).toBe("RETRAINING_ROLE_OFF");
-    unwrap(await repository.setDelegation(role, true));
+    unwrap(await own({ change: "on", ...role }));
     expect(unwrap(await registry.releaseForCohort(wanted))).toMatchObject({ phase: "released", releaseCounter: 1 });
     expect(repository.releases()).toMatchObject([{ cohort: "line-3", by: "retraining" }]);
     expect(unwrap(registry.reach(wanted))).toMatchObject({ cohort: "line-3", selector: "line=3" });
@@ -211,35 +223,35 @@ describe("release for a cohort", () => {
   });
 
   test("becomes everybody's by a release of the owners", async () => {
-    const { registry, repository } = await room();
+    const { registry, repository, own, release } = await room();
     await add(registry);
-    await repository.delegate({ ...role, selector: "line=3" });
+    unwrap(await own({ change: "grant", ...role, selector: "line=3" }));
     unwrap(await registry.releaseForCohort(wanted));
-    expect(unwrap(await registry.release(wanted))).toMatchObject({ phase: "released", releaseCounter: 2 });
+    expect(unwrap(await release(wanted))).toMatchObject({ phase: "released", releaseCounter: 2 });
     expect(repository.releases()).toMatchObject([{ releaseCounter: 2 }]);
     expect(unwrap(registry.reach(wanted))).toBeUndefined();
   });
 
   test("is over for good when it is withdrawn, even while its role is off", async () => {
-    const { registry, repository } = await room();
+    const { registry, repository, own } = await room();
     await add(registry);
-    await repository.delegate({ ...role, selector: "line=3" });
+    unwrap(await own({ change: "grant", ...role, selector: "line=3" }));
     unwrap(await registry.releaseForCohort(wanted));
-    unwrap(await repository.setDelegation(role, false));
+    unwrap(await own({ change: "off", ...role }));
     expect(codeOf(registry.reach(wanted) as Result<unknown>)).toBe("RETRAINING_ROLE_OFF");
     expect(unwrap(await registry.withdraw(wanted)).phase).toBe("withdrawn");
-    unwrap(await repository.setDelegation(role, true));
+    unwrap(await own({ change: "on", ...role }));
     expect(repository.releases()).toEqual([]);
   });
 
   test("ends with its role", async () => {
-    const { registry, repository, store } = await room();
+    const { registry, store, own } = await room();
     await add(registry);
-    await repository.delegate({ ...role, selector: "line=3" });
+    unwrap(await own({ change: "grant", ...role, selector: "line=3" }));
     unwrap(await registry.releaseForCohort(wanted));
-    expect(unwrap(await registry.undelegate(role))).toEqual([1]);
+    expect(unwrap(await own({ change: "revoke", ...role })).withdrawn).toMatchObject([wanted]);
     expect(await store.find({ model: "pump-rul", reference: "1" })).toMatchObject({ phase: "withdrawn" });
-    expect(codeOf(await registry.undelegate(role))).toBe("RETRAINING_ROLE_UNKNOWN");
+    expect(codeOf(await own({ change: "revoke", ...role }))).toBe("RETRAINING_ROLE_UNKNOWN");
     expect(codeOf(await registry.releaseForCohort(wanted))).toBe("CONFLICT");
   });
 });
@@ -261,9 +273,10 @@ describe("after a crash", () => {
   });
 
   test("a version that was signed but not noted is released", async () => {
-    const { registry, ports, store, repository } = await room();
+    const { registry, ports, store, repository, dir } = await room();
     const { manifestDigest, manifestLength } = unwrap(await add(registry));
-    await repository.release({ model: "pump-rul", version: 1, manifestDigest, manifestLength });
+    const named = { model: "pump-rul", version: 1, manifestDigest, manifestLength };
+    unwrap(await ownerOf(repository, dir).order({ change: "release", ...named }));
     const second = createRegistry(ports);
     await second.start();
     expect(await store.find({ model: "pump-rul", reference: "1" })).toMatchObject({

@@ -1,43 +1,50 @@
-import { randomBytes } from "node:crypto";
-import { readFile, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ok, type Result } from "@bellwether/protocol/result.ts";
-import { type KeyPair, keyPairOf } from "@bellwether/protocol/trust/keys.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { KeyPair } from "@bellwether/protocol/trust/keys.ts";
 import { type RetrainingScope, retrainingRole } from "@bellwether/protocol/trust/releases.ts";
 import { writeDurably } from "../files.io.ts";
+import { type Accepted, accepted, named, type Published, type Upload } from "./acceptance.ts";
 import {
   DIRECTOR_TARGET,
   directorTarget,
   type MetadataFile,
   makeRetrained,
-  makeRoot,
   makeSnapshot,
-  makeTargets,
   makeTimestamp,
   type Release,
-  type TufRole,
 } from "./metadata.ts";
+import { forgetRoleKey, openOnlineKeys, openRoleKey } from "./online-keys.io.ts";
+import { readRoot, readTargets } from "./read-metadata.ts";
+import { type ReleaseRequest, type TargetsChange, withChanges } from "./release-request.ts";
 import {
+  type Approval,
   acceptedIn,
+  blocked,
   type Change,
-  delegated,
-  delegatedIn,
   overdue,
+  type Publication,
+  published,
   type RepositoryState,
   type RoleName,
   released,
-  roleIn,
   roleName,
   stateOf,
-  switched,
-  undelegated,
-  withdrawn,
 } from "./repository-state.ts";
 
-/** The release repository (TUF): what owners have released, and proofs of how fresh that is. */
+/** What callers want signed; the server adds what only it knows (digests, counters, keys). */
+export type WantedChange =
+  | ({ readonly change: "release" } & Omit<Release, "releaseCounter" | "cohort" | "by">)
+  | ({ readonly change: "grant"; readonly selector: string } & RoleName)
+  | ({ readonly change: "revoke" | "on" | "off" } & RoleName);
+
+/**
+ * The release repository (TUF): what owners have released, and proofs of how fresh that is. Root and targets are signed
+ * elsewhere, by keys that never come here; the server asks for signatures, judges them and publishes them.
+ */
 export interface ReleaseRepository {
-  /** True when the keys were made here just now: development keys, online all together. */
-  readonly madeKeys: boolean;
+  /** True when all keys are development keys, made on one machine for trying things out. */
+  readonly development: boolean;
   /** The director's key pair, which targets vouch for. */
   readonly directorKey: KeyPair;
   /** The first root metadata as text. */
@@ -48,23 +55,27 @@ export interface ReleaseRepository {
   target(name: string): Buffer | undefined;
   /** What devices accept now, whoever released it. */
   releases(): readonly Release[];
-  /** Adds a manifest to the targets and signs anew; a version that is released already keeps its counter. */
-  release(manifest: Omit<Release, "releaseCounter" | "cohort" | "by">): Promise<Result<Release>>;
-  /** The same by a cohort's retraining role, whose online key alone signs it. */
+  /** Who published a release to everybody, and when. */
+  approval(model: string, version: number): Approval | undefined;
+  /** A release by a cohort's retraining role, whose online key alone signs it. */
   releaseDelegated(
     manifest: Omit<Release, "releaseCounter"> & { readonly cohort: string; readonly by: string },
   ): Promise<Result<Release>>;
-  /** Takes a release back for good: no device will install it any more, whichever role released it. */
-  withdraw(model: string, version: number): Promise<Result<Release>>;
+  /** Withdraws a release as far as the server can; the next request asks the owners to sign that. */
+  block(model: string, version: number): Promise<Result<Release>>;
+  /** Releases that are withdrawn here, while the targets still name them. */
+  blocked(): readonly Release[];
   /** The retraining roles that are delegated, switched off or not, each with what it has released. */
   retraining(): readonly RetrainingView[];
-  /** Has targets delegate to an online role of this model and cohort, or change its selector. */
-  delegate(scope: Omit<RetrainingScope, "withdrawn">): Promise<void>;
-  /** Takes a retraining role away, its key and everything it released. */
-  undelegate(role: RoleName): Promise<Result<readonly Release[]>>;
-  /** Switches a retraining role off or on: off, targets delegate nothing to it and devices take nothing of it. */
-  setDelegation(role: RoleName, enabled: boolean): Promise<Result<void>>;
-  /** Signs again what has used up half of its life. */
+  /** What the owners have to sign for these changes, and for every withdrawal that waits. */
+  request(changes: readonly WantedChange[]): Promise<Result<ReleaseRequest>>;
+  /** Publishes what the owners signed, when `judge` finds that it fits the registry. */
+  publish(
+    upload: Upload,
+    by: string,
+    judge: (publication: Publication) => Promise<Result<void>>,
+  ): Promise<Result<Publication>>;
+  /** Signs again what has used up half of its life, where the keys are online. */
   renew(): Promise<void>;
   close(): Promise<void>;
 }
@@ -76,27 +87,19 @@ export interface RetrainingView extends RetrainingScope {
   readonly versions: readonly { readonly version: number; readonly by: string }[];
 }
 
-const KEY_NAMES = ["root-1", "root-2", "root-3", "targets", "snapshot", "timestamp", "director"] as const;
-type KeyName = (typeof KEY_NAMES)[number];
 const RENEW_EVERY_MS = 600_000;
 const METADATA_FILE =
   /^(\d{1,10}\.)?(root|targets|snapshot|retraining~[\w.-]{1,64}~[\w.-]{1,64})\.json$|^timestamp\.json$/;
 
-/** Opens `dir`, making development keys and first metadata where there are none. */
-export async function openRepository(dir: string, now: () => number): Promise<ReleaseRepository> {
-  const { keys, made } = await openKeys(join(dir, "keys"));
-  const roleKeys: Record<TufRole, KeyPair[]> = {
-    root: [keys["root-1"], keys["root-2"], keys["root-3"]],
-    targets: [keys.targets],
-    snapshot: [keys.snapshot],
-    timestamp: [keys.timestamp],
-  };
-  const directorHex = Buffer.from(keys.director.publicKey).toString("hex");
+/** Opens `dir`, where somebody has laid the first root and targets; `REPOSITORY_EMPTY` where nobody has. */
+export async function openRepository(dir: string, now: () => number): Promise<Result<ReleaseRepository>> {
+  const online = await openOnlineKeys(dir);
   const file = (name: string) => join(dir, "metadata", name);
-  const write = (name: string, bytes: Uint8Array) => writeDurably(file(name), bytes, 0o644);
-  const roleKey = (name: string) => join(dir, "keys", `${name}.key`);
-  const forgetKey = (role: RoleName) => rm(roleKey(roleName(role)), { force: true });
+  const write = (name: string, bytes: Uint8Array | string) => writeDurably(file(name), bytes, 0o644);
   let state = await readState(join(dir, "state.json"));
+  const found = await readPublished(file, state);
+  if (!found.ok) return found;
+  let trusted: Required<Published> = found.value;
   let turn: Promise<unknown> = Promise.resolve();
 
   async function keepState(next: RepositoryState): Promise<void> {
@@ -112,22 +115,10 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     for (const { model, cohort, version } of retraining.filter((role) => names.includes(roleName(role)))) {
       const name = retrainingRole(model, cohort);
       const own = from.releases.filter((release) => release.model === model && release.cohort === cohort);
-      const { pair } = await openKey(roleKey(name));
+      const pair = await openRoleKey(dir, name);
       await write(`${version}.${name}.json`, makeRetrained(own, pair, version, signedAtMs));
     }
     return { ...from, retraining };
-  }
-
-  async function signTargets(from: RepositoryState, version: number, nowMs: number): Promise<void> {
-    const delegations = await Promise.all(
-      delegatedIn(from).map(async ({ model, cohort, selector, withdrawn }) => {
-        const { pair } = await openKey(roleKey(retrainingRole(model, cohort)));
-        return { scope: { model, cohort, selector, withdrawn }, publicKey: pair.publicKey };
-      }),
-    );
-    const own = from.releases.filter(({ cohort }) => cohort === undefined);
-    const bytes = makeTargets(own, [directorHex], roleKeys.targets, version, nowMs, delegations);
-    await write(`${version}.targets.json`, bytes);
   }
 
   const signedFile = async (role: string, version: number): Promise<MetadataFile> => ({
@@ -136,29 +127,28 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
   });
 
   /** New files first, the timestamp that points at them last: whoever asks in between sees the old whole. */
-  async function sign(change: Change): Promise<void> {
+  async function sign(change: Change, { root } = trusted): Promise<void> {
     const { roles } = change;
+    if (roles.length + change.retraining.length === 0) return keepState(change.state);
     const from = await signRetrained(change.state, change.retraining);
     const nowMs = now();
-    const versions = { ...from.versions };
-    const signedAtMs = { ...from.signedAtMs };
-    for (const role of roles) {
-      versions[role]++;
-      signedAtMs[role] = nowMs;
-    }
-    if (roles.includes("root")) await write(`${versions.root}.root.json`, makeRoot(roleKeys, versions.root, nowMs));
-    if (roles.includes("targets")) await signTargets(from, versions.targets, nowMs);
+    const versions = { ...from.versions, timestamp: from.versions.timestamp + 1 };
+    const signedAtMs = { ...from.signedAtMs, timestamp: nowMs };
     if (roles.includes("snapshot")) {
+      versions.snapshot++;
+      signedAtMs.snapshot = nowMs;
       const targets = await signedFile("targets", versions.targets);
       const retrained: Record<string, MetadataFile> = {};
-      for (const role of from.retraining) {
+      for (const role of from.retraining.filter(({ version }) => version > 0)) {
         retrained[roleName(role)] = await signedFile(roleName(role), role.version);
       }
-      const bytes = makeSnapshot(targets, roleKeys.snapshot, versions.snapshot, nowMs, retrained);
+      const keys = named(root.content.roles.snapshot.publicKeys, online.snapshot);
+      const bytes = makeSnapshot(targets, keys, versions.snapshot, nowMs, retrained);
       await write(`${versions.snapshot}.snapshot.json`, bytes);
     }
     const snapshot = await signedFile("snapshot", versions.snapshot);
-    const timestamp = makeTimestamp(snapshot, roleKeys.timestamp, versions.timestamp, nowMs);
+    const keys = named(root.content.roles.timestamp.publicKeys, online.timestamp);
+    const timestamp = makeTimestamp(snapshot, keys, versions.timestamp, nowMs);
     await keepState({ ...from, versions, signedAtMs });
     await write("timestamp.json", timestamp);
   }
@@ -175,15 +165,64 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     if (due) await sign(due);
   }
 
-  async function release(manifest: Omit<Release, "releaseCounter">): Promise<Result<Release>> {
-    const added = released(state, manifest);
-    if (!added.ok) return added;
-    if (added.value.change) await sign(added.value.change);
-    return ok(added.value.release);
+  async function request(wanted: readonly WantedChange[]): Promise<Result<ReleaseRequest>> {
+    const changes: TargetsChange[] = state.blocked.map(({ model, version, manifestDigest, cohort }) => {
+      return { change: "withdraw", model, version, manifestDigest, ...(cohort ? { cohort } : {}) };
+    });
+    let { counter } = state;
+    for (const one of wanted) {
+      if (one.change === "release") changes.push({ ...one, releaseCounter: ++counter });
+      else if (one.change === "grant") changes.push({ ...one, publicKey: await grantedKey(one) });
+      else if (one.change === "revoke") {
+        const own = state.releases.filter(({ model, cohort }) => model === one.model && cohort === one.cohort);
+        changes.push({ ...one, change: "revoke", lost: own.map(({ manifestDigest }) => manifestDigest) });
+      } else changes.push({ ...one, change: one.change });
+    }
+    const possible = withChanges(trusted.targets.content, changes);
+    if (!possible.ok) return possible;
+    // Nobody else gets these numbers, however long the owners take to sign.
+    if (counter > state.counter) await keepState({ ...state, counter });
+    return ok({ v: 1, requestedAtMs: now(), base: trusted.targets.text, changes });
   }
 
-  if (state.versions.root === 0) {
-    await sign({ state, roles: ["root", "targets", "snapshot", "timestamp"], retraining: [] });
+  async function grantedKey({ model, cohort }: RoleName): Promise<string> {
+    return Buffer.from((await openRoleKey(dir, retrainingRole(model, cohort))).publicKey).toString("hex");
+  }
+
+  async function publish(
+    upload: Upload,
+    by: string,
+    judge: (publication: Publication) => Promise<Result<void>>,
+  ): Promise<Result<Publication>> {
+    const judged = accepted(trusted, upload, online, now());
+    if (!judged.ok) return judged;
+    const { root, targets, roots } = judged.value;
+    for (const { scope, publicKey, standing } of targets.content.roles) {
+      if (standing !== "revoked" && publicKey !== (await grantedKey(scope)))
+        return err("ONLINE_KEY_MISSING", { role: roleName(scope) });
+    }
+    const publication = published(state, targets.content, { by, nowMs: now() });
+    const fits = await judge(publication);
+    if (!fits.ok) return fits;
+    if (roots.length === 0 && !judged.value.newTargets) return ok(publication);
+    await writeFiles(judged.value);
+    const { change } = publication;
+    const versions = { ...change.state.versions, root: root.content.version };
+    await sign({ ...change, state: { ...change.state, versions } }, { root, targets });
+    trusted = { root, targets };
+    for (const role of publication.revoked) await forgetRoleKey(dir, roleName(role));
+    return ok(publication);
+  }
+
+  async function writeFiles({ roots, targets, newTargets }: Accepted): Promise<void> {
+    if (newTargets) await write(`${targets.content.version}.targets.json`, targets.text);
+    for (const { version, text } of roots) await write(`${version}.root.json`, text);
+  }
+
+  if (state.versions.targets === 0) {
+    const first = published(state, trusted.targets.content, { by: "", nowMs: now() }).change;
+    const versions = { ...first.state.versions, root: trusted.root.content.version };
+    await sign({ ...first, state: { ...first.state, versions } });
   }
   // Died between the state and the timestamp: devices would see neither a release nor a withdrawal until its renewal.
   if (versionOf(await readText(file("timestamp.json"))) !== state.versions.timestamp) {
@@ -193,28 +232,44 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
   const timer = setInterval(() => void inTurn(renew).catch(() => undefined), RENEW_EVERY_MS);
   timer.unref();
 
-  return {
-    madeKeys: made,
-    directorKey: keys.director,
+  return ok({
+    get development() {
+      return trusted.root.content.development;
+    },
+    get directorKey() {
+      const publicKeys = trusted.targets.content.directorKeys.map((hex) => Buffer.from(hex, "hex"));
+      return named(publicKeys, online.director)[0]!;
+    },
     rootMetadata: () => readFile(file("1.root.json"), "utf8"),
     async metadata(name) {
       if (!METADATA_FILE.test(name)) return undefined;
+      // A root of which the state does not know yet was left by a crash: the files under it are not there.
+      const [, root] = /^(\d+)\.root\.json$/.exec(name) ?? [];
+      if (Number(root) > state.versions.root) return undefined;
       return readFile(file(name)).catch((cause: NodeJS.ErrnoException) => {
         if (cause.code === "ENOENT") return undefined;
         throw cause;
       });
     },
-    target: (name) => (name.endsWith(DIRECTOR_TARGET) ? directorTarget([directorHex]) : undefined),
+    target: (name) =>
+      name.endsWith(DIRECTOR_TARGET) ? directorTarget(trusted.targets.content.directorKeys) : undefined,
     releases: () => acceptedIn(state),
-    release: (manifest) => inTurn(() => release(manifest)),
-    releaseDelegated: (manifest) => inTurn(() => release(manifest)),
-    withdraw: (model, version) =>
+    approval: (model, version) => state.approvals.findLast((one) => one.model === model && one.version === version),
+    releaseDelegated: (manifest) =>
       inTurn(async () => {
-        const taken = withdrawn(state, model, version);
+        const added = released(state, manifest);
+        if (!added.ok) return added;
+        if (added.value.change) await sign(added.value.change);
+        return ok(added.value.release);
+      }),
+    block: (model, version) =>
+      inTurn(async () => {
+        const taken = blocked(state, model, version);
         if (!taken.ok) return taken;
         await sign(taken.value.change);
         return ok(taken.value.release);
       }),
+    blocked: () => state.blocked,
     retraining: () =>
       state.retraining
         .filter(({ delegated }) => delegated)
@@ -229,52 +284,32 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
             versions: own.map(({ version, by = "" }) => ({ version, by })),
           };
         }),
-    delegate: ({ model, cohort, selector }) =>
-      inTurn(async () => {
-        // A key that was left over from a role taken away is not trusted again.
-        if (!roleIn(state, { model, cohort })?.delegated) await forgetKey({ model, cohort });
-        await sign(delegated(state, { model, cohort, selector }));
-      }),
-    undelegate: ({ model, cohort }) =>
-      inTurn(async () => {
-        const change = undelegated(state, { model, cohort });
-        if (!change.ok) return change;
-        await sign(change.value);
-        await forgetKey({ model, cohort });
-        return ok(change.value.lost);
-      }),
-    setDelegation: (role, enabled) =>
-      inTurn(async () => {
-        const change = switched(state, role, enabled);
-        if (!change.ok) return change;
-        if (change.value) await sign(change.value);
-        return ok(undefined);
-      }),
+    request: (changes) => inTurn(() => request(changes)),
+    publish: (upload, by, judge) => inTurn(() => publish(upload, by, judge)),
     renew: () => inTurn(renew),
     async close() {
       clearInterval(timer);
       await turn;
     },
-  };
+  });
 }
 
-async function openKeys(dir: string): Promise<{ keys: Record<KeyName, KeyPair>; made: boolean }> {
-  let made = false;
-  const keys: Partial<Record<KeyName, KeyPair>> = {};
-  for (const name of KEY_NAMES) {
-    const key = await openKey(join(dir, `${name}.key`));
-    made ||= key.made;
-    keys[name] = key.pair;
-  }
-  return { keys: keys as Record<KeyName, KeyPair>, made };
-}
-
-/** The key of a file, made now where there is none. */
-async function openKey(path: string): Promise<{ readonly pair: KeyPair; readonly made: boolean }> {
-  const kept = await readText(path);
-  const hex = kept ?? `${randomBytes(32).toString("hex")}\n`;
-  if (kept === undefined) await writeDurably(path, hex);
-  return { pair: keyPairOf(Buffer.from(hex.trim(), "hex")), made: kept === undefined };
+/** Root and targets as the state names them; the first ones where there is no state yet. */
+async function readPublished(
+  file: (name: string) => string,
+  { versions }: RepositoryState,
+): Promise<Result<Required<Published>>> {
+  const rootText = await readText(file(`${versions.root || 1}.root.json`));
+  const targetsText = await readText(file(`${versions.targets || 1}.targets.json`));
+  if (rootText === undefined || targetsText === undefined) return err("REPOSITORY_EMPTY");
+  const root = readRoot(rootText);
+  if (!root.ok) return root;
+  const targets = readTargets(targetsText);
+  if (!targets.ok) return targets;
+  return ok({
+    root: { ...root.value, text: rootText },
+    targets: { content: targets.value.content, text: targetsText },
+  });
 }
 
 async function readState(path: string): Promise<RepositoryState> {

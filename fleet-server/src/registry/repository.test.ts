@@ -1,11 +1,13 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { unwrap } from "@bellwether/protocol/result.ts";
 import { Updater } from "tuf-js";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
-import { openRepository, type ReleaseRepository } from "./repository.io.ts";
+import { keysOf, ownedRepository, ownerOf } from "../../../test/kit/owner.ts";
+import type { ReleaseRepository } from "./repository.io.ts";
 
 const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
 
@@ -33,16 +35,36 @@ async function client(repository: ReleaseRepository): Promise<() => Updater> {
 
 const ROLE = { model: "m", cohort: "line-3" };
 const PATH = "retrained/m/line-3/1/manifest.json";
-const release = (version: number, letter: string) => ({
+const retrained = (version: number, letter: string) => ({
   ...{ ...ROLE, version, by: "retraining" },
   ...{ manifestDigest: digest(letter), manifestLength: 10 },
 });
 
+const freshFolder = () => join(temporaryFolder("repository-"), "repository");
+
+/** A repository and what its owner orders, each order signed by the keys beside it. */
+async function owned(now: () => number = Date.now, dir = freshFolder()) {
+  const repository = await ownedRepository(dir, now);
+  const { order } = ownerOf(repository, dir, now);
+  return {
+    repository,
+    dir,
+    release: (one: { model: string; version: number; manifestDigest: string; manifestLength: number }) =>
+      order({ change: "release", ...one }),
+    withdraw: async (model: string, version: number) => {
+      unwrap(await repository.block(model, version));
+      return order();
+    },
+    delegate: (selector: string) => order({ change: "grant", ...ROLE, selector }),
+    set: (change: "on" | "off" | "revoke") => order({ change, ...ROLE }),
+  };
+}
+
 describe("the release repository", () => {
   it("is understood by an independent client: releases, counters, the director's key, withdrawal", async () => {
-    const repository = await openRepository(temporaryFolder("repository-"), Date.now);
+    const { repository, release, withdraw } = await owned();
     onTestFinished(() => repository.close());
-    expect(repository.madeKeys).toBe(true);
+    expect(repository.development).toBe(true);
     const updater = await client(repository);
     const target = async (path: string) => {
       const one = updater();
@@ -52,48 +74,68 @@ describe("the release repository", () => {
     expect((await target("director.json"))?.custom).toEqual({
       keys: [Buffer.from(repository.directorKey.publicKey).toString("hex")],
     });
-    await repository.release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 10 });
-    await repository.release({ model: "m", version: 2, manifestDigest: digest("b"), manifestLength: 20 });
+    await release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 10 });
+    await release({ model: "m", version: 2, manifestDigest: digest("b"), manifestLength: 20 });
     const second = await target("models/m/2/manifest.json");
     expect([second?.length, second?.hashes, second?.custom]).toEqual([
       20,
       { sha256: "b".repeat(64) },
       { releaseCounter: 2 },
     ]);
-    await repository.withdraw("m", 2);
+    await withdraw("m", 2);
     expect(await target("models/m/2/manifest.json")).toBeUndefined();
     expect(await target("models/m/1/manifest.json")).toBeDefined();
   });
 
   it("keeps keys and counters over a restart, and its keys to itself", async () => {
-    const dir = temporaryFolder("repository-");
-    const first = await openRepository(dir, Date.now);
+    const { dir, repository: first, release } = await owned();
     const root = await first.rootMetadata();
-    await first.release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 });
+    await release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 });
     await first.close();
-    const second = await openRepository(dir, Date.now);
-    onTestFinished(() => second.close());
-    expect(second.madeKeys).toBe(false);
-    expect(await second.rootMetadata()).toBe(root);
-    const again = await second.release({ model: "n", version: 1, manifestDigest: digest("c"), manifestLength: 1 });
-    expect(again.ok && again.value.releaseCounter).toBe(2);
-    expect(readFileSync(join(dir, "keys/root-1.key")).length).toBe(65);
-    expect(await second.metadata("../keys/root-1.key")).toBeUndefined();
+    const again = await owned(Date.now, dir);
+    onTestFinished(() => again.repository.close());
+    expect(await again.repository.rootMetadata()).toBe(root);
+    const done = await again.release({ model: "n", version: 1, manifestDigest: digest("c"), manifestLength: 1 });
+    expect(done.ok && done.value.released).toMatchObject([{ model: "n", releaseCounter: 2 }]);
+    expect(readFileSync(join(dir, "keys/snapshot.key")).length).toBe(65);
+    expect(await again.repository.metadata("../keys/snapshot.key")).toBeUndefined();
+  });
+
+  it("has no key that could sign a release, nor has its folder, and goes on serving without them", async () => {
+    const { dir, repository, release } = await owned();
+    await release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 });
+    await repository.close();
+    const seeds = readdirSync(keysOf(dir))
+      .filter((name) => name.endsWith(".key"))
+      .map((name) => JSON.parse(readFileSync(join(keysOf(dir), name), "utf8")).seed as string);
+    expect(seeds).toHaveLength(4);
+    const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const texts = files.map((entry) => readFileSync(join(entry.parentPath, entry.name), "utf8"));
+    expect(texts.length).toBeGreaterThan(8);
+    for (const seed of seeds) expect(texts.filter((text) => text.includes(seed))).toEqual([]);
+    renameSync(keysOf(dir), `${keysOf(dir)}-elsewhere`);
+    let nowMs = Date.now();
+    const again = await owned(() => nowMs, dir);
+    onTestFinished(() => again.repository.close());
+    nowMs += 5 * 86_400_000;
+    await again.repository.renew();
+    await (await client(again.repository))().refresh();
+    expect(again.repository.releases()).toHaveLength(1);
   });
 
   it("never lets a released version change", async () => {
-    const repository = await openRepository(temporaryFolder("repository-"), Date.now);
+    const { repository, release } = await owned();
     onTestFinished(() => repository.close());
     const one = { model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 };
-    await repository.release(one);
-    expect((await repository.release(one)).ok).toBe(true);
-    const changed = await repository.release({ ...one, manifestDigest: digest("b") });
+    await release(one);
+    expect((await release(one)).ok).toBe(true);
+    const changed = await release({ ...one, manifestDigest: digest("b") });
     expect(changed.ok ? undefined : changed.error.code).toBe("RELEASE_EXISTS");
   });
 
   it("signs again before anything expires", async () => {
     let nowMs = Date.now();
-    const repository = await openRepository(temporaryFolder("repository-"), () => nowMs);
+    const { repository } = await owned(() => nowMs);
     onTestFinished(() => repository.close());
     nowMs += 13 * 3_600_000;
     await repository.renew();
@@ -108,29 +150,28 @@ describe("the release repository", () => {
 
   it("signs what a retraining role released again before that expires, while the role is off too", async () => {
     let nowMs = Date.now();
-    const repository = await openRepository(temporaryFolder("repository-"), () => nowMs);
+    const { repository, delegate, set } = await owned(() => nowMs);
     onTestFinished(() => repository.close());
-    await repository.delegate({ ...ROLE, selector: "line=3" });
-    await repository.releaseDelegated(release(1, "a"));
-    await repository.setDelegation(ROLE, false);
+    await delegate("line=3");
+    await repository.releaseDelegated(retrained(1, "a"));
+    await set("off");
     for (let day = 0; day < 30; day++) {
       nowMs += 86_400_000;
       await repository.renew();
     }
-    await repository.setDelegation(ROLE, true);
+    await set("on");
     const file = JSON.parse(String(await repository.metadata("9.retraining~m~line-3.json")));
     expect(Date.parse(file.signed.expires)).toBeGreaterThan(nowMs + 3 * 86_400_000);
     expect(Object.keys(file.signed.targets)).toEqual([PATH]);
   });
 
   it("points at what was signed last, though it died before it could say so", async () => {
-    const dir = temporaryFolder("repository-");
-    const first = await openRepository(dir, Date.now);
+    const { dir, repository: first, release } = await owned();
     const before = await first.metadata("timestamp.json");
-    await first.release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 });
+    await release({ model: "m", version: 1, manifestDigest: digest("a"), manifestLength: 1 });
     await first.close();
     writeFileSync(join(dir, "metadata/timestamp.json"), before!);
-    const second = await openRepository(dir, Date.now);
+    const second = await ownedRepository(dir);
     onTestFinished(() => second.close());
     const updater = (await client(second))();
     await updater.refresh();
@@ -138,7 +179,7 @@ describe("the release repository", () => {
   });
 
   it("delegates one model and cohort to an online key, as an independent client sees it", async () => {
-    const repository = await openRepository(temporaryFolder("repository-"), Date.now);
+    const { repository, delegate, set, withdraw } = await owned();
     onTestFinished(() => repository.close());
     const updater = await client(repository);
     const target = async (path: string) => {
@@ -152,8 +193,8 @@ describe("the release repository", () => {
       const { meta } = JSON.parse(String(await repository.metadata(`${snapshot}.snapshot.json`))).signed;
       return JSON.parse(String(await repository.metadata(`${meta["targets.json"].version}.targets.json`))).signed;
     };
-    expect((await repository.releaseDelegated(release(1, "a"))).ok).toBe(false);
-    await repository.delegate({ ...ROLE, selector: "line=3" });
+    expect((await repository.releaseDelegated(retrained(1, "a"))).ok).toBe(false);
+    await delegate("line=3");
     const before = await signedTargets();
     expect(before.delegations.roles).toMatchObject([
       {
@@ -164,52 +205,52 @@ describe("the release repository", () => {
         custom: { ...ROLE, selector: "line=3", withdrawn: [] },
       },
     ]);
-    expect((await repository.releaseDelegated(release(1, "a"))).ok).toBe(true);
+    expect((await repository.releaseDelegated(retrained(1, "a"))).ok).toBe(true);
     // The offline role has signed nothing for this release.
     expect((await signedTargets()).version).toBe(before.version);
     expect((await target(PATH))?.hashes).toEqual({ sha256: "a".repeat(64) });
     expect(await target("models/m/1/manifest.json")).toBeUndefined();
     expect(repository.retraining()).toMatchObject([{ enabled: true, versions: [{ version: 1, by: "retraining" }] }]);
 
-    await repository.setDelegation(ROLE, false);
+    await set("off");
     expect(await target(PATH)).toBeUndefined();
     expect(repository.releases()).toEqual([]);
-    await repository.setDelegation(ROLE, true);
+    await set("on");
     expect(await target(PATH)).toBeDefined();
 
-    await repository.withdraw("m", 1);
+    await withdraw("m", 1);
     expect(await target(PATH)).toBeUndefined();
     expect((await signedTargets()).delegations.roles[0].custom.withdrawn).toEqual([digest("a")]);
-    const again = await repository.releaseDelegated(release(1, "a"));
+    const again = await repository.releaseDelegated(retrained(1, "a"));
     expect(again.ok ? undefined : again.error.code).toBe("RELEASE_WITHDRAWN");
   });
 
   it("takes a role away with its key and all it released; a new one of that name has another key", async () => {
-    const dir = temporaryFolder("repository-");
+    const dir = freshFolder();
     const key = () => readFileSync(join(dir, "keys/retraining~m~line-3.key"), "utf8");
-    let repository = await openRepository(dir, Date.now);
+    let { repository, delegate, set } = await owned(Date.now, dir);
     const updater = await client(repository);
-    await repository.delegate({ ...ROLE, selector: "line=3" });
-    await repository.releaseDelegated(release(1, "a"));
+    await delegate("line=3");
+    await repository.releaseDelegated(retrained(1, "a"));
     const first = key();
     const seen = updater();
     await seen.refresh();
     expect(await seen.getTargetInfo(PATH)).toBeDefined();
-    const lost = await repository.undelegate(ROLE);
-    expect(lost.ok && lost.value.map(({ version }) => version)).toEqual([1]);
+    const lost = await set("revoke");
+    expect(lost.ok && lost.value.withdrawn.map(({ version }) => version)).toEqual([1]);
     expect(key).toThrow("ENOENT");
     expect(repository.retraining()).toEqual([]);
     await updater().refresh();
     await repository.close();
 
-    repository = await openRepository(dir, Date.now);
+    ({ repository, delegate, set } = await owned(Date.now, dir));
     onTestFinished(() => repository.close());
-    await repository.delegate({ ...ROLE, selector: "line in (3,4)" });
+    await delegate("line in (3,4)");
     expect(key()).not.toBe(first);
     expect(repository.retraining()).toMatchObject([
       { selector: "line in (3,4)", withdrawn: [digest("a")], versions: [] },
     ]);
-    await repository.releaseDelegated(release(2, "b"));
+    await repository.releaseDelegated(retrained(2, "b"));
     // The same client, which has kept what the earlier key signed, follows.
     const later = updater();
     await later.refresh();

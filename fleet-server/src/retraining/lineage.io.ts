@@ -8,12 +8,14 @@ export interface LineagePorts {
   readonly store: Store;
   /** Who had the retraining role of a cohort release a version; undefined for one that was released for everybody. */
   releasedFor(model: string, version: number): { readonly cohort: string; readonly by: string } | undefined;
+  /** Who published the owners' release of a version for everybody. */
+  publishedBy(model: string, version: number): { readonly by: string; readonly atMs: number } | undefined;
 }
 
 const ENTRIES_AT_ONCE = 1_000;
 
 /** Follows predictions back to model, run, data and approver. */
-export function createLineage({ store, releasedFor }: LineagePorts) {
+export function createLineage({ store, releasedFor, publishedBy }: LineagePorts) {
   async function runOf(id: string | undefined) {
     if (id === undefined) return { run: null, histories: [] as (string | null)[] };
     const training = await store.training.getRun({ id });
@@ -39,6 +41,8 @@ export function createLineage({ store, releasedFor }: LineagePorts) {
   async function approverOf({ model, version, phase }: VersionRecord): Promise<Lineage["approver"]> {
     if (phase !== "released" && phase !== "withdrawn") return null;
     const retrained = releasedFor(model, version);
+    const published = publishedBy(model, version);
+    if (!retrained && published) return { by: published.by, atMs: published.atMs, scope: "every device" };
     const operation = retrained ? "releaseModelVersionForCohort" : "releaseModelVersion";
     const target = `POST /v1/models/${model}/versions/${version}/release`;
     let found: Lineage["approver"] = null;

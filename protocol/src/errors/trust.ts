@@ -33,6 +33,72 @@ export const TRUST_ERRORS = {
     sentence: "{cohort} is no cohort whose devices could be told apart: {reason}.",
     remedy: 'Name its selector with "bellwether cohorts set {cohort} SELECTOR" first.',
   },
+  METADATA_UNREADABLE: {
+    http: 400,
+    sentence: "The {role} metadata cannot be read: {reason}.",
+    remedy: 'Send the file as "bellwether release sign" or "bellwether keys" wrote it.',
+  },
+  METADATA_UNSIGNED: {
+    http: 403,
+    sentence: "The {role} metadata lack signatures: root version {root} demands {threshold} of its keys.",
+    remedy: "Have the holders of the other offline keys sign the same file, and see that nobody changed it.",
+  },
+  METADATA_VERSION: {
+    http: 409,
+    sentence: "The {role} metadata have version {version}; the next one is {expected}.",
+    remedy: "Others published meanwhile: make a new request, sign it and publish that.",
+  },
+  METADATA_EXPIRED: {
+    http: 409,
+    sentence: "The {role} metadata expired at {expiredAt}.",
+    remedy: "Sign them again, on a machine whose clock is right.",
+  },
+  TARGETS_INCONSISTENT: {
+    http: 409,
+    sentence: "The signed targets do not fit: {reason}.",
+    remedy: "Make a new request, read what it asks for, sign it and publish that.",
+  },
+  ONLINE_KEY_MISSING: {
+    http: 409,
+    sentence: "This server has none of the {role} keys that the offline keys name, or too few.",
+    remedy: 'Export its keys with "bellwether keys online" and have those named.',
+  },
+  REPOSITORY_EMPTY: {
+    http: 409,
+    sentence: "No owner of release keys has signed a root and targets for this server yet.",
+    remedy:
+      'Make keys with "bellwether keys init" and bring what they signed here with "bellwether keys install"; docs/OPERATIONS.md tells how.',
+  },
+  KEY_NOT_NAMED: {
+    http: 403,
+    sentence: "None of the keys here is one that the root names for {role}.",
+    remedy: "Use the folder of the keys that belong to this fleet.",
+  },
+  KEYS_MISSING: {
+    http: 404,
+    sentence: "There are no release keys in {dir}.",
+    remedy: 'Name their folder with --keys or BELLWETHER_KEYS; "bellwether keys init" makes new ones.',
+  },
+  KEYS_UNNAMED: {
+    http: 400,
+    sentence: "Nobody said where the offline keys are.",
+    remedy: "Name their folder with --keys or BELLWETHER_KEYS.",
+  },
+  SIGNATURES_MISSING: {
+    http: 409,
+    sentence: "The root demands {missing} signatures more than the keys here can give.",
+    remedy: 'Use "bellwether release request", and "release sign" where each of the keys is.',
+  },
+  KEY_FILE_WRONG: {
+    http: 400,
+    sentence: "The key file {file} cannot be used: {reason}.",
+    remedy: 'Take it from a copy that was kept elsewhere; a lost key is replaced with "bellwether keys rotate".',
+  },
+  DEVELOPMENT_KEYS_REFUSED: {
+    http: 409,
+    sentence: "This fleet's release keys are development keys, and NODE_ENV says production.",
+    remedy: 'Make real keys with "bellwether keys init", or start with --development-keys if you know what that means.',
+  },
   ENVELOPE_WRONG_TYPE: {
     http: 400,
     sentence: "The envelope holds {actual}, not {expected}.",

@@ -9,6 +9,7 @@ import { type Answer, type Bellwether, startBellwether } from "../../kit/bellwet
 import { eventually } from "../../kit/eventually.ts";
 import { packageAgent } from "../../kit/packaged.ts";
 import { referencesOf, testPackage } from "../../kit/packages.ts";
+import { releaseVersion } from "../../kit/release.ts";
 import type { Bench, OpenBench } from "../bench.ts";
 import { type Child, figureOf, startCommand } from "../child.io.ts";
 
@@ -136,7 +137,7 @@ async function rollOut(server: Bellwether): Promise<void> {
   const { model } = manifest;
   const version = { manifest: { ...manifest, files: referencesOf(files) } };
   await answered(server.call(`POST /v1/models/${model}/versions`, version));
-  await answered(server.call(`POST /v1/models/${model}/versions/1/release`));
+  await releaseVersion(server, model, 1);
   const rollout = {
     model,
     version: "1",
