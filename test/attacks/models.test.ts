@@ -204,7 +204,8 @@ test("files that are not what the manifest says, and manifests that are not what
   expect(await post({ model: "other" })).toBe("422 MANIFEST_WRONG");
   expect(await post({ surprise: 1 })).toBe("400 INVALID_SHAPE");
   expect(await post({ tensors: [] })).toBe("400 INVALID_SHAPE");
-  expect(await refused("POST /v1/models/pump-rul/versions/1/release", undefined)).toBe("404 NOT_FOUND");
+  const release = { changes: [{ change: "release", model: "pump-rul", version: 1 }] };
+  expect(await refused("POST /v1/repository/requests", release)).toBe("404 NOT_FOUND");
   expect(await refused("PUT /v1/models/pump-rul/aliases/7", { version: 1 })).toBe("400 ALIAS_IS_NUMBER");
   expect((await server.call("GET /v1/models")).body).toEqual({ items: [] });
   // A flipped byte on the disk: what was verified when it came is verified again before it is believed.
