@@ -9,7 +9,11 @@ const ROLES: Readonly<Record<ServerRole, () => Promise<void>>> = {
   "history-import": async () => (await import("./retraining/history/import.worker.ts")).runImportThread(),
   train: async () => (await import("./retraining/train.worker.ts")).runTrainThread(),
   retrain: async () => (await import("./retraining/retrain.worker.ts")).runRetrainThread(),
-  "development-keys": async () => (await import("./keys/development.worker.ts")).runDevelopmentKeys(),
+  "development-keys": async () => {
+    const { runDevelopmentKeys } = await import("./cli/development.io.ts");
+    const { emptyRepository, repositoryIn } = await import("./registry/first-metadata.io.ts");
+    await runDevelopmentKeys((dataDir) => emptyRepository(repositoryIn(dataDir)));
+  },
   sandbox: async () => (await import("./registry/sandbox.worker.ts")).runSandbox(),
 };
 
@@ -25,7 +29,7 @@ if (role !== undefined) {
       import("./cli/world.io.ts"),
       import("./cli/up.ts"),
       import("./cli/model.ts"),
-      import("./keys/development.io.ts"),
+      import("./cli/development.io.ts"),
     ]);
   const spawner = roleSpawner<ServerRole>(new URL(import.meta.url));
   const model = addModelFileCommands(async () => {

@@ -1,6 +1,7 @@
 import { ok, type Result, unwrap } from "@bellwether/protocol/result.ts";
-import { makeDevelopmentKeys } from "../../fleet-server/src/keys/development.io.ts";
-import { openKeys, readKeyFolder, rootOf } from "../../fleet-server/src/keys/key-folder.io.ts";
+import { makeDevelopmentKeys } from "../../fleet-server/src/cli/development.io.ts";
+import { openKeys, readKeyFolder, rootOf } from "../../fleet-server/src/cli/key-folder.io.ts";
+import { emptyRepository } from "../../fleet-server/src/registry/first-metadata.io.ts";
 import type { Registry, ReleaseOrder } from "../../fleet-server/src/registry/registry.io.ts";
 import { type ReleaseRequest, signRequest } from "../../fleet-server/src/registry/release-request.ts";
 import {
@@ -12,7 +13,7 @@ import type { Publication } from "../../fleet-server/src/registry/repository-sta
 
 /** A release repository, with development keys beside its folder where it is new. */
 export async function ownedRepository(dir: string, now: () => number = Date.now): Promise<ReleaseRepository> {
-  await makeDevelopmentKeys(dir, keysOf(dir), now());
+  await makeDevelopmentKeys(emptyRepository(dir), keysOf(dir), now());
   return unwrap(await openRepository(dir, now));
 }
 

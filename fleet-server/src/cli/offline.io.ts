@@ -1,9 +1,9 @@
 import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
-import { type AskPassphrase, openKeys, readKeyFolder, rootOf } from "../keys/key-folder.io.ts";
 import { changeSentence, type ReleaseRequest, type SignedRequest, signRequest } from "../registry/release-request.ts";
 import { type CliContext, readText } from "./context.io.ts";
 import { failure, must } from "./failure.ts";
+import { type AskPassphrase, openKeys, readKeyFolder, rootOf } from "./key-folder.io.ts";
 
 /** Options of every command that uses offline keys. */
 export interface KeysOptions {

@@ -7,7 +7,7 @@ import {
   type RootContent,
   type TargetsContent,
   withSignatures,
-} from "../registry/metadata.ts";
+} from "./metadata.ts";
 
 /** The first root and targets, which offline keys sign before any server can serve. */
 export interface FirstMetadata {

@@ -1,0 +1,65 @@
+import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { type FirstMetadata, firstMetadata, type OnlinePublicKeys } from "../registry/ceremony.ts";
+import { keepRoot, makeKey } from "./key-folder.io.ts";
+
+/** A server's release repository before it serves: its online keys, and where the first metadata are laid. */
+export interface EmptyRepository {
+  hasRoot(): Promise<boolean>;
+  /** The public halves of its online keys, made where it has none. */
+  online(): Promise<OnlinePublicKeys>;
+  layFirst(first: FirstMetadata): Promise<void>;
+}
+
+/**
+ * Makes development keys of the offline roles in `keysDir` and has them sign the first metadata of a repository; false
+ * where there are metadata already. It is run before a server starts, and never by one.
+ */
+export async function makeDevelopmentKeys(
+  repository: EmptyRepository,
+  keysDir: string,
+  nowMs: number,
+): Promise<boolean> {
+  if (await repository.hasRoot()) return false;
+  const online = await repository.online();
+  const make = async (role: "root" | "targets") => (await makeKey(keysDir, role, undefined)).pair;
+  const root = [await make("root"), await make("root"), await make("root")];
+  const targets = [await make("targets")];
+  const rules = { rootThreshold: 2, targetsThreshold: 1, development: true };
+  const first = firstMetadata({ root, targets, online, ...rules }, nowMs);
+  await keepRoot(keysDir, first.root);
+  await repository.layFirst(first);
+  return true;
+}
+
+/** What the child that makes the keys answers. */
+export interface DevelopmentKeysMade {
+  readonly made: boolean;
+}
+
+/** The child's part: its arguments are the data directory and the folder of the keys. */
+export async function runDevelopmentKeys(repositoryOf: (dataDir: string) => EmptyRepository): Promise<void> {
+  const [dataDir, keysDir] = process.argv.slice(3) as [string, string];
+  const answer: DevelopmentKeysMade = {
+    made: await makeDevelopmentKeys(repositoryOf(dataDir), keysDir, Date.now()),
+  };
+  process.send?.(answer, () => process.disconnect());
+}
+
+/** Has a child make development keys for a data directory; the asking process never sees them. */
+export function developmentKeysMaker(spawner: Pick<RoleSpawner<"development-keys">, "child">) {
+  return (dataDir: string, keysDir: string): Promise<boolean> =>
+    new Promise((resolve, reject) => {
+      const child = spawner.child("development-keys", [dataDir, keysDir], {
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+      });
+      let made: boolean | undefined;
+      child.once("message", (answer) => {
+        made = (answer as DevelopmentKeysMade).made;
+      });
+      child.once("error", reject);
+      child.once("close", (code) => {
+        if (made === undefined) reject(new Error(`making development keys ended with ${code}`));
+        else resolve(made);
+      });
+    });
+}
