@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { ReportedMessage } from "@bellwether/protocol/messages/device.ts";
-import { compatible } from "@bellwether/protocol/package/compatibility.ts";
+import { compatible, type DeviceOffer } from "@bellwether/protocol/package/compatibility.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { bindingsOf } from "./config/bindings.ts";
 import type { AgentConfig } from "./config/config.ts";
 import { readBootId } from "./health/clock.io.ts";
 import { AGENT_VERSION, deviceFacts } from "./health/facts.io.ts";
@@ -217,13 +218,14 @@ class RunningAgent implements Agent {
       ({ asset, channels: own }) => [asset, new Map(own.map(({ channel, unit }) => [channel, unit]))] as const,
     );
     const binding = this.#options.config.models.find(({ model }) => model === manifest.model);
-    return compatible(manifest, {
+    const offer: DeviceOffer = {
       arch: process.arch,
       memoryMb: totalmem() / 1_048_576,
       agentVersion: AGENT_VERSION,
       assets: new Map(channels),
       ...(binding === undefined ? {} : { binding }),
-    });
+    };
+    return compatible(manifest, offer);
   }
 
   snapshot(): AgentSnapshot {
@@ -278,6 +280,7 @@ class RunningAgent implements Agent {
       asset,
       channels: [...channels],
       facts,
+      bindings: bindingsOf(this.#options.config.models, asset),
       agentVersion: AGENT_VERSION,
     }));
   }

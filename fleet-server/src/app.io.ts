@@ -33,6 +33,7 @@ import type { BuiltPackage } from "./retraining/package.ts";
 import { createPerformance } from "./retraining/performance.io.ts";
 import { createRetrainings } from "./retraining/retrainings.io.ts";
 import { createTrainingRuns } from "./retraining/runs.io.ts";
+import { createCompatibility } from "./rollouts/compatibility.io.ts";
 import { createRolloutOrders } from "./rollouts/orders.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import type { Settings } from "./settings.ts";
@@ -150,10 +151,12 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   });
   closers.push(() => ingest.close());
   const matching = (selector: string) => matchingDevices(store, selector);
+  const incompatible = createCompatibility(store);
   const scheduler = createScheduler({
     store,
     assign: (assignment) => director.assign(assignment),
     matching,
+    incompatible,
     releaseFacts: async (model, digest) => {
       const found = await store.registry.findDigest({ model, digest });
       return {
@@ -177,6 +180,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     store,
     scheduler,
     matching,
+    incompatible,
     findVersion: (model, version) => store.registry.find({ model, reference: version }),
     reach: (version) => registry.reach(version),
     newId: () => `r-${randomBytes(8).toString("hex")}`,

@@ -1,5 +1,6 @@
 import { nearest } from "@bellwether/protocol/text.ts";
 import { conversionOf } from "@bellwether/protocol/units.ts";
+import { bindingsOf } from "./bindings.ts";
 import {
   type AgentConfig,
   HOST_UNITS,
@@ -156,7 +157,8 @@ function checkChannels(config: AgentConfig, reading: Reading): void {
 
 function checkFits(asset: string, points: readonly PointConfig[], config: AgentConfig, reading: Reading): void {
   const birth = points.map(({ channel, unit, resolution, range }) => ({ channel, unit, resolution, range }));
-  const birthBytes = JSON.stringify(birth).length + BIRTH_ENVELOPE_BYTES;
+  const bindings = bindingsOf(config.models, asset);
+  const birthBytes = JSON.stringify([birth, bindings]).length + BIRTH_ENVELOPE_BYTES;
   const rowBytes = points.reduce(
     (sum, { channel }) => sum + 2 * channel.length + CELL_BYTES + 16,
     BATCH_ENVELOPE_BYTES,

@@ -1,5 +1,5 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
-import { err, ok } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { EXECUTION_PHASES, type Execution } from "../rollouts/executions.ts";
@@ -48,6 +48,7 @@ const RolloutView = Type.Object(
     selection: oneOf(["SNAPSHOT", "CONTINUOUS"]),
     waveIndex: Type.Integer(),
     waves: Type.Array(WaveView),
+    incompatible: Type.Integer({ description: "Devices that were left out because they cannot run this version." }),
     devicesTouched: Type.Integer({ description: "Devices that were ever asked to run this version." }),
     createdAtMs: Time,
     createdBy: Type.String(),
@@ -85,6 +86,11 @@ const ExecutionAnswer = Type.Object(
   closed,
 );
 
+const IncompatibleAnswer = Type.Object(
+  { device: Name, code: Type.String(), reason: Type.String(), atMs: Time },
+  closed,
+);
+
 const GateAnswer = Type.Object(
   {
     wave: Type.Integer(),
@@ -119,7 +125,7 @@ function createRoute(ports: RolloutRoutesPorts): Route {
     status: 201,
     errors: [
       ...(["ROLLOUT_VERSION_UNKNOWN", "ROLLOUT_VERSION_NOT_RELEASED", "ROLLOUT_TARGET_EMPTY", "CONFLICT"] as const),
-      ...(["ROLLOUT_OUTSIDE_COHORT", "RETRAINING_ROLE_OFF"] as const),
+      ...(["ROLLOUT_TARGET_INCOMPATIBLE", "ROLLOUT_OUTSIDE_COHORT", "RETRAINING_ROLE_OFF"] as const),
     ],
     handler: async ({ body, caller }) => {
       const made = await ports.orders.create(body, callerName(caller));
@@ -171,35 +177,41 @@ function showRoute(ports: RolloutRoutesPorts): Route {
 }
 
 function detailRoutes(ports: RolloutRoutesPorts): Route[] {
+  const { rollouts } = ports.store;
+  const detail = (name: string) =>
+    ({
+      method: "GET",
+      path: `/v1/rollouts/:rollout/${name}`,
+      role: "viewer",
+      params: { rollout: Id },
+      errors: ["NOT_FOUND"],
+    }) as const;
+  /** Everything of one kind that belongs to a rollout. */
+  async function itemsOf<T>(id: string, read: () => Promise<T[]>): Promise<Result<{ items: T[] }>> {
+    return (await rollouts.get({ id })) ? ok({ items: await read() }) : missing(id);
+  }
   return [
     defineRoute({
-      method: "GET",
-      path: "/v1/rollouts/:rollout/executions",
+      ...detail("executions"),
       operation: "listRolloutExecutions",
       summary: "Where every device of the rollout stands, and what it proved.",
-      role: "viewer",
-      params: { rollout: Id },
       answer: Type.Object({ items: Type.Array(ExecutionAnswer) }, closed),
-      errors: ["NOT_FOUND"],
-      handler: async ({ params }) => {
-        if (!(await ports.store.rollouts.get({ id: params.rollout }))) return missing(params.rollout);
-        const views = await ports.store.rollouts.executions({ id: params.rollout });
-        return ok({ items: views.map(executionAnswer) });
-      },
+      handler: ({ params: { rollout: id } }) =>
+        itemsOf(id, async () => (await rollouts.executions({ id })).map(executionAnswer)),
     }),
     defineRoute({
-      method: "GET",
-      path: "/v1/rollouts/:rollout/gates",
+      ...detail("incompatible"),
+      operation: "listRolloutIncompatible",
+      summary: "Devices of the target that were left out, with why they cannot run this version.",
+      answer: Type.Object({ items: Type.Array(IncompatibleAnswer) }, closed),
+      handler: ({ params: { rollout: id } }) => itemsOf(id, () => rollouts.incompatible({ id })),
+    }),
+    defineRoute({
+      ...detail("gates"),
       operation: "listRolloutGates",
       summary: "Every gate decision, newest first: statistic, counts, threshold and reason.",
-      role: "viewer",
-      params: { rollout: Id },
       answer: Type.Object({ items: Type.Array(GateAnswer) }, closed),
-      errors: ["NOT_FOUND"],
-      handler: async ({ params }) => {
-        if (!(await ports.store.rollouts.get({ id: params.rollout }))) return missing(params.rollout);
-        return ok({ items: await ports.store.rollouts.gates({ id: params.rollout, limit: 1_000 }) });
-      },
+      handler: ({ params: { rollout: id } }) => itemsOf(id, () => rollouts.gates({ id, limit: 1_000 })),
     }),
   ];
 }
@@ -246,6 +258,7 @@ async function viewOf(store: Store, rollout: RolloutRecord) {
       const own = executions.filter((execution) => execution.wave === index);
       return { ...wave, devices: own.length, executions: countPhases(own) };
     }),
+    incompatible: (await store.rollouts.incompatible({ id: rollout.id })).length,
     devicesTouched: executions.filter((execution) => execution.assignedAtMs !== null).length,
     createdAtMs: rollout.createdAtMs,
     createdBy: rollout.createdBy,

@@ -9,6 +9,7 @@ it("draws a rollout as a bar per wave, and no control characters of a device", (
     phase: "running",
     selector: "",
     waveIndex: 1,
+    incompatible: 2,
     devicesTouched: 3,
     createdAtMs: 0,
     waves: [
@@ -26,6 +27,7 @@ it("draws a rollout as a bar per wave, and no control characters of a device", (
     "pump-rul 2  running",
     `  canary  ${"█".repeat(24)}  1/1  passed: every gate passed`,
     `  rest    ${"█".repeat(6)}${"░".repeat(18)}  1/4  deploying: 1 failed; \\u001b[31m`,
+    '  2 left out: "bellwether rollouts incompatible r1" says why',
     "",
   ]);
 });

@@ -21,6 +21,7 @@ interface Rollout {
   readonly selector: string;
   readonly waveIndex: number;
   readonly waves: readonly Wave[];
+  readonly incompatible: number;
   readonly devicesTouched: number;
   readonly createdAtMs: number;
 }
@@ -45,6 +46,12 @@ interface Gate {
   readonly atMs: number;
 }
 
+interface Incompatible {
+  readonly device: string;
+  readonly code: string;
+  readonly reason: string;
+}
+
 const ORDERS = ["start", "pause", "resume", "stop", "revert", "retry", "approve", "deny"] as const;
 /** Phases in which nothing more happens without a person. */
 const AT_REST = new Set(["waitingForApproval", "ready", "paused", "stopped", "reverted", "finished"]);
@@ -56,6 +63,7 @@ const COLUMNS: readonly Column<Rollout>[] = [
   member("phase"),
   { title: "wave", value: (rollout) => `${rollout.waveIndex + 1}/${rollout.waves.length}` },
   { title: "devices", value: (rollout) => `${rollout.devicesTouched}/${total(rollout)}` },
+  member("incompatible"),
   { title: "created", value: (rollout) => time(rollout.createdAtMs) },
   { title: "reason", value: (rollout) => rollout.reason ?? "" },
 ];
@@ -159,6 +167,14 @@ function addDetails(rollouts: Command, context: CliContext): void {
       ]);
     });
   rollouts
+    .command("incompatible <rollout>")
+    .description("devices that were left out, and why they cannot run this version")
+    .action(async (id: string) => {
+      const client = await context.client();
+      const { items } = await client.get<{ items: Incompatible[] }>(`/v1/rollouts/${id}/incompatible`);
+      context.print(items, [member("device"), member("code"), member("reason")]);
+    });
+  rollouts
     .command("gates <rollout>")
     .description("every gate decision: statistic, counts, threshold, reason")
     .action(async (id: string) => {
@@ -220,7 +236,11 @@ export function picture(rollout: Rollout): string {
     return `  ${wave.name.padEnd(name)}  ${bar}  ${done}/${wave.devices}  ${wave.phase}${tail ? `: ${printable(tail)}` : ""}`;
   });
   const head = `${rollout.model} ${rollout.version}  ${rollout.phase}${rollout.reason ? `: ${printable(rollout.reason)}` : ""}`;
-  return `${[head, ...waves].join("\n")}\n`;
+  const leftOut =
+    rollout.incompatible > 0
+      ? [`  ${rollout.incompatible} left out: "bellwether rollouts incompatible ${rollout.id}" says why`]
+      : [];
+  return `${[head, ...waves, ...leftOut].join("\n")}\n`;
 }
 
 function total(rollout: Rollout): number {

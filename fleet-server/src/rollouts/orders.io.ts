@@ -2,6 +2,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { narrows, parseSelector } from "@bellwether/protocol/selector.ts";
 import type { RolloutRecord } from "../store/rollouts.ts";
 import type { Store } from "../store/store.ts";
+import type { FindIncompatible } from "./compatibility.io.ts";
 import { command, created, type RolloutCommand, TRANSITIONS } from "./machine.ts";
 import { planOf, type RolloutPlan, type RolloutRequest } from "./plan.ts";
 import type { Scheduler } from "./scheduler.io.ts";
@@ -23,6 +24,8 @@ export interface RolloutOrdersPorts {
   }): Result<{ readonly cohort: string; readonly selector: string } | undefined>;
   /** Devices the selector matches now. */
   matching(selector: string): Promise<Result<readonly string[]>>;
+  /** Which of them cannot run the version, by what they said of themselves. */
+  readonly incompatible: FindIncompatible;
   newId(): string;
   now(): number;
 }
@@ -51,9 +54,21 @@ export function createRolloutOrders(ports: RolloutOrdersPorts): RolloutOrders {
       if (devices.value.length === 0 && plan.value.selection === "SNAPSHOT") {
         return err("ROLLOUT_TARGET_EMPTY", { selector: plan.value.selector });
       }
+      const incompatible = await ports.incompatible({
+        model,
+        manifestDigest: found.manifestDigest,
+        devices: devices.value,
+      });
+      const left = new Set(incompatible.map(({ device }) => device));
+      const [first] = incompatible;
+      if (first && left.size === devices.value.length && plan.value.selection === "SNAPSHOT") {
+        const { selector } = plan.value;
+        return err("ROLLOUT_TARGET_INCOMPATIBLE", { selector, devices: left.size, ...first });
+      }
       const id = ports.newId();
       const nowMs = ports.now();
-      const waves = assignWaves(id, devices.value, plan.value.waves);
+      const targets = devices.value.filter((device) => !left.has(device));
+      const waves = assignWaves(id, targets, plan.value.waves);
       return ports.store.rollouts.create({
         rollout: {
           id,
@@ -64,6 +79,7 @@ export function createRolloutOrders(ports: RolloutOrdersPorts): RolloutOrders {
           updatedAtMs: nowMs,
         },
         executions: [...waves].map(([device, wave]) => ({ device, wave })),
+        incompatible,
       });
     },
     async order(id, ordered) {

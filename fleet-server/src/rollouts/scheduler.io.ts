@@ -1,6 +1,7 @@
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { ExecutionView, RolloutRecord } from "../store/rollouts.ts";
 import type { Store } from "../store/store.ts";
+import type { FindIncompatible } from "./compatibility.io.ts";
 import { type Execution, judgeExecution, tally } from "./executions.ts";
 import { type GateDecision, judgeGate } from "./gates.ts";
 import { advance, type Effect, type Observation, type RolloutState, type WaveState } from "./machine.ts";
@@ -23,6 +24,8 @@ export interface SchedulerPorts {
   assign(assignment: Assignment): Promise<Result<{ readonly directorVersion: number }>>;
   /** Names of the devices a selector matches now. */
   matching(selector: string): Promise<Result<readonly string[]>>;
+  /** Which of these devices cannot run a version, by what they said of themselves. */
+  readonly incompatible: FindIncompatible;
   /** Facts of a released version that gates need: what the manifest allows, and how its scores spread. */
   releaseFacts(
     model: string,
@@ -205,15 +208,28 @@ async function silentDevices(
   });
 }
 
+/** How long a device that was left out stays so before it is asked about again: its agent or its sensors may change. */
+const INCOMPATIBLE_AGAIN_MS = 60_000;
+
 async function admitLateJoiners(ports: SchedulerPorts, rollout: RolloutRecord): Promise<void> {
   const matching = await ports.matching(rollout.plan.selector);
   if (!matching.ok) return ports.report(`rollout ${rollout.id}`, matching.error);
-  const known = new Set((await ports.store.rollouts.executions({ id: rollout.id })).map((view) => view.device));
-  const executions = matching.value
-    .filter((device) => !known.has(device))
-    .map((device) => ({ device, wave: waveOfLateJoiner(rollout.id, device, rollout.plan.waves) }));
-  if (executions.length === 0) return;
-  await ports.store.rollouts.addExecutions({ id: rollout.id, executions, nowMs: ports.now() });
+  const { id, plan } = rollout;
+  const nowMs = ports.now();
+  const leftOut = await ports.store.rollouts.incompatible({ id });
+  const known = new Set([
+    ...(await ports.store.rollouts.executions({ id })).map((view) => view.device),
+    ...leftOut.filter(({ atMs }) => nowMs - atMs < INCOMPATIBLE_AGAIN_MS).map(({ device }) => device),
+  ]);
+  const devices = matching.value.filter((device) => !known.has(device));
+  if (devices.length === 0) return;
+  const { model, manifestDigest } = plan;
+  const incompatible = await ports.incompatible({ model, manifestDigest, devices });
+  const out = new Set(incompatible.map(({ device }) => device));
+  const executions = devices
+    .filter((device) => !out.has(device))
+    .map((device) => ({ device, wave: waveOfLateJoiner(id, device, plan.waves) }));
+  await ports.store.rollouts.addExecutions({ id, executions, incompatible, nowMs });
 }
 
 async function runEffects(ports: SchedulerPorts, rollout: RolloutRecord, effects: readonly Effect[]): Promise<void> {

@@ -1,5 +1,6 @@
 import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
+import type { Incompatible } from "../rollouts/compatibility.ts";
 import type { Execution, ExecutionPhase } from "../rollouts/executions.ts";
 import type { GateDecision, PredictionSums } from "../rollouts/gates.ts";
 import type { RolloutPhase, RolloutState } from "../rollouts/machine.ts";
@@ -19,6 +20,11 @@ export interface RolloutRecord {
 export interface ExecutionView extends Execution {
   readonly reported: ReportedModel | undefined;
   readonly lastSeenAtMs: number | null;
+}
+
+/** A device that a rollout leaves out, with when that was judged. */
+export interface IncompatibleRecord extends Incompatible {
+  readonly atMs: number;
 }
 
 /** A stored gate decision. */
@@ -46,10 +52,11 @@ export interface EvidenceRows {
 }
 
 export interface RolloutsStore {
-  /** Keeps a new rollout and its executions; `CONFLICT` when the id exists. */
+  /** Keeps a new rollout, its executions and the devices it leaves out; `CONFLICT` when the id exists. */
   create(args: {
     readonly rollout: RolloutRecord;
     readonly executions: readonly { readonly device: string; readonly wave: number }[];
+    readonly incompatible: readonly Incompatible[];
   }): Promise<Result<RolloutRecord>>;
   get(args: { readonly id: string }): Promise<RolloutRecord | undefined>;
   /** Newest first. */
@@ -68,10 +75,13 @@ export interface RolloutsStore {
     readonly nowMs: number;
   }): Promise<boolean>;
   executions(args: { readonly id: string }): Promise<ExecutionView[]>;
-  /** Late joiners; those already there are left alone. */
+  /** Devices the rollout leaves out, by name. */
+  incompatible(args: { readonly id: string }): Promise<IncompatibleRecord[]>;
+  /** Late joiners; those already there are left alone. One that was left out before and fits now is in. */
   addExecutions(args: {
     readonly id: string;
     readonly executions: readonly { readonly device: string; readonly wave: number }[];
+    readonly incompatible: readonly Incompatible[];
     readonly nowMs: number;
   }): Promise<number>;
   saveExecutions(args: {

@@ -12,6 +12,12 @@ export const ROLLOUT_ERRORS = {
     sentence: 'No device matches the selector "{selector}".',
     remedy: "List the devices with their labels and correct the selector.",
   },
+  ROLLOUT_TARGET_INCOMPATIBLE: {
+    http: 422,
+    sentence:
+      'None of the {devices} devices that match the selector "{selector}" can run this version. {device}: {code}: {reason}',
+    remedy: "Choose other devices, or a version whose manifest fits what these report of themselves.",
+  },
   ROLLOUT_VERSION_UNKNOWN: {
     http: 404,
     sentence: "The model {model} has no version or alias {version}.",

@@ -53,6 +53,15 @@ export const ChannelBirth = Type.Object({
 });
 export type ChannelBirth = Static<typeof ChannelBirth>;
 
+/**
+ * What the device's configuration says of models on one asset, by model: model channel -> device channel (others keep
+ * their name), or null where the model is not for this asset. A model that is not named is not restricted.
+ */
+export const BindingsBirth = mapOf(Name, Type.Union([mapOf(Name, Name, { maxProperties: 1_024 }), Type.Null()]), {
+  maxProperties: 64,
+});
+export type BindingsBirth = Static<typeof BindingsBirth>;
+
 /** `up/birth`, retained, one message per asset (a device with hundreds of channels must fit 64 KB packets). */
 export const BirthMessage = Type.Object({
   v: Type.Literal(1),
@@ -64,6 +73,8 @@ export const BirthMessage = Type.Object({
   channels: Type.Array(ChannelBirth, { maxItems: 1_024 }),
   /** Facts that selectors and compatibility see. */
   facts: mapOf(Name, Type.String({ maxLength: 128 }), { maxProperties: 64 }),
+  /** Absent from older agents: what their assets offer a model is not known then. */
+  bindings: Type.Optional(BindingsBirth),
   agentVersion: Type.String({ maxLength: 32 }),
 });
 export type BirthMessage = Static<typeof BirthMessage>;

@@ -18,32 +18,40 @@ export interface DeviceOffer {
   };
 }
 
+/** As much of an offer as is known: a server may have heard only part of it. */
+export type KnownOffer = { readonly [K in keyof DeviceOffer]?: DeviceOffer[K] | undefined };
+
 /**
  * Whether a model fits a device: every code it answers means REJECTED, never FAILED. A model fits when one asset at
- * least has its channels, in units that convert.
+ * least has its channels, in units that convert. What is not known of the device is not held against it.
  */
 export function compatible(
   manifest: Pick<Manifest, "model" | "version" | "channels" | "compatibility" | "limits">,
-  offer: DeviceOffer,
+  offer: KnownOffer,
 ): Result<void> {
   const { model, version, compatibility } = manifest;
   const { architectures, minMemoryMb, minAgentVersion } = compatibility;
-  if (!(architectures as readonly string[]).includes(offer.arch)) {
+  if (offer.arch !== undefined && !(architectures as readonly string[]).includes(offer.arch)) {
     return err("MODEL_WRONG_ARCHITECTURE", { model, version, expected: architectures, actual: offer.arch });
   }
   const neededMb = Math.max(minMemoryMb ?? 0, manifest.limits.memoryMb);
-  if (neededMb > offer.memoryMb) {
+  if (offer.memoryMb !== undefined && neededMb > offer.memoryMb) {
     return err("MODEL_NEEDS_MEMORY", { model, version, expected: neededMb, actual: offer.memoryMb });
   }
-  if (minAgentVersion !== undefined && compareVersions(offer.agentVersion, minAgentVersion) < 0) {
-    return err("MODEL_NEEDS_AGENT", { model, version, expected: minAgentVersion, actual: offer.agentVersion });
+  const { agentVersion, assets, binding } = offer;
+  if (
+    minAgentVersion !== undefined &&
+    agentVersion !== undefined &&
+    compareVersions(agentVersion, minAgentVersion) < 0
+  ) {
+    return err("MODEL_NEEDS_AGENT", { model, version, expected: minAgentVersion, actual: agentVersion });
   }
-  return fitsAnAsset(manifest, offer);
+  return assets === undefined ? ok(undefined) : fitsAnAsset(manifest, { assets, binding });
 }
 
 function fitsAnAsset(
   { model, version, channels }: Pick<Manifest, "model" | "version" | "channels">,
-  { assets, binding }: DeviceOffer,
+  { assets, binding }: { readonly assets: DeviceOffer["assets"]; readonly binding: DeviceOffer["binding"] | undefined },
 ): Result<void> {
   let reason = "the device has no asset";
   for (const [asset, offered] of assets) {

@@ -1,9 +1,17 @@
 import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
+import type { Incompatible } from "../../rollouts/compatibility.ts";
 import type { ExecutionPhase } from "../../rollouts/executions.ts";
 import type { GateDecision, PredictionSums } from "../../rollouts/gates.ts";
-import type { EvidenceQuery, ExecutionView, GateRecord, RolloutRecord, RolloutsStore } from "../rollouts.ts";
+import type {
+  EvidenceQuery,
+  ExecutionView,
+  GateRecord,
+  IncompatibleRecord,
+  RolloutRecord,
+  RolloutsStore,
+} from "../rollouts.ts";
 import { type Commands, read, write } from "./command.ts";
 
 export const rolloutsMigrations = [
@@ -46,6 +54,14 @@ export const rolloutsMigrations = [
      at_ms INTEGER NOT NULL
    ) STRICT;
    CREATE INDEX rollout_gates_by_rollout ON rollout_gates (rollout, id);`,
+  `CREATE TABLE rollout_incompatible (
+     rollout TEXT NOT NULL REFERENCES rollouts (id),
+     device TEXT NOT NULL,
+     code TEXT NOT NULL,
+     reason TEXT NOT NULL,
+     at_ms INTEGER NOT NULL,
+     PRIMARY KEY (rollout, device)
+   ) STRICT, WITHOUT ROWID;`,
 ];
 
 interface RolloutRow {
@@ -106,6 +122,14 @@ function evidenceOf(db: Database, query: EvidenceQuery) {
   };
 }
 
+function leaveOut(db: Database, id: string, incompatible: readonly Incompatible[], nowMs: number): void {
+  const add = db.prepare(
+    `INSERT INTO rollout_incompatible VALUES (@id, @device, @code, @reason, @nowMs)
+     ON CONFLICT DO UPDATE SET code = excluded.code, reason = excluded.reason, at_ms = excluded.at_ms`,
+  );
+  for (const { device, code, reason } of incompatible) add.run({ id, device, code, reason, nowMs });
+}
+
 interface ExecutionRow {
   readonly device: string;
   readonly wave: number;
@@ -135,7 +159,7 @@ function executionOf(row: ExecutionRow): ExecutionView {
 }
 
 export const rollouts = {
-  create: write((db, { rollout, executions }) => {
+  create: write((db, { rollout, executions, incompatible }) => {
     if (db.prepare("SELECT 1 FROM rollouts WHERE id = ?").get(rollout.id)) {
       return err("CONFLICT", { what: "The rollout", name: rollout.id, reason: "it exists already" });
     }
@@ -154,6 +178,7 @@ export const rollouts = {
     );
     const add = db.prepare(ADD_EXECUTION);
     for (const { device, wave } of executions) add.run(rollout.id, device, wave, rollout.createdAtMs);
+    leaveOut(db, rollout.id, incompatible, rollout.createdAtMs);
     return ok(rollout);
   }),
 
@@ -206,8 +231,20 @@ export const rollouts = {
     ).map(executionOf),
   ),
 
-  addExecutions: write((db, { id, executions, nowMs }) => {
+  incompatible: read(
+    (db, { id }) =>
+      db
+        .prepare(
+          "SELECT device, code, reason, at_ms AS atMs FROM rollout_incompatible WHERE rollout = ? ORDER BY device",
+        )
+        .all(id) as IncompatibleRecord[],
+  ),
+
+  addExecutions: write((db, { id, executions, incompatible, nowMs }) => {
     const add = db.prepare(ADD_EXECUTION);
+    const fits = db.prepare("DELETE FROM rollout_incompatible WHERE rollout = ? AND device = ?");
+    for (const { device } of executions) fits.run(id, device);
+    leaveOut(db, id, incompatible, nowMs);
     return executions.reduce((added, { device, wave }) => added + add.run(id, device, wave, nowMs).changes, 0);
   }),
 
