@@ -23,6 +23,7 @@ const rollout = (id: string, createdAtMs = 0) =>
       updatedAtMs: createdAtMs,
     },
     executions: [{ device: "d", wave: 0 }],
+    incompatible: [],
   }) as unknown as Parameters<Awaited<ReturnType<typeof temporaryStore>>["rollouts"]["create"]>[0];
 
 describe("the store", () => {
