@@ -108,6 +108,7 @@ class RunningAgent implements Agent {
       device,
       rootMetadata,
       spawner,
+      maxBytesPerSecond: options.config.updates.maxBytesPerSecond,
       token: (renew) => this.#login.httpToken(renew),
       labels: () => ownLabels(stateDir, identity.enrolment, deviceFacts()),
       compatible: (manifest) => this.#compatible(manifest),

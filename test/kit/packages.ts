@@ -38,6 +38,21 @@ export function modelOf({ nodes, constants }: Nodes): Uint8Array {
 export const timesModel = (factor: number): Uint8Array =>
   modelOf({ nodes: [node("Mul", ["in", "factor"], ["out"])], constants: [scalar("factor", factor)] });
 
+/** out = factor * in, in a file of so many megabytes. */
+export function largeModel(factor: number, megabytes: number): Uint8Array {
+  const ballast = {
+    name: "ballast",
+    dims: [megabytes * 250_000 + 1],
+    values: new Float32Array(megabytes * 250_000 + 1),
+  };
+  const nodes = [
+    node("ReduceSum", ["ballast"], ["nothing"], { keepdims: { int: 0 } }),
+    node("Mul", ["in", "factor"], ["product"]),
+    node("Add", ["product", "nothing"], ["out"]),
+  ];
+  return modelOf({ nodes, constants: [ballast, scalar("factor", factor)] });
+}
+
 /** A good model that allocates so many floats when it runs: only running it shows that. */
 export const hungryModel = (floats: number): Uint8Array =>
   modelOf({

@@ -96,12 +96,12 @@ export function victims() {
 }
 
 /** Waits until a release has proved itself on the device. */
-export function confirmed(device: TestDevice, release: TestRelease): Promise<unknown> {
+export function confirmed(device: TestDevice, release: TestRelease, limitMs = 60_000): Promise<unknown> {
   const judge = () => {
     const [model] = device.reported().models;
     return model?.phase === "idle" && model.outcome === "succeeded" && model.active?.digest === release.manifestDigest;
   };
-  return eventually(`version ${release.version} is confirmed`, judge, 60_000);
+  return eventually(`version ${release.version} is confirmed`, judge, limitMs);
 }
 
 const ENDLESS_BYTES = 64 * 1_048_576;

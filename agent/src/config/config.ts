@@ -166,5 +166,7 @@ export interface AgentConfig {
   readonly assets: readonly { readonly id: string }[];
   readonly inputs: readonly InputConfig[];
   readonly models: readonly ModelBindingConfig[];
+  /** The most a second that downloads of models may take of the line; absent: what they get. */
+  readonly updates: { readonly maxBytesPerSecond?: number | undefined };
   readonly buffer: { readonly maxBytes: number; readonly commitMs: number; readonly keepAckedMs: number };
 }

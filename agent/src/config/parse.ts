@@ -27,6 +27,7 @@ function shape(assets: readonly string[]) {
       ),
       [],
     ),
+    updates: withDefault(object({ maxBytesPerSecond: optional(integer(4_096, 2 ** 40)) }), {}),
     buffer: withDefault(
       object({
         maxBytes: withDefault(integer(1_048_576, 2 ** 40), bufferDefault.maxBytes),

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { open, stat, unlink } from "node:fs/promises";
+import { type FileHandle, open, stat, unlink } from "node:fs/promises";
+import { setTimeout as wait } from "node:timers/promises";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 
 /** How a download is bounded. */
@@ -23,6 +24,8 @@ export interface DownloadRequest {
   readonly digest: string;
   readonly length: number;
   readonly limits?: DownloadLimits;
+  /** The most a second this download may take of the line; absent: what it gets. */
+  readonly maxBytesPerSecond?: number | undefined;
   readonly signal?: AbortSignal;
   onProgress?(bytes: number): void;
 }
@@ -54,13 +57,15 @@ async function downloadFrom(request: DownloadRequest, present: number): Promise<
 }
 
 async function fetchRest(request: DownloadRequest, present: number): Promise<Result<void>> {
-  const { url, token, file, what, length, limits = DOWNLOAD_LIMITS } = request;
+  const { url, token, file, what, limits = DOWNLOAD_LIMITS } = request;
   const stop = new AbortController();
   const outer = () => stop.abort(new Error("given up"));
   request.signal?.addEventListener("abort", outer, { once: true });
-  let idle = setTimeout(() => stop.abort(new Error("nothing came in time")), limits.idleMs);
-  const output = await open(file, present > 0 ? "r+" : "w", 0o600);
+  const idle = idleTimer(limits.idleMs, () => stop.abort(new Error("nothing came in time")));
+  let output: FileHandle | undefined;
   try {
+    output = await open(file, present > 0 ? "r+" : "w", 0o600);
+    idle.restart();
     const answer = await fetch(url, {
       headers: { authorization: `Bearer ${token}`, ...(present > 0 ? { range: `bytes=${present}-` } : {}) },
       redirect: "error",
@@ -71,38 +76,72 @@ async function fetchRest(request: DownloadRequest, present: number): Promise<Res
       return err("DOWNLOAD_FAILED", { what, reason: `the server answered ${answer.status}` });
     }
     // A server that ignores the range sends the whole again.
-    let at = answer.status === 206 ? present : 0;
-    let windowBytes = 0;
-    let windowStartMs = performance.now();
-    for await (const part of answer.body ?? []) {
-      clearTimeout(idle);
-      idle = setTimeout(() => stop.abort(new Error("nothing came in time")), limits.idleMs);
-      if (at + part.byteLength > length) return err("DOWNLOAD_TOO_LONG", { what, limit: length });
-      await output.write(part, 0, part.byteLength, at);
-      at += part.byteLength;
-      windowBytes += part.byteLength;
-      request.onProgress?.(at);
-      const windowMs = performance.now() - windowStartMs;
-      if (windowMs < limits.rateWindowMs) continue;
-      if (windowBytes / (windowMs / 1000) < limits.minBytesPerSecond) {
-        return err("DOWNLOAD_FAILED", { what, reason: "it came too slowly" });
-      }
-      windowBytes = 0;
-      windowStartMs = performance.now();
-    }
-    if (at < length) return err("DOWNLOAD_FAILED", { what, reason: `it ended after ${at} of ${length} bytes` });
-    await output.truncate(length);
-    await output.sync();
-    return ok(undefined);
+    return await keepBody(request, answer.body ?? [], { output, at: answer.status === 206 ? present : 0, stop, idle });
   } catch (cause) {
-    const { message, cause: below } = cause as Error & { cause?: { code?: string; message?: string } };
-    return err("DOWNLOAD_FAILED", { what, reason: below?.code ?? below?.message ?? message });
+    const { message, code, cause: below } = cause as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException };
+    return err("DOWNLOAD_FAILED", { what, reason: below?.code ?? below?.message ?? code ?? message });
   } finally {
-    clearTimeout(idle);
+    idle.pause();
     request.signal?.removeEventListener("abort", outer);
     stop.abort();
-    await output.close();
+    await output?.close();
   }
+}
+
+interface Under {
+  readonly output: FileHandle;
+  readonly at: number;
+  readonly stop: AbortController;
+  readonly idle: ReturnType<typeof idleTimer>;
+}
+
+async function keepBody(
+  request: DownloadRequest,
+  body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  { output, at: from, stop, idle }: Under,
+): Promise<Result<void>> {
+  const { what, length, limits = DOWNLOAD_LIMITS, maxBytesPerSecond } = request;
+  const startMs = performance.now();
+  let at = from;
+  let windowBytes = 0;
+  let windowStartMs = startMs;
+  for await (const part of body) {
+    idle.pause();
+    if (at + part.byteLength > length) return err("DOWNLOAD_TOO_LONG", { what, limit: length });
+    await output.write(part, 0, part.byteLength, at);
+    at += part.byteLength;
+    windowBytes += part.byteLength;
+    request.onProgress?.(at);
+    if (maxBytesPerSecond !== undefined) {
+      // What is not read fills the receive window, and the server sends no faster than that is emptied.
+      const aheadMs = ((at - from) / maxBytesPerSecond) * 1000 - (performance.now() - startMs);
+      if (aheadMs > 0) await wait(aheadMs, undefined, { signal: stop.signal });
+    }
+    idle.restart();
+    const windowMs = performance.now() - windowStartMs;
+    if (windowMs < limits.rateWindowMs) continue;
+    if (windowBytes / (windowMs / 1000) < limits.minBytesPerSecond) {
+      return err("DOWNLOAD_FAILED", { what, reason: "it came too slowly" });
+    }
+    windowBytes = 0;
+    windowStartMs = performance.now();
+  }
+  if (at < length) return err("DOWNLOAD_FAILED", { what, reason: `it ended after ${at} of ${length} bytes` });
+  await output.truncate(length);
+  await output.sync();
+  return ok(undefined);
+}
+
+/** Calls `over` when it was not paused or restarted for so long. */
+function idleTimer(idleMs: number, over: () => void) {
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    restart(): void {
+      clearTimeout(timer);
+      timer = setTimeout(over, idleMs);
+    },
+    pause: () => clearTimeout(timer),
+  };
 }
 
 async function digestOfFile(path: string, length: number): Promise<string> {

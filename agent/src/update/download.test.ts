@@ -138,6 +138,19 @@ test.each<[string, (response: ServerResponse) => void, RegExp]>([
   expect(await download({ limits: QUICK })).toEqual({ ok: true });
 });
 
+test("a download leaves the line to others: no more a second than it is allowed, whatever the server would send", async () => {
+  const startMs = performance.now();
+  // Slower than the idle timeout, which is for servers and not for our own patience.
+  expect(await download({ maxBytesPerSecond: 50_000, limits: QUICK })).toEqual({ ok: true });
+  expect(performance.now() - startMs).toBeGreaterThan(1_900);
+  expect(readFileSync(file)).toEqual(BLOB);
+});
+
+test("a disk that takes no more costs a try", async () => {
+  const { error } = (await download({ file: "/dev/full" })) as { error?: { code: string; message: string } };
+  expect(error).toMatchObject({ code: "DOWNLOAD_FAILED", message: expect.stringContaining("ENOSPC") });
+});
+
 test("a download that is given up ends at once", async () => {
   const stop = new AbortController();
   server.answers.set(PATH, () => stop.abort());

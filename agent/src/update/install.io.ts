@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
 import { err, type Result } from "@bellwether/protocol/result.ts";
@@ -16,6 +16,7 @@ export interface InstallPorts {
   readonly slots: Slots;
   /** Below it lie `/v1/blobs/{digest}`. */
   readonly serverUrl: string;
+  readonly maxBytesPerSecond?: number | undefined;
   token(renew?: boolean): Promise<Result<string>>;
   /** Whether a package fits this device; its codes mean REJECTED. */
   compatible(manifest: Manifest): Result<void>;
@@ -49,6 +50,7 @@ export async function downloadPackage(
       what: `${name} of ${target.model} ${target.version}`,
       digest,
       length,
+      maxBytesPerSecond: ports.maxBytesPerSecond,
       signal,
       onProgress: (bytes) => onProgress((before + bytes) / total),
     });
@@ -62,7 +64,10 @@ export async function downloadPackage(
   if (!fits.ok) return { ...failed(fits.error), rejected: true };
   const files = Object.entries(manifest.value.files);
   const total = files.reduce((sum, [, file]) => sum + file.length, manifestLength);
-  const room = ports.slots.preflight(total);
+  // What an earlier try left takes its room already.
+  const names = ["manifest.json", ...Object.values(FILES)];
+  const present = names.reduce((sum, name) => sum + sizeOf(join(folder, name)), 0);
+  const room = ports.slots.preflight(Math.max(0, total - present));
   if (!room.ok) return failed(room.error);
   let before = manifestLength;
   for (const [member, file] of files) {
@@ -122,6 +127,10 @@ export function readManifest(
     });
   }
   return manifest;
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** A file that cannot be read has no digest, which fits none. */

@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
@@ -88,6 +88,19 @@ test("what does not fit the disk is not begun, and tried again when there may be
   const full = { ...slots, preflight };
   expect(await download(target, { slots: full })).toMatchObject({ again: true, error: { code: "DISK_TOO_FULL" } });
   expect(server.asked).toEqual([`blobs/${target.manifestDigest}`]);
+});
+
+test("what an earlier try left needs no room twice", async () => {
+  await download();
+  const asked: number[] = [];
+  const preflight = (bytes: number) => {
+    asked.push(bytes);
+    return ok(undefined);
+  };
+  truncateSync(join(slots.partialOf(target.model, target.manifestDigest), "model.onnx"), 10);
+  await download(target, { slots: { ...slots, preflight } });
+  const model = RELEASE.blobs[1]!.byteLength;
+  expect(asked).toEqual([model - 10]);
 });
 
 test("without a token nothing is asked; it is tried again", async () => {

@@ -152,21 +152,24 @@ describe("an update", () => {
     );
   });
 
-  it("tries again what failed for want of the network, and not for ever", () => {
-    const events = Array.from({ length: 7 }, () => failed("DIGEST_MISMATCH", { again: true }));
-    expect(run([desired(target(NEW)), ...events]).state.phase).toBe("downloading");
-    expect(run([desired(target(NEW)), ...events, ...events]).state.phase).toBe("failed");
+  it("never gives up what failed for want of the network or of room, but asks more rarely", () => {
+    let state = run([desired(target(NEW))]).state;
+    const delays = Array.from({ length: 400 }, () => {
+      const next = step(state, failed("DIGEST_MISMATCH", { again: true }), 0);
+      state = next.state;
+      return next.effects.map((effect) => (effect.kind === "download" ? effect.delayMs : undefined));
+    });
+    expect(delays.slice(0, 4)).toEqual([[1_000], [2_000], [4_000], [8_000]]);
+    expect(delays.at(-1)).toEqual([300_000]);
+    expect(state).toMatchObject({ phase: "downloading", quarantined: {}, error: { code: "DIGEST_MISMATCH" } });
   });
 
-  it("gives no download up that gets further with each try, and one that does not", () => {
-    const cut = (fraction: number): UpdateEvent[] => [
-      { kind: "progress", digest: NEW, fraction },
-      failed("DIGEST_MISMATCH", { again: true }),
-    ];
-    const further = Array.from({ length: 40 }, (_, i) => cut(i / 40)).flat();
-    expect(run([desired(target(NEW)), ...further]).state).toMatchObject({ phase: "downloading", progress: 39 / 40 });
-    const stuck = Array.from({ length: 8 }, () => [...cut(0.1), ...cut(0.5)]).flat();
-    expect(run([desired(target(NEW)), ...stuck]).state).toMatchObject({ phase: "failed" });
+  it("asks again at once where a try brought the download further, however little", () => {
+    const cut = (reached: number) => failed("DIGEST_MISMATCH", { again: true, reached });
+    const further = Array.from({ length: 40 }, (_, i) => cut((i + 1) / 1_000));
+    expect(run([desired(target(NEW)), ...further]).state).toMatchObject({ attempts: 1, progress: 0.04 });
+    const stuck = Array.from({ length: 8 }, () => cut(0.1));
+    expect(run([desired(target(NEW)), ...stuck]).state).toMatchObject({ attempts: 8, progress: 0.1 });
   });
 
   it("quarantines what failed: the same wish does nothing, a newer one tries again", () => {

@@ -64,13 +64,17 @@ export type UpdateEvent =
   | { readonly kind: "verified"; readonly digest: string }
   | { readonly kind: "selfTested"; readonly digest: string }
   | { readonly kind: "activated"; readonly digest: string }
-  /** A step failed. `again`: for want of the network, so it is worth another try. `rejected`: it does not fit here. */
+  /**
+   * A step failed. `again`: for want of the network or of room, so it is worth another try. `rejected`: it does not fit
+   * here. `reached`: the fraction a download came to.
+   */
   | {
       readonly kind: "stepFailed";
       readonly digest: string;
       readonly problem: Problem;
       readonly again?: boolean;
       readonly rejected?: boolean;
+      readonly reached?: number;
     }
   | { readonly kind: "live"; readonly figures: LiveFigures; readonly limitP99Us: number }
   /** The active model made the agent hang or die, or its slot is unreadable. */
@@ -93,7 +97,6 @@ export interface UpdateStep {
   readonly effects: readonly UpdateEffect[];
 }
 
-const ATTEMPTS_MAX = 8;
 const RETRY_BASE_MS = 1_000;
 const RETRY_MAX_MS = 300_000;
 const INTERRUPTIONS_MAX = 3;
@@ -272,19 +275,24 @@ function begin(state: ModelState, { target }: { kind: "desired"; target: Target 
   );
 }
 
-/** A line that is cut every minute is no reason to give up, as long as each try brings the download further. */
 function getOn(state: ModelState, fraction: number): UpdateStep {
-  const furthest = state.progress ?? 0;
-  return to(fraction > furthest ? { ...state, progress: fraction, attempts: 0 } : state);
+  return to(fraction > (state.progress ?? 0) ? { ...state, progress: fraction } : state);
 }
 
+/**
+ * A line that is down or cut every minute, and a full disk, pass: nothing but the director ends a wish for their sake.
+ * The tries become rarer as long as none brings the download further.
+ */
 function retryOrFail(state: ModelState, target: Target, event: StepFailed & { readonly atMs: number }): UpdateStep {
   if (event.rejected) return fail({ ...state, outcome: "rejected" }, event.problem, event.atMs);
-  if (!event.again || state.attempts + 1 >= ATTEMPTS_MAX) return fail(state, event.problem, event.atMs);
-  const attempts = state.attempts + 1;
+  if (!event.again) return fail(state, event.problem, event.atMs);
+  const { reached = 0 } = event;
+  const { progress = 0 } = state;
+  const attempts = reached > progress ? 1 : state.attempts + 1;
   const delayMs = Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** (attempts - 1));
+  const error = { ...event.problem, atMs: event.atMs };
   return to(
-    { ...state, phase: "downloading", attempts, error: { ...event.problem, atMs: event.atMs } },
+    { ...state, phase: "downloading", attempts, error, progress: Math.max(reached, progress) },
     { kind: "download", target, delayMs },
   );
 }

@@ -34,6 +34,8 @@ export interface UpdaterPorts {
   readonly device: string;
   readonly rootMetadata: string;
   readonly spawner: RoleSpawner<"metadata" | "selftest">;
+  /** The most a second that downloads may take of the line; absent: what they get. */
+  readonly maxBytesPerSecond?: number | undefined;
   token(renew?: boolean): Promise<Result<string>>;
   /** The device's own labels: what a retraining role's cohort is judged by. */
   labels(): Readonly<Record<string, string>>;
@@ -138,8 +140,9 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         if (abort.signal.aborted) return;
         const { manifestDigest: digest } = effect.target;
         if (isInstalled(slots, effect.target)) return handle(model, { kind: "downloaded", digest });
-        const result = await downloadPackage(installPorts, effect.target, abort.signal, progressOf(model, digest));
-        if (!abort.signal.aborted) settle(model, digest, result, { kind: "downloaded", digest });
+        const progress = progressOf(model, digest);
+        const result = await downloadPackage(installPorts, effect.target, abort.signal, progress.show);
+        if (!abort.signal.aborted) settle(model, digest, result, { kind: "downloaded", digest }, progress.reached());
         return;
       }
       case "verify": {
@@ -178,21 +181,26 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     }
   }
 
-  function settle(model: string, digest: string, result: InstallResult, success: UpdateEvent): void {
+  function settle(model: string, digest: string, result: InstallResult, success: UpdateEvent, reached = 0): void {
     if (result.ok) {
       handle(model, success);
       return;
     }
     const { error, again, rejected } = result;
-    handle(model, { kind: "stepFailed", digest, problem: error, again, rejected });
+    handle(model, { kind: "stepFailed", digest, problem: error, again, rejected, reached });
   }
 
-  function progressOf(model: string, digest: string): (fraction: number) => void {
+  function progressOf(model: string, digest: string) {
     let shown = 0;
-    return (fraction) => {
-      if (fraction - shown < 0.1) return;
-      shown = fraction;
-      handle(model, { kind: "progress", digest, fraction: Math.min(1, fraction) });
+    let reached = 0;
+    return {
+      reached: () => reached,
+      show(fraction: number): void {
+        reached = Math.min(1, fraction);
+        if (reached - shown < 0.1) return;
+        shown = reached;
+        handle(model, { kind: "progress", digest, fraction: reached });
+      },
     };
   }
 
@@ -300,6 +308,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   const installPorts = {
     slots,
     serverUrl: ports.serverUrl,
+    maxBytesPerSecond: ports.maxBytesPerSecond,
     token: (renew?: boolean) => ports.token(renew),
     compatible: (manifest: Manifest) => ports.compatible(manifest),
   };
@@ -316,7 +325,11 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   return {
     servingAtStart: () => servingOf(runningAtStart),
     start() {
-      for (const [model, state] of states) if (RESUME[state.phase] !== "nothing") handle(model, { kind: "resumed" });
+      for (const [model, state] of states) {
+        // Power may have failed between a step and its cleaning up.
+        run(model, { kind: "cleanUp" });
+        if (RESUME[state.phase] !== "nothing") handle(model, { kind: "resumed" });
+      }
       report();
       const again = () => {
         liveTimer = setTimeout(() => {
