@@ -66,13 +66,17 @@ export function validator<S extends TSchema>(what: string, schema: S): Validator
       if (size > maxBytes) return err("TOO_LARGE", { what, actual: size, unit: "bytes", limit: maxBytes });
       let value: unknown;
       try {
-        value = JSON.parse(typeof bytes === "string" ? bytes : Buffer.from(bytes).toString("utf8"));
+        value = JSON.parse(typeof bytes === "string" ? bytes : textOf(bytes));
       } catch (cause) {
         return err("INVALID_JSON", { what, reason: (cause as Error).message });
       }
       return check(value);
     },
   };
+}
+
+function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString("utf8");
 }
 
 function expectation(error: NonNullable<ValidateFunction["errors"]>[number] | undefined): string {

@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import {
   ASSET_FEEDS,
   DOWN_KINDS,
-  deviceMayPublish,
   deviceMaySubscribe,
+  deviceSays,
   deviceTopic,
   FEED_CLASSES,
   feedFilters,
@@ -109,9 +109,15 @@ describe("who may use what", () => {
   test("a device says only what is its own, and hears only what is meant for it", () => {
     fc.assert(
       fc.property(name, device, filter, (site, gateway, text) => {
-        if (deviceMayPublish(site, gateway, text)) {
-          expect(text.startsWith(`bw/v1/${site}/${gateway}/up/`)).toBe(true);
-        }
+        // It compares where parseTopic takes apart: both must say the same.
+        const parsed = parseTopic(text);
+        const said =
+          parsed.ok && "device" in parsed.value && parsed.value.device === gateway && parsed.value.site === site;
+        const up =
+          parsed.ok && (parsed.value.kind === "up" || parsed.value.kind === "command") ? parsed.value : undefined;
+        const kind =
+          up?.kind === "up" ? up.up : up?.kind === "command" && up.direction === "up" ? "command" : undefined;
+        expect(deviceSays(site, gateway, text)).toBe(said ? kind : undefined);
         if (deviceMaySubscribe(site, gateway, text)) {
           expect(text.startsWith(`bw/v1/${site}/${gateway}/down`)).toBe(true);
         }
@@ -129,7 +135,7 @@ describe("who may use what", () => {
     ["bw/v1/p/feed/pump-3/last", false],
     ["bw/v1/p/gw-1/up/nonsense", false],
   ])("publishing to %s: %s", (text, allowed) => {
-    expect(deviceMayPublish("p", "gw-1", text)).toBe(allowed);
+    expect(deviceSays("p", "gw-1", text) !== undefined).toBe(allowed);
   });
 
   test.each([

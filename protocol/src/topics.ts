@@ -125,13 +125,16 @@ export function deviceTopic(site: string, device: string): DeviceTopics {
   };
 }
 
-/** Whether a device may publish to a topic: what it says of itself, and results of commands. */
-export function deviceMayPublish(site: string, device: string, topic: string): boolean {
-  const parsed = parseTopic(topic);
-  if (!parsed.ok) return false;
-  const { value } = parsed;
-  if (value.kind !== "up" && !(value.kind === "command" && value.direction === "up")) return false;
-  return value.site === site && value.device === device;
+/**
+ * What a device says on a topic of its own: the kind, or "command" for a command's result; undefined where it may not publish.
+ * It stands in the way of every message, so it compares instead of parsing.
+ */
+export function deviceSays(site: string, device: string, topic: string): UpKind | "command" | undefined {
+  const own = `${TOPIC_ROOT}/${site}/${device}/up/`;
+  if (!topic.startsWith(own)) return undefined;
+  const what = topic.slice(own.length);
+  if (UP_KINDS.includes(what as UpKind)) return what as UpKind;
+  return what.startsWith("cmd/") && isName(what.slice(4)) ? "command" : undefined;
 }
 
 /** Whether a device may subscribe with a filter: only below its own `down`. */

@@ -1,12 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
-import {
-  deviceMayPublish,
-  deviceMaySubscribe,
-  parseTopic,
-  subscriberMaySubscribe,
-  type UpKind,
-} from "@bellwether/protocol/topics.ts";
+import { deviceMaySubscribe, deviceSays, subscriberMaySubscribe, type UpKind } from "@bellwether/protocol/topics.ts";
 import { Aedes, type Client } from "aedes";
 import type { DevicesStore } from "../store/devices.ts";
 import { BackPressure } from "./back-pressure.io.ts";
@@ -146,11 +140,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       const identity = client ? identities.get(client) : undefined;
       // While the server closes, wills are its own doing: they say nothing about the devices.
       if (!client || !identity || closing) return done(client ? new Error("not now") : null);
-      if (identity.kind !== "device" || !deviceMayPublish(identity.site, identity.name, packet.topic)) {
+      const said = identity.kind === "device" ? deviceSays(identity.site, identity.name, packet.topic) : undefined;
+      if (identity.kind !== "device" || said === undefined) {
         counts.forbidden++;
         return done(new Error("this topic is not yours"));
       }
-      take(client, identity, packet.topic, packet.payload as Buffer);
+      if (said !== "command") take(client, identity, said, packet.payload as Buffer);
       // What a device says is for the server alone: nothing of it is forwarded or retained.
       packet.topic = "$bw/taken";
       packet.payload = NOTHING;
@@ -159,15 +154,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     },
   });
 
-  function take(client: Client, identity: Identity & { kind: "device" }, topic: string, payload: Buffer): void {
-    const parsed = parseTopic(topic);
-    if (!parsed.ok || parsed.value.kind !== "up") return;
+  function take(client: Client, identity: Identity & { kind: "device" }, kind: UpKind, payload: Buffer): void {
     options.onMessage({
       device: identity.name,
       site: identity.site,
-      kind: parsed.value.up,
-      // A copy of its own: the payload is a view into a socket's whole read buffer, which would be held, and cloned for
-      // the store's thread, with it.
+      kind,
+      // A copy of its own: the payload is a view into a socket's whole read buffer, which would be held with it.
       bytes: new Uint8Array(payload),
       done: pressure.take(client, payload.length),
     });

@@ -45,7 +45,7 @@ export interface Ingest {
 }
 
 /** Messages and bytes committed in one transaction at most: more would only make the acknowledgement late. */
-const GROUP_MESSAGES_MAX = 512;
+const GROUP_MESSAGES_MAX = 2_048;
 const GROUP_BYTES_MAX = 4_194_304;
 const SEEN_EVERY_MS = 500;
 const RETRY_MS = 1_000;
@@ -54,7 +54,7 @@ const REPORT_EVERY_MS = 60_000;
 
 /** An ingest over the store. */
 export function createIngest(ports: IngestPorts): Ingest {
-  const queue: { batch: IncomingBatch; done(): void }[] = [];
+  const queue: { readonly batch: IncomingBatch; readonly message: DeviceMessage }[] = [];
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
   const reported = new Map<string, number>();
@@ -85,7 +85,7 @@ export function createIngest(ports: IngestPorts): Ingest {
         ports.report("ingest", cause);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       } finally {
-        for (const entry of group) entry.done();
+        for (const { message } of group) message.done();
       }
     }
     committing = undefined;
@@ -184,10 +184,7 @@ export function createIngest(ports: IngestPorts): Ingest {
       if (message.kind !== "state") seen.set(message.device, ports.now());
       if (!isStream(message.kind)) return inOrder(message, () => control(message));
       const { device, site, kind, bytes } = message;
-      queue.push({
-        batch: { device, site, stream: kind, bytes, receivedAtMs: ports.now() },
-        done: () => message.done(),
-      });
+      queue.push({ batch: { device, site, stream: kind, bytes, receivedAtMs: ports.now() }, message });
       committing ??= Promise.resolve().then(commitAll);
     },
     counts: () => ({ ...counts, waiting: queue.length }),

@@ -1,9 +1,19 @@
 import type { Database, Statement } from "better-sqlite3";
 
+/** How arguments and answer travel between two threads where a clone of them costs too much. */
+export interface Wire<A, R, PackedA = unknown, PackedR = unknown> {
+  /** `transfer` is handed over, and gone on this side. */
+  packArgs(args: A): { readonly packed: PackedA; readonly transfer: ArrayBuffer[] };
+  unpackArgs(packed: PackedA): A;
+  packAnswer(answer: R): PackedR;
+  unpackAnswer(args: A, packed: PackedR): R;
+}
+
 /** One command against SQLite. A write runs inside one transaction; a read on a read-only connection. */
 export interface Command<A, R> {
   readonly mode: "read" | "write";
   run(db: Database, args: A): R;
+  readonly wire?: Wire<A, R>;
 }
 
 /** The SQLite implementation of a room's command interface. */
@@ -17,8 +27,8 @@ export function read<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
 }
 
 /** A command that writes; everything it does is one transaction, rolled back when it throws. */
-export function write<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
-  return { mode: "write", run };
+export function write<A, R>(run: (db: Database, args: A) => R, wire?: Wire<A, R>): Command<A, R> {
+  return { mode: "write", run, ...(wire ? { wire } : {}) };
 }
 
 const compiled = new WeakMap<Database, Map<string, Statement>>();

@@ -6,6 +6,7 @@ import type { Database } from "better-sqlite3";
 import type { Range } from "../../ingest/ranges.ts";
 import type { IncomingBatch } from "../ingest.ts";
 import { statement } from "./command.ts";
+import { partsOfRun } from "./ingest-group.ts";
 
 /**
  * Whether every record of a batch that is stored already says the same there, however the batches were cut then. Where
@@ -54,17 +55,21 @@ function telemetryAgrees(
   epochNo: number,
   [from, to]: Range,
 ): boolean {
-  // No stored batch is longer than a batch may be, so one that overlaps begins at most that far before.
+  // No run of messages is longer than one message may be, so one that overlaps begins at most that far before.
   const stored = statement(
     db,
-    `SELECT from_seq, bytes FROM telemetry_batches
+    `SELECT from_seq, bytes, cuts FROM telemetry_batches
      WHERE device = ? AND epoch_no = ? AND from_seq BETWEEN ? AND ? AND to_seq >= ?`,
-  ).all(device, epochNo, from - BATCH_RECORDS_MAX, to, from) as { from_seq: number; bytes: Buffer }[];
-  return stored.every((one) => {
-    if (one.from_seq === from && one.bytes.equals(bytes)) return true;
+  ).all(device, epochNo, from - BATCH_RECORDS_MAX, to, from) as {
+    from_seq: number;
+    bytes: Buffer;
+    cuts: string | null;
+  }[];
+  return stored.flatMap(partsOfRun).every((one) => {
+    if (one.fromSeq === from && one.bytes.equals(bytes)) return true;
     const rows: readonly TelemetryRow[] = unwrap(decodeBatch("telemetry", one.bytes)).records;
     return rows.every((row, index) => {
-      const seq = one.from_seq + index;
+      const seq = one.fromSeq + index;
       return seq < from || seq > to || isDeepStrictEqual(row, batch.records[seq - from]);
     });
   });

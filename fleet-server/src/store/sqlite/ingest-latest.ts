@@ -18,53 +18,49 @@ export interface StoredAt {
   readonly offsetMs: number;
 }
 
-const ROW = "row";
-const PREDICTION = "prediction:";
-
 // Of one device the higher seq is the newer, whatever its clock said. Of two devices that both speak of an asset, live
 // words count at once and backfill only where its time is later.
 const NEWER = `(excluded.device = latest.device AND (excluded.epoch_no, excluded.seq) > (latest.epoch_no, latest.seq))
    OR (excluded.device <> latest.device AND (excluded.hist = 0 OR excluded.corrected_at_ms > latest.corrected_at_ms))`;
 
-function keep(db: Database, at: StoredAt, kind: string, seq: number, record: TelemetryRow | InferenceRecord): void {
+/** A record that may be the newest of its kind that an asset has. */
+export interface NewestRecord {
+  readonly at: StoredAt;
+  readonly kind: string;
+  readonly seq: number;
+  readonly record: TelemetryRow | InferenceRecord;
+}
+
+/** Whether the first of two records of one device is the newer. */
+export function isNewer(one: NewestRecord, other: NewestRecord): boolean {
+  const { at } = one;
+  return at.epochNo > other.at.epochNo || (at.epochNo === other.at.epochNo && one.seq > other.seq);
+}
+
+/** Stores a record as the newest of its kind, unless a newer one is there. */
+export function keepLatest(db: Database, { at, kind, seq, record }: NewestRecord): void {
   statement(
     db,
-    `INSERT INTO latest VALUES (@site, @asset, @kind, @device, @epochNo, @seq, @correctedAtMs, @offsetMs, @hist, @body)
+    `INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT DO UPDATE SET device = excluded.device, epoch_no = excluded.epoch_no, seq = excluded.seq,
        corrected_at_ms = excluded.corrected_at_ms, offset_ms = excluded.offset_ms, hist = excluded.hist, body = excluded.body WHERE ${NEWER}`,
-  ).run({
-    site: at.site,
-    device: at.device,
-    epochNo: at.epochNo,
-    hist: at.hist,
-    offsetMs: at.offsetMs,
-    asset: record.asset,
+  ).run(
+    at.site,
+    record.asset,
     kind,
+    at.device,
+    at.epochNo,
     seq,
-    correctedAtMs: record.observedAtMs + at.offsetMs,
-    body: JSON.stringify(record),
-  });
+    record.observedAtMs + at.offsetMs,
+    at.offsetMs,
+    at.hist,
+    JSON.stringify(record),
+  );
 }
 
-/** Keeps the newest row of every asset among these, which begin at `from`. */
-export function keepLatestRows(db: Database, at: StoredAt, from: number, rows: readonly TelemetryRow[]): void {
-  const newest = new Map(rows.map((row, index) => [row.asset, index]));
-  for (const index of newest.values()) keep(db, at, ROW, from + index, rows[index] as TelemetryRow);
-}
-
-/** Keeps the newest prediction of every asset and model among these, which begin at `from`. */
-export function keepLatestPredictions(
-  db: Database,
-  at: StoredAt,
-  from: number,
-  records: readonly InferenceRecord[],
-): void {
-  const newest = new Map(records.map((record, index) => [`${record.asset}/${record.model}`, index]));
-  for (const index of newest.values()) {
-    const record = records[index] as InferenceRecord;
-    keep(db, at, PREDICTION + record.model, from + index, record);
-  }
-}
+/** The newest rows of telemetry, and the newest predictions of a model, as kinds of `latest`. */
+export const ROW_KIND = "row";
+export const predictionKind = (model: string): string => `prediction:${model}`;
 
 /** The name of an asset's alarm: the model that raises it. */
 export function alarmOf(record: EventRecord): string {

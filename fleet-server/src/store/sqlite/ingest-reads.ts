@@ -3,6 +3,7 @@ import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/pro
 import { unwrap } from "@bellwether/protocol/result.ts";
 import type { DeadLetter, IngestStore, Latest, LatestOfAsset, StoredGap, StoredRow } from "../ingest.ts";
 import { type Commands, read, statement } from "./command.ts";
+import { partsOfRun } from "./ingest-group.ts";
 
 type Reads = Omit<IngestStore, "commit" | "openSession" | "keepDeadLetter">;
 
@@ -62,18 +63,21 @@ interface BatchRow {
   readonly hist: number;
   readonly committed_at_ms: number;
   readonly bytes: Buffer;
+  readonly cuts: string | null;
 }
 
 function rowsOfBatch(batch: BatchRow): StoredRow[] {
-  return unwrap(decodeBatch("telemetry", batch.bytes)).records.map((row, index) => ({
-    ...row,
-    device: batch.device,
-    epoch: batch.epoch_no,
-    seq: batch.from_seq + index,
-    correctedAtMs: row.observedAtMs + batch.offset_ms,
-    committedAtMs: batch.committed_at_ms,
-    hist: batch.hist === 1,
-  }));
+  return partsOfRun(batch).flatMap(({ fromSeq, bytes }) =>
+    unwrap(decodeBatch("telemetry", bytes)).records.map((row, index) => ({
+      ...row,
+      device: batch.device,
+      epoch: batch.epoch_no,
+      seq: fromSeq + index,
+      correctedAtMs: row.observedAtMs + batch.offset_ms,
+      committedAtMs: batch.committed_at_ms,
+      hist: batch.hist === 1,
+    })),
+  );
 }
 
 interface RecordRow {
@@ -117,7 +121,7 @@ export const ingestReads = {
     ]);
     const found = statement(
       db,
-      `SELECT device, epoch_no, from_seq, to_seq, offset_ms, hist, committed_at_ms, bytes FROM telemetry_batches ${sql}
+      `SELECT device, epoch_no, from_seq, to_seq, offset_ms, hist, committed_at_ms, bytes, cuts FROM telemetry_batches ${sql}
        ORDER BY device, epoch_no, from_seq LIMIT @batches`,
     ).all({ ...bound, batches }) as BatchRow[];
     const [ofDevice, ofEpoch, upTo] = place ?? ["", 0, 0];

@@ -77,4 +77,16 @@ export const ingestMigrations = [
      offset_ms INTEGER NOT NULL, hist INTEGER NOT NULL, body TEXT NOT NULL,
      PRIMARY KEY (site, asset, alarm)
    ) STRICT, WITHOUT ROWID;`,
+  // Messages of a device that follow each other lie together: `cuts` says where, as [rows, bytes] of each. They are long, so
+  // they lie in the order of their commit, dense, and the key is an index beside them.
+  `ALTER TABLE telemetry_batches RENAME TO telemetry_messages;
+   CREATE TABLE telemetry_batches (
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+     site TEXT NOT NULL, assets TEXT NOT NULL, first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL,
+     offset_ms INTEGER NOT NULL, hist INTEGER NOT NULL, committed_at_ms INTEGER NOT NULL, bytes BLOB NOT NULL,
+     cuts TEXT,
+     PRIMARY KEY (device, epoch_no, from_seq)
+   ) STRICT;
+   INSERT INTO telemetry_batches SELECT *, NULL FROM telemetry_messages;
+   DROP TABLE telemetry_messages;`,
 ];

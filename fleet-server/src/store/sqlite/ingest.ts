@@ -9,27 +9,37 @@ import type {
   TelemetryRow,
 } from "@bellwether/protocol/messages/stream.ts";
 import type { Database } from "better-sqlite3";
-import { add, fits, missing, NOTHING, type Position, type Range } from "../../ingest/ranges.ts";
+import { add, fits, missing, type Position, type Range } from "../../ingest/ranges.ts";
 import type { CommittedBatch, IncomingBatch, IngestStore } from "../ingest.ts";
 import { type Commands, statement, write } from "./command.ts";
 import { keepDeadLetter } from "./dead-letters.ts";
 import { addDriftWindow } from "./drift.ts";
 import { agreesWithStored } from "./ingest-content.ts";
-import { keepAlarm, keepLatestPredictions, keepLatestRows, type StoredAt } from "./ingest-latest.ts";
+import { epochNumber, IngestGroup, readPosition, writePosition } from "./ingest-group.ts";
+import { keepAlarm, predictionKind, ROW_KIND, type StoredAt } from "./ingest-latest.ts";
 import { ingestReads } from "./ingest-reads.ts";
+import { ingestWire } from "./ingest-wire.ts";
 
 export { ingestMigrations } from "./ingest-schema.ts";
 
 export const ingest = {
   ...ingestReads,
-  commit: write((db, { batches, withRecords }) => batches.map((batch) => commitSafely(db, batch, withRecords))),
+  commit: write((db, { batches, withRecords }) => {
+    try {
+      return inSavepoint(db, batches, withRecords);
+    } catch (cause) {
+      // One of them cannot be stored: the group is undone, and each stands for itself.
+      if (!isAboutMessage(db, cause)) throw cause;
+      return batches.map((batch) => commitAlone(db, batch, withRecords));
+    }
+  }, ingestWire),
 
   openSession: write((db, { device, epoch, streams, nowMs }) => {
     const epochNo = epochNumber(db, device, epoch);
     const acks: Record<string, StreamAck> = {};
     let conflict = false;
     for (const { stream, firstHeld, next } of streams) {
-      let position = positionOf(db, device, epochNo, stream);
+      let position = readPosition(db, device, epochNo, stream);
       const highest = position.also.at(-1)?.[1] ?? position.upTo;
       if (highest >= next) conflict = true;
       if (firstHeld > 1) {
@@ -37,7 +47,7 @@ export const ingest = {
           addGap(db, { device, epochNo, stream, range, reason: "lost", nowMs });
           position = add(position, range);
         }
-        keepPosition(db, device, epochNo, stream, position);
+        writePosition(db, { device, epochNo, stream, position });
       }
       acks[stream] = { epoch, ...position };
     }
@@ -50,39 +60,50 @@ export const ingest = {
 /** Errors of SQLite that are about a message; every other one is about the disk, and then nothing may be concluded. */
 const MESSAGE_ERRORS = /^SQLITE_(CONSTRAINT|MISMATCH|TOOBIG)/;
 
-type CommitOne = (incoming: IncomingBatch, withRecords: boolean) => CommittedBatch;
-const savepoints = new WeakMap<Database, CommitOne>();
-
-/** `commitOne` in a savepoint; made once per connection, making it costs as much as several statements. */
-function savepoint(db: Database): CommitOne {
-  const found = savepoints.get(db);
-  if (found !== undefined) return found;
-  const made: CommitOne = db.transaction((incoming: IncomingBatch, withRecords: boolean) =>
-    commitOne(db, incoming, withRecords),
-  );
-  savepoints.set(db, made);
-  return made;
+function isAboutMessage(db: Database, cause: unknown): boolean {
+  const { code = "" } = cause as Error & { code?: string };
+  return db.inTransaction && (!code.startsWith("SQLITE_") || MESSAGE_ERRORS.test(code));
 }
 
-/** Commits one message in a savepoint of its own: one that cannot be stored must not hold up the others for ever. */
-function commitSafely(db: Database, incoming: IncomingBatch, withRecords: boolean): CommittedBatch {
+type CommitGroup = (batches: readonly IncomingBatch[], withRecords: boolean) => CommittedBatch[];
+const savepoints = new WeakMap<Database, CommitGroup>();
+
+/** Commits messages in a savepoint of their own; it is made once per connection, making it costs as much as several statements. */
+function inSavepoint(db: Database, batches: readonly IncomingBatch[], withRecords: boolean): CommittedBatch[] {
+  const commit =
+    savepoints.get(db) ??
+    db.transaction((some: readonly IncomingBatch[], records: boolean) => {
+      const group = new IngestGroup(db);
+      const answers = some.map((one) => commitOne(db, group, one, records));
+      group.flush();
+      return answers;
+    });
+  savepoints.set(db, commit);
+  return commit(batches, withRecords);
+}
+
+/** Commits one message: if it cannot be stored, it must not hold up the others for ever. */
+function commitAlone(db: Database, incoming: IncomingBatch, withRecords: boolean): CommittedBatch {
   try {
-    return savepoint(db)(incoming, withRecords);
+    return inSavepoint(db, [incoming], withRecords)[0] as CommittedBatch;
   } catch (cause) {
+    if (!isAboutMessage(db, cause)) throw cause;
     const { code = "", message } = cause as Error & { code?: string };
-    if (!db.inTransaction || (code.startsWith("SQLITE_") && !MESSAGE_ERRORS.test(code))) throw cause;
-    return commitPoison(db, incoming, problem("INTERNAL", { reference: `${code} ${message}`.trim() }));
+    const group = new IngestGroup(db);
+    const answer = commitPoison(db, group, incoming, problem("INTERNAL", { reference: `${code} ${message}`.trim() }));
+    group.flush();
+    return answer;
   }
 }
 
-function commitOne(db: Database, incoming: IncomingBatch, withRecords: boolean): CommittedBatch {
+function commitOne(db: Database, group: IngestGroup, incoming: IncomingBatch, withRecords: boolean): CommittedBatch {
   const { device, site, stream } = incoming;
   const decoded = decodeBatch(stream, incoming.bytes);
-  if (!decoded.ok) return commitPoison(db, incoming, decoded.error);
+  if (!decoded.ok) return commitPoison(db, group, incoming, decoded.error);
   const batch = decoded.value;
   const answer = { device, site, stream, hist: batch.hist, offsetMs: 0, records: [] };
-  const epochNo = epochNumber(db, device, batch.epoch);
-  const position = positionOf(db, device, epochNo, stream);
+  const epochNo = group.epochNumber(device, batch.epoch);
+  const position = group.position(device, epochNo, stream);
   const count = batch.gap?.count ?? batch.records.length;
   const range: Range = [batch.fromSeq, batch.fromSeq + count - 1];
   const parts = missing(position, range);
@@ -90,6 +111,7 @@ function commitOne(db: Database, incoming: IncomingBatch, withRecords: boolean):
   // A gap says that records gave way, never what they were: where some arrived after all, it contradicts nothing. It may
   // also come again longer or shorter than before.
   const known = parts.reduce((left, [from, to]) => left - (to - from + 1), count);
+  if (known > 0) group.settle(device, epochNo);
   if (known > 0 && !batch.gap && !agreesWithStored(db, incoming, batch, epochNo)) {
     return { ...answer, outcome: "conflict", ack: ack(position) };
   }
@@ -98,8 +120,8 @@ function commitOne(db: Database, incoming: IncomingBatch, withRecords: boolean):
   // A device that leaves ever more holes would make its position, and every acknowledgement, grow without bound.
   if (!fits(after)) return { ...answer, outcome: "deferred", ack: ack(position) };
   const at: StoredAt = { site, device, epochNo, hist: batch.hist ? 1 : 0, offsetMs: clockOffset(db, incoming, batch) };
-  const records = parts.flatMap((part) => storePart(db, incoming, batch, at, part));
-  keepPosition(db, device, epochNo, stream, after);
+  const records = parts.flatMap((part) => storePart(db, group, incoming, batch, at, part));
+  group.keepPosition(device, epochNo, stream, after);
   return {
     ...answer,
     outcome: "committed",
@@ -109,7 +131,7 @@ function commitOne(db: Database, incoming: IncomingBatch, withRecords: boolean):
   };
 }
 
-function commitPoison(db: Database, incoming: IncomingBatch, cause: Problem): CommittedBatch {
+function commitPoison(db: Database, group: IngestGroup, incoming: IncomingBatch, cause: Problem): CommittedBatch {
   const { device, site, stream, receivedAtMs } = incoming;
   const answer = { device, site, stream, hist: false, offsetMs: 0, records: [], outcome: "poison" } as const;
   const { code, message } = cause;
@@ -117,44 +139,16 @@ function commitPoison(db: Database, incoming: IncomingBatch, cause: Problem): Co
   const claimed = claimedRange(stream, incoming.bytes);
   if (!claimed) return answer;
   const { epoch, fromSeq, toSeq } = claimed;
-  const epochNo = epochNumber(db, device, epoch);
-  const position = positionOf(db, device, epochNo, stream);
+  const epochNo = group.epochNumber(device, epoch);
+  const position = group.position(device, epochNo, stream);
   const parts = missing(position, [fromSeq, toSeq]);
   const after = parts.reduce(add, position);
   if (!fits(after)) return { ...answer, ack: { epoch, ...position } };
   for (const range of parts) {
     addGap(db, { device, epochNo, stream, range, reason: "deadLetter", nowMs: receivedAtMs });
   }
-  keepPosition(db, device, epochNo, stream, after);
+  group.keepPosition(device, epochNo, stream, after);
   return { ...answer, ack: { epoch, ...after } };
-}
-
-function epochNumber(db: Database, device: string, epoch: string): number {
-  const find = statement(db, "SELECT epoch_no FROM epochs WHERE device = ? AND epoch = ?").pluck();
-  const found = find.get(device, epoch) as number | undefined;
-  if (found !== undefined) return found;
-  statement(db, "INSERT INTO epochs SELECT ?, ?, coalesce(max(epoch_no), 0) + 1 FROM epochs WHERE device = ?").run(
-    device,
-    epoch,
-    device,
-  );
-  return find.get(device, epoch) as number;
-}
-
-function positionOf(db: Database, device: string, epochNo: number, stream: string): Position {
-  const row = statement(
-    db,
-    "SELECT up_to, also FROM stream_positions WHERE device = ? AND epoch_no = ? AND stream = ?",
-  ).get(device, epochNo, stream) as { up_to: number; also: string } | undefined;
-  return row ? { upTo: row.up_to, also: JSON.parse(row.also) } : NOTHING;
-}
-
-function keepPosition(db: Database, device: string, epochNo: number, stream: string, position: Position): void {
-  statement(
-    db,
-    `INSERT INTO stream_positions VALUES (?, ?, ?, ?, ?)
-     ON CONFLICT DO UPDATE SET up_to = excluded.up_to, also = excluded.also`,
-  ).run(device, epochNo, stream, position.upTo, JSON.stringify(position.also));
 }
 
 /**
@@ -174,6 +168,7 @@ function clockOffset(db: Database, incoming: IncomingBatch, batch: StreamBatch):
 
 function storePart(
   db: Database,
+  group: IngestGroup,
   incoming: IncomingBatch,
   batch: StreamBatch,
   at: StoredAt,
@@ -188,12 +183,13 @@ function storePart(
   if (stream === "telemetry") {
     const whole = records.length === batch.records.length;
     const bytes = whole ? incoming.bytes : encodeBatch({ ...batch, fromSeq: from, records } as StreamBatch);
-    addTelemetry(db, at, [from, to], records as TelemetryRow[], bytes, receivedAtMs);
+    group.addTelemetry(at, [from, to], records as TelemetryRow[], bytes, receivedAtMs);
+    keepNewest(group, at, from, records as TelemetryRow[], () => ROW_KIND);
   } else if (stream === "inference") {
     for (const [index, record] of records.entries()) {
       addPrediction(db, at, from + index, record as InferenceRecord, receivedAtMs);
     }
-    keepLatestPredictions(db, at, from, records as InferenceRecord[]);
+    keepNewest(group, at, from, records as InferenceRecord[], ({ model }) => predictionKind(model));
   } else if (stream === "event") {
     for (const [index, record] of records.entries()) {
       addEvent(db, at, from + index, record as EventRecord, receivedAtMs);
@@ -211,35 +207,23 @@ function storePart(
   return records;
 }
 
-function addTelemetry(
-  db: Database,
+/** Offers the newest of each asset and kind among records that begin at `from`. */
+function keepNewest<T extends TelemetryRow | InferenceRecord>(
+  group: IngestGroup,
   at: StoredAt,
-  [from, to]: Range,
-  rows: readonly TelemetryRow[],
-  bytes: Uint8Array,
-  committedAtMs: number,
+  from: number,
+  records: readonly T[],
+  kindOf: (record: T) => string,
 ): void {
-  let first = Number.POSITIVE_INFINITY;
-  let last = 0;
-  for (const { observedAtMs } of rows) {
-    first = Math.min(first, observedAtMs);
-    last = Math.max(last, observedAtMs);
+  const seen = new Set<string>();
+  for (let index = records.length - 1; index >= 0; index--) {
+    const record = records[index] as T;
+    const kind = kindOf(record);
+    const key = `${record.asset}/${kind}`;
+    if (seen.has(key)) continue;
+    seen.add(key);
+    group.keepNewest(at, kind, from + index, record);
   }
-  statement(
-    db,
-    `INSERT INTO telemetry_batches VALUES (@device, @epochNo, @from, @to, @site, @assets, @first, @last, @offsetMs, @hist,
-       @committedAtMs, @bytes)`,
-  ).run({
-    ...at,
-    from,
-    to,
-    assets: JSON.stringify([...new Set(rows.map((row) => row.asset))]),
-    first,
-    last,
-    committedAtMs,
-    bytes,
-  });
-  keepLatestRows(db, at, from, rows);
 }
 
 function addPrediction(db: Database, at: StoredAt, seq: number, record: InferenceRecord, committedAtMs: number): void {

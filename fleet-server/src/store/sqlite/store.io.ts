@@ -5,6 +5,7 @@ import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { type Rooms, type Store, StoreBusy } from "../store.ts";
+import type { Command } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
 
@@ -56,10 +57,16 @@ export async function openStore(options: {
     Object.entries(COMMANDS).map(([room, commands]) => [
       room,
       Object.fromEntries(
-        Object.entries(commands).map(([command, { mode }]) => [
-          command,
-          (args: unknown) => threadFor(mode).call(room, command, args),
-        ]),
+        Object.entries(commands as Readonly<Record<string, Command<unknown, unknown>>>).map(
+          ([command, { mode, wire }]) => [
+            command,
+            async (args: unknown) => {
+              if (wire === undefined) return threadFor(mode).call(room, command, args);
+              const { packed, transfer } = wire.packArgs(args);
+              return wire.unpackAnswer(args, await threadFor(mode).call(room, command, packed, transfer));
+            },
+          ],
+        ),
       ),
     ]),
   );
@@ -67,7 +74,7 @@ export async function openStore(options: {
 }
 
 interface Thread {
-  call(room: string, command: string, args: unknown): Promise<unknown>;
+  call(room: string, command: string, args: unknown, transfer?: readonly ArrayBuffer[]): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -78,13 +85,13 @@ function openThread(worker: Worker, onLost?: (cause: Error) => void): Promise<Re
   let closing = false;
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const thread: Thread = {
-    call(room, command, args) {
+    call(room, command, args, transfer = []) {
       if (gone) return Promise.reject(gone);
       if (waiting.size >= WAITING_MAX) return Promise.reject(new StoreBusy("the store has too much to do"));
       return new Promise((done, fail) => {
         const call: StoreCall = { id: nextId++, room, command, args };
         waiting.set(call.id, { done, fail });
-        worker.postMessage(call);
+        worker.postMessage(call, [...transfer]);
       });
     },
     async close() {

@@ -13,6 +13,8 @@ import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
 const LOCK_WAIT_MS = 1_000;
 /** After a burst the write-ahead log is cut back to this. */
 const WAL_BYTES_KEPT = 64 * 1024 * 1024;
+/** Pages of the log after which it is folded into the file (32 MB): a page that many groups touch is then written there once. */
+const CHECKPOINT_PAGES = 8_192;
 
 /** Runs one store thread: the only writer, or one of the readers. */
 export function runStoreThread(): void {
@@ -71,6 +73,7 @@ export function openWriter(file: string): Result<Opened> {
     db.pragma("synchronous = FULL");
     db.pragma("foreign_keys = ON");
     db.pragma(`journal_size_limit = ${WAL_BYTES_KEPT}`);
+    db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     const migrated = migrate(db);
     if (!migrated.ok) return give(migrated.error);
     const held = lock;
@@ -103,10 +106,15 @@ function commandOf(call: StoreCall): Command<unknown, unknown> {
   return found as Command<unknown, unknown>;
 }
 
+function runCommand(db: Database.Database, call: StoreCall): unknown {
+  const { run, wire } = commandOf(call);
+  return wire ? wire.packAnswer(run(db, wire.unpackArgs(call.args))) : run(db, call.args);
+}
+
 type Post = (reply: StoreReply) => void;
 
 function readAll(db: Database.Database, calls: readonly StoreCall[], post: Post): void {
-  for (const call of calls) post(attempt(call, () => commandOf(call).run(db, call.args)));
+  for (const call of calls) post(attempt(call, () => runCommand(db, call)));
 }
 
 /** All waiting writes in one transaction, each in a savepoint: one that throws is undone alone. */
@@ -115,7 +123,7 @@ export function commitGroup(db: Database.Database, calls: readonly StoreCall[], 
   try {
     replies = db.transaction(() =>
       calls.map((call) => {
-        const reply = attempt(call, () => db.transaction(() => commandOf(call).run(db, call.args))());
+        const reply = attempt(call, () => db.transaction(() => runCommand(db, call))());
         // A full disk or an I/O error makes SQLite end the whole transaction by itself: what came before in this group
         // is undone, and what came after would be committed one by one while its caller is told that it failed.
         if (!db.inTransaction) throw new Error("failure" in reply ? reply.failure : "the transaction is gone");
