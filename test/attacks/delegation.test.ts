@@ -158,7 +158,8 @@ test(
     const { device } = await start(repository, { labels: INSIDE });
     device.updater.onDesired(directorBytes(3, [OTHER_MODEL, RETRAINED]));
     await confirmed(device, RETRAINED);
-    expect(device.reported().refusals).toMatchObject([{ code: "NOT_IN_TARGETS" }]);
+    const { model } = OTHER_MODEL;
+    expect(device.reported().refusals).toMatchObject([{ code: "NOT_IN_TARGETS", model, directorVersion: 3 }]);
   },
 );
 
@@ -207,6 +208,18 @@ test("a server that calls a device what it is not cannot bring it a cohort's rel
     return one.refusals.length > 0 ? one : undefined;
   });
   expect(refusals).toMatchObject([{ code: "RELEASE_OUTSIDE_COHORT" }]);
+  // The rollout takes the refusal for an answer, long before the device's time is over.
+  const { executions } = await eventually("the rollout heard of it", async () => {
+    const { items } = await fleet.call(`GET /v1/rollouts/${id}/executions`);
+    const ended = items.every(({ phase }: { phase: string }) => phase !== "queued" && phase !== "inProgress");
+    return ended && { executions: items };
+  });
+  expect(
+    executions.map((one: Record<string, unknown>) => [one["device"], one["phase"], one["errorCode"]]).sort(),
+  ).toEqual([
+    ["edge-3", "succeeded", null],
+    ["edge-4", "rejected", "RELEASE_OUTSIDE_COHORT"],
+  ]);
   expect((await shown("edge-4")).models).toEqual([]);
 
   await asOwner(fleet, "delegations", "off", ...ROLE);

@@ -62,6 +62,8 @@ export interface Updater {
   stop(): Promise<void>;
 }
 
+type Refusal = ReportedMessage["refusals"][number];
+
 const LIVE_EVERY_MS = 500;
 const INTAKE_RETRY_MS = [1_000, 2_000, 5_000, 15_000, 60_000];
 const REFUSALS_MAX = 16;
@@ -95,10 +97,11 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     });
   }
 
-  function refuse(problem: Problem): void {
+  function refuse(problem: Problem, of: Pick<Refusal, "directorVersion" | "model"> = {}): void {
     ports.log("warn", "refused", { code: problem.code, reason: problem.message });
     const { code, message } = problem;
-    refusals = [...refusals, { code, message: message.slice(0, 1_000), atMs: ports.now() }].slice(-REFUSALS_MAX);
+    const refusal = { code, message: message.slice(0, 1_000), atMs: ports.now(), ...of };
+    refusals = [...refusals, refusal].slice(-REFUSALS_MAX);
     report();
   }
 
@@ -235,7 +238,9 @@ export function createUpdater(ports: UpdaterPorts): Updater {
       const taken = await takeDocument(intakePorts, bytes, { lastVersion: kept.directorVersion, nowMs });
       if (stopped) return;
       if (!taken.ok) {
-        if (!taken.again || retries === 0) refuse(taken.error);
+        const directorVersion = claimedVersion(bytes);
+        if (!taken.again) refuse(taken.error, directorVersion === undefined ? {} : { directorVersion });
+        else if (retries === 0) refuse(taken.error);
         if (desired === bytes) {
           if (!taken.again) desired = undefined;
           else return retryLater();
@@ -258,7 +263,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     for (const wanted of document.models) {
       const refused = disagreements[wanted.model];
       if (refused && !refused.ok) {
-        refuse(refused.error);
+        refuse(refused.error, { directorVersion: document.version, model: wanted.model });
         continue;
       }
       handle(wanted.model, { kind: "desired", target: { ...wanted, directorVersion: document.version } });

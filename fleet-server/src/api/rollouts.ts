@@ -274,7 +274,7 @@ function countPhases(executions: readonly Execution[]): Record<string, number> {
 }
 
 function executionAnswer(view: ExecutionView) {
-  const { reported } = view;
+  const { reported, refusal } = view;
   return {
     device: view.device,
     wave: view.wave,
@@ -286,7 +286,7 @@ function executionAnswer(view: ExecutionView) {
     devicePhase: reported?.phase ?? null,
     progress: reported?.progress ?? null,
     errorCode: view.errorCode,
-    errorMessage: reported?.error?.message ?? null,
+    errorMessage: (view.errorCode === refusal?.code ? refusal?.message : reported?.error?.message) ?? null,
     evidence: reported?.evidence ?? null,
     lastSeenAtMs: view.lastSeenAtMs,
   };

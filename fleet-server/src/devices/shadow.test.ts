@@ -153,6 +153,12 @@ describe("what a device says of itself", () => {
     expect(kept.models.map(({ model }) => model)).toEqual(["rul"]);
     expect(kept.directorVersion).toBe(7);
     expect([kept.refusals.length, kept.refusals[0]?.atMs]).toEqual([100, 319]);
+    // A device that says one time for all of them has no more of them for that.
+    for (let n = 0; n < 10; n++) {
+      const refusals = Array.from({ length: 16 }, (_, m) => ({ ...refusal(400), model: `m-${n}-${m}` }));
+      await store.devices.reported({ device, message: reported(n + 22, 1, { refusals }), nowMs: 1 });
+    }
+    expect((await store.devices.reportedModels({ device })).refusals).toHaveLength(100);
   });
 
   it("is heard at a time that only moves forward", async () => {

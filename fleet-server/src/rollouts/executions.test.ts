@@ -59,6 +59,21 @@ describe("an execution", () => {
     expect(judgeExecution(plan, execution, { reported, silentMs: 0 }, 1_000).phase).toBe(phase);
   });
 
+  it.each([
+    ["RELEASE_OUTSIDE_COHORT", "rejected"],
+    ["NOT_IN_TARGETS", "failed"],
+    ["ENVELOPE_UNKNOWN_KEY", "failed"],
+  ])("that is refused with %s is %s at once", (code, phase) => {
+    const refused = { reported: undefined, refusal: { code, message: "no" }, silentMs: 0 };
+    expect(judgeExecution(plan, execution, refused, 1)).toEqual({ phase, errorCode: code });
+    const away = { ...execution, phase: "stale" as const };
+    expect(judgeExecution(plan, away, { ...refused, silentMs: null }, 1)).toEqual({ phase, errorCode: code });
+    // Proof outweighs it, and what has ended is not judged again.
+    expect(judgeExecution(plan, execution, { ...refused, reported: succeeded }, 1).phase).toBe("succeeded");
+    const done = { ...execution, phase: "succeeded" as const };
+    expect(judgeExecution(plan, done, refused, 1).phase).toBe("succeeded");
+  });
+
   it("leaves the count when the device is out of reach for long, and returns with it", () => {
     expect(judgeExecution(plan, execution, { reported: undefined, silentMs: 61_000 }, 70_000).phase).toBe("stale");
     const stale = { ...execution, phase: "stale" as const };

@@ -30,14 +30,24 @@ export interface Execution {
   readonly errorCode: string | null;
 }
 
+/** Why a device did not take what it was asked to run. */
+export interface Refusal {
+  readonly code: string;
+  readonly message: string;
+}
+
 /** What a device last said, and how long ago it was heard. */
 export interface DeviceView {
   readonly reported: ReportedModel | undefined;
+  readonly refusal?: Refusal | undefined;
   readonly silentMs: number | null;
 }
 
 /** Codes that mean "could not be tried", not "was tried and is bad": they make a wave inconclusive, not failed. */
 const INCONCLUSIVE_CODES = new Set(["NO_LIVE_INFERENCES"]);
+
+/** Refusals that say the device is not meant, not that anything is wrong with what it was sent. */
+const NOT_MEANT_CODES = new Set(["RELEASE_OUTSIDE_COHORT"]);
 
 /**
  * Where an execution stands by what the device reports. Success is proven, never assumed: the digest runs, golden
@@ -57,6 +67,10 @@ export function judgeExecution(
   if (execution.phase !== "inProgress" && execution.phase !== "stale") return unchanged;
   const answer = answerOf(plan, execution, view.reported);
   if (answer) return answer;
+  if (view.refusal) {
+    const { code } = view.refusal;
+    return { phase: NOT_MEANT_CODES.has(code) ? "rejected" : "failed", errorCode: code };
+  }
   if (view.silentMs === null || view.silentMs > plan.staleAfterMs) return { phase: "stale", errorCode: null };
   if (nowMs - (execution.assignedAtMs ?? nowMs) > plan.inProgressTimeoutMs) {
     return { phase: "timedOut", errorCode: "EXECUTION_TIMED_OUT" };

@@ -137,7 +137,7 @@ async function refresh(
   const changes: { device: string; phase: Execution["phase"]; errorCode: string | null }[] = [];
   for (const view of views) {
     const silentMs = view.lastSeenAtMs === null ? null : nowMs - view.lastSeenAtMs;
-    const verdict = judgeExecution(rollout.plan, view, { reported: view.reported, silentMs }, nowMs);
+    const verdict = judgeExecution(rollout.plan, view, { ...view, silentMs }, nowMs);
     if (verdict.phase !== view.phase || verdict.errorCode !== view.errorCode) {
       changes.push({ device: view.device, ...verdict });
     }

@@ -1,7 +1,7 @@
 import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { Incompatible } from "../rollouts/compatibility.ts";
-import type { Execution, ExecutionPhase } from "../rollouts/executions.ts";
+import type { Execution, ExecutionPhase, Refusal } from "../rollouts/executions.ts";
 import type { GateDecision, PredictionSums } from "../rollouts/gates.ts";
 import type { RolloutPhase, RolloutState } from "../rollouts/machine.ts";
 import type { RolloutPlan } from "../rollouts/plan.ts";
@@ -19,6 +19,8 @@ export interface RolloutRecord {
 /** An execution with what its device last said and when it was last heard. */
 export interface ExecutionView extends Execution {
   readonly reported: ReportedModel | undefined;
+  /** The device's refusal of the document that asked, or of one after it. */
+  readonly refusal: Refusal | undefined;
   readonly lastSeenAtMs: number | null;
 }
 

@@ -144,12 +144,16 @@ export const ReportedMessage = Type.Object({
   rev: Type.Integer({ minimum: 1 }),
   directorVersion: Type.Integer({ minimum: 0 }),
   models: Type.Array(ReportedModel, { maxItems: 64 }),
-  /** Refusals that belong to no model: a director document with a wrong signature, expired metadata. */
+  /** Director documents, or models in them, that the device did not take: a wrong signature, expired metadata. */
   refusals: Type.Array(
     Type.Object({
       code: Type.String({ minLength: 1, maxLength: 64 }),
       message: Type.String({ maxLength: 1000 }),
       atMs: TimeMs,
+      /** The number the refused document bears; absent while the device still tries. */
+      directorVersion: Type.Optional(Type.Integer({ minimum: 1 })),
+      /** The model that was refused; absent where it was the whole document. */
+      model: Type.Optional(Name),
     }),
     { maxItems: 16 },
   ),

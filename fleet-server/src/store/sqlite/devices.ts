@@ -37,6 +37,15 @@ export const devicesMigrations = [
      revoked INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
   "ALTER TABLE subscribers ADD COLUMN classes TEXT",
+  `CREATE TABLE refusals_of_documents (
+     device TEXT NOT NULL, at_ms INTEGER NOT NULL, code TEXT NOT NULL, model TEXT NOT NULL, message TEXT NOT NULL,
+     director_version INTEGER,
+     PRIMARY KEY (device, at_ms, code, model)
+   ) STRICT, WITHOUT ROWID;
+   INSERT INTO refusals_of_documents (device, at_ms, code, model, message)
+     SELECT device, at_ms, code, '', message FROM refusals;
+   DROP TABLE refusals;
+   ALTER TABLE refusals_of_documents RENAME TO refusals;`,
 ];
 
 export interface DeviceRow {
@@ -188,12 +197,14 @@ export const devices = {
       device,
       names,
     );
-    const refuse = db.prepare("INSERT INTO refusals VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
-    for (const refusal of message.refusals) refuse.run(device, refusal.atMs, refusal.code, refusal.message);
+    const refuse = db.prepare("INSERT INTO refusals VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
+    for (const { atMs, code, model, message: text, directorVersion } of message.refusals) {
+      refuse.run(device, atMs, code, model ?? "", text, directorVersion ?? null);
+    }
     db.prepare(
-      `DELETE FROM refusals WHERE device = ? AND at_ms < (
-         SELECT at_ms FROM refusals WHERE device = ? ORDER BY at_ms DESC LIMIT 1 OFFSET ?)`,
-    ).run(device, device, REFUSALS_MAX - 1);
+      `DELETE FROM refusals WHERE device = ? AND (at_ms, code, model) NOT IN (
+         SELECT at_ms, code, model FROM refusals WHERE device = ? ORDER BY at_ms DESC, code, model LIMIT ?)`,
+    ).run(device, device, REFUSALS_MAX);
     return message.rev;
   }),
 

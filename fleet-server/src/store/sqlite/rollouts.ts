@@ -2,7 +2,7 @@ import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { Incompatible } from "../../rollouts/compatibility.ts";
-import type { ExecutionPhase } from "../../rollouts/executions.ts";
+import type { ExecutionPhase, Refusal } from "../../rollouts/executions.ts";
 import type { GateDecision, PredictionSums } from "../../rollouts/gates.ts";
 import type {
   EvidenceQuery,
@@ -130,6 +130,15 @@ function leaveOut(db: Database, id: string, incompatible: readonly Incompatible[
   for (const { device, code, reason } of incompatible) add.run({ id, device, code, reason, nowMs });
 }
 
+/**
+ * The newest refusal of what the execution asked for: of the document that did or of a later one, as far as such were
+ * issued at all (anybody may send a device a document with a number of their own).
+ */
+const REFUSAL = `(SELECT json_object('code', f.code, 'message', f.message) FROM refusals f
+  WHERE f.device = e.device AND f.model IN ('', o.model)
+    AND f.director_version BETWEEN e.director_version AND (SELECT version FROM desired WHERE device = e.device)
+  ORDER BY f.at_ms DESC LIMIT 1)`;
+
 interface ExecutionRow {
   readonly device: string;
   readonly wave: number;
@@ -140,6 +149,7 @@ interface ExecutionRow {
   readonly previous_digest: string | null;
   readonly error_code: string | null;
   readonly reported: string | null;
+  readonly refusal: string | null;
   readonly last_seen_at_ms: number | null;
 }
 
@@ -154,6 +164,7 @@ function executionOf(row: ExecutionRow): ExecutionView {
       row.previous_version === null ? null : { version: row.previous_version, digest: row.previous_digest as string },
     errorCode: row.error_code,
     reported: row.reported === null ? undefined : (JSON.parse(row.reported) as ReportedModel),
+    refusal: row.refusal === null ? undefined : (JSON.parse(row.refusal) as Refusal),
     lastSeenAtMs: row.last_seen_at_ms,
   };
 }
@@ -221,7 +232,7 @@ export const rollouts = {
     (
       db
         .prepare(
-          `SELECT e.*, r.body AS reported, d.last_seen_at_ms FROM rollout_executions e
+          `SELECT e.*, r.body AS reported, d.last_seen_at_ms, ${REFUSAL} AS refusal FROM rollout_executions e
            JOIN rollouts o ON o.id = e.rollout
            LEFT JOIN devices d ON d.device = e.device
            LEFT JOIN reported r ON r.device = e.device AND r.model = o.model
