@@ -2,10 +2,11 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { Server as SecureServer } from "node:tls";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
-import { buildApp } from "./api/app.io.ts";
+import { buildApp, secureOptions } from "./api/app.io.ts";
 import type { Caller } from "./api/caller.ts";
 import { matchingDevices } from "./api/devices.ts";
 import { allRoutes, type RouteDeps } from "./api/routes.ts";
@@ -40,6 +41,7 @@ import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
 import type { Store } from "./store/store.ts";
 import type { TrainedVersion } from "./store/training.ts";
+import { namesOf, openServerTls, type ServerTls } from "./tls/server-tls.io.ts";
 
 /** Every role the server's entry can be started for. */
 export type ServerRole = StoreRole | SandboxRole | "history-import" | "train" | "retrain" | "development-keys";
@@ -51,6 +53,14 @@ export interface ServerOptions {
   readonly dir: string;
   readonly port: number;
   readonly mqttPort: number;
+  /** Where it is reached from, with TLS; absent: loopback, in clear text. */
+  readonly listen?: {
+    readonly host: string;
+    /** What other machines call the server; the first is in its URLs. Empty: the host, or this machine's own names. */
+    readonly names: readonly string[];
+    /** A certificate of one's own instead of the development CA's. */
+    readonly own?: { readonly certificateFile: string; readonly keyFile: string };
+  };
   readonly settings: Settings;
   /** Whether release keys that are only for trying things out may serve. */
   readonly developmentKeys: boolean;
@@ -67,6 +77,11 @@ export interface RunningServer {
   readonly tokenFile: string;
   /** True where the release keys are development keys. */
   readonly developmentKeys: boolean;
+  /** With TLS: the CA that devices pin, and whether this start made it. */
+  readonly caFingerprint: string | undefined;
+  readonly madeCa: boolean;
+  /** Takes certificate files that changed; sessions that are open go on. */
+  reload(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -117,6 +132,10 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   if (repository.development && !options.developmentKeys) return err("DEVELOPMENT_KEYS_REFUSED");
   const blobs = await openBlobs(join(dir, "blobs"));
   const sandbox = createSandbox(options.spawner);
+  const tls = await openTls(options, now, report);
+  if (tls && !tls.ok) return tls;
+  const secured = tls?.value;
+  if (secured) closers.push(() => secured.close());
   const registry = createRegistry({ store, blobs, sandbox, repository, now, report });
   const identity = await openIdentity(join(dir, "server.json"));
   const login = createDeviceLogin({ ...identity, devices: store.devices, now });
@@ -189,6 +208,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   const listening = await onPort(options.mqttPort, () =>
     startBroker({
       port: options.mqttPort,
+      ...(options.listen ? { host: options.listen.host } : {}),
+      ...(secured ? { tls: secured.context } : {}),
       limits: settings.broker,
       login,
       devices: store.devices,
@@ -201,7 +222,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   if (!listening.ok) return listening;
   broker = listening.value;
   closers.push(() => theBroker().close());
-  const mqttUrl = `mqtt://127.0.0.1:${broker.port}`;
+  const name = urlHost(secured?.names[0] ?? "127.0.0.1");
+  const mqttUrl = `${secured ? "mqtts" : "mqtt"}://${name}:${broker.port}`;
 
   const histories = createHistories({
     store: store.training,
@@ -299,9 +321,17 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     idempotency: createIdempotency(store.governance),
     report,
     observe: addHttpMetrics(metrics),
+    ...(secured ? { tls: secured.current() } : {}),
   });
   closers.push(() => app.close());
-  const serving = await onPort(options.port, () => app.listen({ host: "127.0.0.1", port: options.port }));
+  app.server.on("upgrade", (request, socket, head) => theBroker().upgrade(request, socket, head));
+  secured?.onRenewed((renewed) => {
+    // Open sessions go on with the certificate they began with.
+    if (app.server instanceof SecureServer) app.server.setSecureContext(secureOptions(renewed));
+    log("info", "the server's certificate was renewed");
+  });
+  const host = options.listen?.host ?? "127.0.0.1";
+  const serving = await onPort(options.port, () => app.listen({ host, port: options.port }));
   if (!serving.ok) return serving;
   // Before the API closes: an upload that waits for its validation is given up, not waited for.
   closers.push(() => registry.stop());
@@ -315,12 +345,37 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   retrainings.open(settings.retrainingTickMs);
   closers.push(() => retrainings.close());
   return ok({
-    url: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
+    url: `${secured ? "https" : "http"}://${name}:${(app.server.address() as AddressInfo).port}`,
     mqttUrl,
+    caFingerprint: secured?.caFingerprint,
+    madeCa: secured?.madeCa ?? false,
+    reload: async () => await secured?.renewIfDue(),
     tokenFile,
     developmentKeys: repository.development,
     close: () => closeAll(closers),
   });
+}
+
+/** The certificate of a server that listens beyond loopback; undefined for one that does not. */
+async function openTls(
+  { dir, listen }: ServerOptions,
+  now: () => number,
+  report: (problem: string, detail: unknown) => void,
+): Promise<Result<ServerTls> | undefined> {
+  if (!listen) return undefined;
+  const { host, names, own } = listen;
+  return await openServerTls({
+    dir: join(dir, "tls"),
+    names: namesOf(host, names),
+    ...(own ? { own } : {}),
+    now,
+    report,
+  });
+}
+
+/** A host as a URL writes it. */
+function urlHost(name: string): string {
+  return name.includes(":") ? `[${name}]` : name;
 }
 
 /** Listens; a port that is taken, or not ours to take, is the caller's mistake and not a fault of the program. */
@@ -330,6 +385,7 @@ async function onPort<T>(port: number, listen: () => Promise<T>): Promise<Result
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "EADDRINUSE") return err("PORT_UNAVAILABLE", { port, reason: "another program listens on it" });
+    if (code === "EADDRNOTAVAIL") return err("PORT_UNAVAILABLE", { port, reason: "this machine has no such address" });
     if (code === "EACCES") return err("PORT_UNAVAILABLE", { port, reason: "this user may not listen on it" });
     throw cause;
   }

@@ -12,6 +12,7 @@ import { LINK_ERRORS } from "./errors/link.ts";
 import { MODEL_ERRORS } from "./errors/model.ts";
 import { OUTCOME_ERRORS } from "./errors/outcomes.ts";
 import { ROLLOUT_ERRORS } from "./errors/rollout.ts";
+import { TLS_ERRORS } from "./errors/tls.ts";
 import { TRUST_ERRORS } from "./errors/trust.ts";
 
 /**
@@ -27,6 +28,7 @@ export const ERRORS = {
   ...DRIFT_ERRORS,
   ...OUTCOME_ERRORS,
   ...TRUST_ERRORS,
+  ...TLS_ERRORS,
   ...LINK_ERRORS,
   ...AGENT_ERRORS,
   ...FLEET_ERRORS,

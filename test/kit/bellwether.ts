@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
 import { onTestFinished } from "vitest";
 import { temporaryFolder } from "./folder.ts";
 
@@ -23,6 +24,9 @@ export interface Bellwether {
   readonly mqttPort: number;
   readonly pid: number;
   readonly admin: string;
+  /** With TLS: the CA's PEM, and its fingerprint as `up` printed it. */
+  readonly ca: string | undefined;
+  readonly caFingerprint: string | undefined;
   /** Lines of its log so far. */
   readonly log: readonly string[];
   /** True while the process runs. */
@@ -41,11 +45,13 @@ export interface CallOptions {
 
 /** Starts `bellwether up` on free ports; stopped when the test (or the hook's suite, with `until`) ends. */
 export async function startBellwether(
-  options: { dir?: string; config?: string; until?: "test" | "caller" } = {},
+  options: { dir?: string; config?: string; until?: "test" | "caller"; tls?: readonly string[] } = {},
 ): Promise<Bellwether> {
   const dir = options.dir ?? join(temporaryFolder("bellwether-up-"), "data");
   mkdirSync(dir, { recursive: true });
-  const args = [ENTRY, "-o", "json", "up", "--dir", dir, "--port", "0", "--mqtt-port", "0"];
+  const args = [ENTRY, "-o", "json", "up", "--dir", dir, "--mqtt-port", "0"];
+  // With TLS, and whatever more is said about it.
+  args.push(...(options.tls ? ["--listen", "127.0.0.1:0", ...options.tls] : ["--port", "0"]));
   if (options.config !== undefined) {
     const file = join(dir, "settings.yaml");
     writeFileSync(file, options.config);
@@ -57,7 +63,8 @@ export async function startBellwether(
   const stop = stopper(child);
   if (options.until !== "caller") onTestFinished(() => stop());
   const ready = await firstLine(child, log);
-  const { url, mqttUrl, tokenFile } = JSON.parse(ready) as Record<string, string>;
+  const { url, mqttUrl, tokenFile, caFingerprint } = JSON.parse(ready) as Record<string, string>;
+  const ca = existsSync(join(dir, "tls/ca.crt")) ? readFileSync(join(dir, "tls/ca.crt"), "utf8") : undefined;
   const admin = readFileSync(tokenFile as string, "utf8").trim();
   const pid = child.pid as number;
   return {
@@ -67,10 +74,12 @@ export async function startBellwether(
     mqttPort: Number(new URL(mqttUrl as string).port),
     pid,
     admin,
+    ca,
+    caFingerprint,
     log,
     alive: () => child.exitCode === null && child.signalCode === null,
     rssMb: () => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024,
-    call: (target, body, more = {}) => call(url as string, target, body, { token: admin, ...more }),
+    call: (target, body, more = {}) => call({ url: url as string, ca }, target, body, { token: admin, ...more }),
     stop,
   };
 }
@@ -91,10 +100,15 @@ function firstLine(child: ChildProcess, log: readonly string[]): Promise<string>
   });
 }
 
-async function call(url: string, target: string, body: unknown, options: CallOptions): Promise<Answer> {
+async function call(
+  { url, ca }: { url: string; ca: string | undefined },
+  target: string,
+  body: unknown,
+  options: CallOptions,
+): Promise<Answer> {
   const [method = "GET", path = target] = target.split(" ");
   const raw = typeof body === "string" || body instanceof Uint8Array;
-  const answer = await fetch(url + path, {
+  const answer = await fetchOver(ca === undefined ? {} : { ca }, url + path, {
     method,
     headers: {
       ...(options.token ? { authorization: `Bearer ${options.token}` } : {}),

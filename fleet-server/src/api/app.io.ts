@@ -48,6 +48,8 @@ export interface AppOptions {
   /** Proxies whose X-Forwarded-For is believed; by default none. */
   readonly trustProxy?: readonly string[];
   readonly clock?: () => number;
+  /** Certificate (with what it is signed by) and key, as PEM: HTTPS instead of HTTP. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
   /** Told what failed inside, with the request id the caller got as its reference. */
   report?(problem: string, cause: unknown): void;
   observe?(answered: Answered): void;
@@ -67,6 +69,8 @@ const CLOSE_GRACE_MS = 2000;
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const limits: ApiLimits = { ...API_LIMITS, ...options.limits };
   const app = Fastify({
+    // Fastify's types know either kind of server, not one that a setting chooses.
+    ...({ https: options.tls ? secureOptions(options.tls) : null } as { https: null }),
     logger: false,
     // Fastify would cut off a request by its own body limit before our code could say so; body.io.ts bounds bodies.
     bodyLimit: Number.MAX_SAFE_INTEGER,
@@ -113,6 +117,11 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   addRoutes(app, options.routes, pipeline);
   await app.ready();
   return app;
+}
+
+/** What a TLS server is told of its certificate, at its start and when that was renewed. */
+export function secureOptions({ certificate, key }: NonNullable<AppOptions["tls"]>) {
+  return { cert: certificate, key, minVersion: "TLSv1.2" as const };
 }
 
 /** Cuts endless streams, lets requests under way finish, and hangs up on whoever is then idle or still slow. */

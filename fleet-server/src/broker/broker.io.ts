@@ -1,5 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { createServer, type Server, type Socket } from "node:net";
+import type { IncomingMessage } from "node:http";
+import { createServer, type Server } from "node:net";
+import type { Duplex } from "node:stream";
+import type { SecureContext } from "node:tls";
 import { deviceMaySubscribe, deviceSays, subscriberMaySubscribe, type UpKind } from "@bellwether/protocol/topics.ts";
 import { Aedes, type Client } from "aedes";
 import type { DevicesStore } from "../store/devices.ts";
@@ -10,6 +13,8 @@ import { BROKER_LIMITS, type BrokerLimits } from "./limits.ts";
 import type { DeviceLogin } from "./login.io.ts";
 import { Outgoing } from "./outgoing.io.ts";
 import { type NewSubscription, Subscribers } from "./subscribers.io.ts";
+import { handshake } from "./tls.io.ts";
+import { createWebSockets } from "./websocket.io.ts";
 
 export type { NewSubscription } from "./subscribers.io.ts";
 
@@ -41,6 +46,8 @@ export interface BrokerCounts {
 
 export interface Broker {
   readonly port: number;
+  /** Takes over a connection of the HTTP port that asked to speak MQTT over WebSocket, under the bounds of this one. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** Sends to a device that is connected and listens; false when it is not. */
   toDevice(device: string, topic: string, payload: Uint8Array): boolean;
   /** Sends to every subscriber whose filter matches; one whose connection is full is passed over and counted. */
@@ -55,6 +62,10 @@ export interface Broker {
 
 export interface BrokerOptions {
   readonly port: number;
+  /** Where it listens; loopback by default. */
+  readonly host?: string;
+  /** The certificate of this moment; absent: no TLS. */
+  readonly tls?: () => SecureContext;
   readonly limits?: Partial<BrokerLimits>;
   readonly login: DeviceLogin;
   readonly devices: Pick<DevicesStore, "findSubscriber">;
@@ -66,7 +77,7 @@ export interface BrokerOptions {
   report(problem: string, detail: unknown): void;
 }
 
-/** An MQTT 3.1.1 broker on loopback, in which devices speak to the server and to nobody else. */
+/** An MQTT 3.1.1 broker, in which devices speak to the server and to nobody else. */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const limits: BrokerLimits = { ...BROKER_LIMITS, ...options.limits };
   // A will is published after its connection has gone: identities are kept as long as their clients are.
@@ -196,24 +207,38 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     outgoing.forget(client);
   }
 
-  const sockets = new Map<Socket, Client>();
-  const server: Server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
+  // Every connection counts from its first byte: one without a client has not said its first packet yet.
+  const sockets = new Map<Duplex, Client | undefined>();
+  function admit(socket: Duplex): boolean {
     if (sockets.size >= limits.connectionsMax || sockets.size - connected.size >= limits.loginsMax) {
       counts.turnedAway++;
-      return socket.destroy();
+      socket.destroy();
+      return false;
     }
-    const client = aedes.handle(socket);
-    sockets.set(socket, client);
+    sockets.set(socket, undefined);
     socket.on("close", () => {
+      const client = sockets.get(socket);
       sockets.delete(socket);
-      forget(client);
+      if (client) forget(client);
     });
+    return true;
+  }
+  function serve(socket: Duplex, stream: Duplex): Client {
+    const client = aedes.handle(stream);
+    sockets.set(socket, client);
     guardPackets(client, limits, () => counts.oversized++);
+    return client;
+  }
+  const webSockets = createWebSockets(limits, { admit, serve, oversized: () => counts.oversized++ });
+  const server: Server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
+    if (!admit(socket)) return;
+    if (options.tls) handshake(socket, options.tls(), limits.connectTimeoutMs, (stream) => serve(socket, stream));
+    else serve(socket, socket);
   });
   await aedes.listen();
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(options.port, "127.0.0.1", resolve);
+    server.listen(options.port, options.host ?? "127.0.0.1", resolve);
   }).catch(async (cause) => {
     await new Promise<void>((resolve) => aedes.close(() => resolve()));
     throw cause;
@@ -222,6 +247,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 
   return {
     port: typeof address === "object" && address ? address.port : options.port,
+    upgrade: webSockets.upgrade,
     toDevice(device, topic, payload) {
       const client = listening.get(device);
       if (!client || client.closed) return false;
@@ -248,7 +274,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     async close() {
       closing = true;
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const socket of sockets.keys()) socket.destroy();
+      for (const [socket, client] of sockets) {
+        client?.conn.destroy();
+        socket.destroy();
+      }
       await closed;
       await new Promise<void>((resolve) => aedes.close(() => resolve()));
       pressure.close();

@@ -38,6 +38,11 @@ export function guardPackets(client: Client, limits: BrokerLimits, onOversized: 
   };
 }
 
+/** Whether the client's login was accepted. */
+export function isLoggedIn(client: Client): boolean {
+  return insideOf(client)._authorized;
+}
+
 /** Stops reading a client: TCP makes it wait. */
 export function pauseReading(client: Client): void {
   insideOf(client).pause();

@@ -1,5 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { TransportError } from "@bellwether/protocol/tls/dial.io.ts";
+import { type Asking, fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
+import { DIRECT, type Transport } from "@bellwether/protocol/tls/transport.ts";
 import { CliFailure, failure } from "./failure.ts";
 
 export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
@@ -35,20 +38,22 @@ export function createClient(
   token: string | undefined,
   signal: AbortSignal,
   say: (sentence: string) => void = () => {},
+  transport: Transport = DIRECT,
 ): Client {
   const base = url.replace(/\/+$/, "");
 
-  async function ask(method: string, path: string, init: RequestInit, query?: Query, tries = 1): Promise<Response> {
+  async function ask(method: string, path: string, init: Asking, query?: Query, tries = 1): Promise<Response> {
     const target = `${base}${path}${queryText(query)}`;
-    const headers = new Headers(init.headers);
+    const headers = new Headers(init.headers as Record<string, string>);
     if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
     let left = tries;
     let waitedMs = 0;
     for (;;) {
       let response: Response;
       try {
-        response = await fetch(target, { ...init, method, headers, signal });
+        response = await fetchOver(transport, target, { ...init, method, headers, signal });
       } catch (cause) {
+        if (cause instanceof TransportError) throw new CliFailure(cause.problem.code, cause.problem.message);
         if (--left > 0 && !signal.aborted) continue;
         throw failure("SERVER_UNREACHABLE", { url: base, reason: reasonOf(cause) });
       }
@@ -62,12 +67,9 @@ export function createClient(
     }
   }
   async function json<T>(method: string, path: string, body: unknown, query?: Query): Promise<T> {
-    const init: RequestInit = {};
     const headers: Record<string, string> = {};
-    if (body !== undefined) {
-      headers["content-type"] = "application/json";
-      init.body = JSON.stringify(body);
-    }
+    if (body !== undefined) headers["content-type"] = "application/json";
+    const init = body === undefined ? {} : { body: JSON.stringify(body) };
     if (method === "POST") headers["idempotency-key"] = randomUUID();
     // Every JSON call may be repeated: reads, PUT and DELETE by their nature, a POST by its key.
     return await answerOf<T>(await ask(method, path, { ...init, headers }, query, TRIES), base);
@@ -88,7 +90,7 @@ export function createClient(
     patch: (path, body) => json("PATCH", path, body),
     delete: (path) => json("DELETE", path, undefined),
     async send<T>(method: "PUT" | "POST", path: string, bytes: BodyBytes, contentType: string, query?: Query) {
-      const init = { body: bytes, headers: { "content-type": contentType }, duplex: "half" } as RequestInit;
+      const init = { body: bytes, headers: { "content-type": contentType } };
       return await answerOf<T>(await ask(method, path, init, query), base);
     },
     async stream(path, query) {

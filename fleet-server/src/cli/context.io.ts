@@ -1,8 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
 import type { Readable, Writable } from "node:stream";
+import { findCa } from "@bellwether/protocol/tls/pin.io.ts";
 import { type Command, InvalidArgumentError } from "commander";
 import { type Client, createClient } from "./client.io.ts";
-import { CliFailure, failure } from "./failure.ts";
+import { CliFailure, failure, must } from "./failure.ts";
 import { type Column, type Format, formatRecord, formatRows } from "./print.ts";
 
 /** What surrounds a command; tests give their own. */
@@ -41,6 +42,7 @@ interface GlobalOptions {
   readonly output: Format;
   readonly url?: string;
   readonly tokenFile?: string;
+  readonly ca?: string;
   readonly allowHttp?: boolean;
 }
 
@@ -57,7 +59,10 @@ export function createContext(program: Command, world: CliWorld): CliContext {
     async client() {
       const { url = world.env["BELLWETHER_URL"] ?? URL_DEFAULT, allowHttp } = options();
       checkUrl(url, allowHttp ?? false);
-      return createClient(url, await findToken(world, tokenFile()), world.signal, say);
+      const ca = options().ca ?? world.env["BELLWETHER_CA"];
+      const token = await findToken(world, tokenFile());
+      const transport = ca === undefined || !url.startsWith("https:") ? {} : { ca: must(await findCa(ca, url)) };
+      return createClient(url, token, world.signal, say, transport);
     },
     tokenFile,
     print: (rows, columns) => void world.stdout.write(formatRows(options().output, rows, columns)),

@@ -53,6 +53,7 @@ export function buildProgram(world: CliWorld, version: string, more: readonly Ad
     .addOption(new Option("-o, --output <format>", "how to print").choices([...FORMATS]).default("table"))
     .option("--url <url>", "the server (or BELLWETHER_URL)")
     .option("--token-file <file>", "a file that holds the token (or BELLWETHER_TOKEN_FILE; or BELLWETHER_TOKEN itself)")
+    .option("--ca <file>", "the server's CA: a PEM file, or its fingerprint sha256:… (or BELLWETHER_CA)")
     .option("--allow-http", "send the token over http to another machine")
     .showHelpAfterError('(see "--help")')
     .exitOverride()

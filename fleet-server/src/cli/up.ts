@@ -4,8 +4,9 @@ import type { Result } from "@bellwether/protocol/result.ts";
 import type { Command } from "commander";
 import { parse } from "yaml";
 import { type Settings, settingsFile, settingsOf } from "../settings.ts";
-import { type CliContext, wholeNumber } from "./context.io.ts";
+import { type CliContext, collect, wholeNumber } from "./context.io.ts";
 import { failure, must } from "./failure.ts";
+import { addressOf, type Listen, type ListenOptions } from "./listen.ts";
 import { keysBeside } from "./offline.io.ts";
 
 /** A started server as the command needs it. */
@@ -14,6 +15,10 @@ export interface UpServer {
   readonly mqttUrl: string;
   readonly tokenFile: string;
   readonly developmentKeys: boolean;
+  readonly caFingerprint: string | undefined;
+  readonly madeCa: boolean;
+  /** Takes certificate files that changed. */
+  reload(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -22,6 +27,7 @@ export type StartServer = (options: {
   readonly dir: string;
   readonly port: number;
   readonly mqttPort: number;
+  readonly listen?: Listen;
   readonly settings: Settings;
   readonly developmentKeys: boolean;
   log(level: "info" | "warn" | "error", message: string, detail?: unknown): void;
@@ -40,14 +46,27 @@ export function addUpCommand(start: StartServer, makeKeys: MakeDevelopmentKeys) 
   return (program: Command, context: CliContext): void => {
     program
       .command("up")
-      .description("run the fleet server: REST API, MQTT broker and store in one process, on loopback")
+      .description("run the fleet server: REST API, MQTT broker and store in one process, on loopback or with TLS")
       .requiredOption("--dir <folder>", "where it keeps everything")
       .option("--port <port>", "REST port; 0 takes a free one", wholeNumber(0, 65_535), 8443)
       .option("--mqtt-port <port>", "MQTT port; 0 takes a free one", wholeNumber(0, 65_535), 1883)
+      .option("--listen <host:port>", "REST address for other machines, with TLS; the MQTT port is on the same host")
+      .option(
+        "--name <name>",
+        "what other machines call this server; may be repeated, the first is in its URLs",
+        collect,
+      )
+      .option(
+        "--tls-cert <file>",
+        "a certificate of your own (PEM, with what it is signed by), not the development CA's",
+      )
+      .option("--tls-key <file>", "its private key (PEM)")
+      .option("--no-tls", "listen in clear text; on loopback only")
       .option("--config <file>", "settings as YAML")
       .option("--keys <folder>", "where a first start puts development keys (or BELLWETHER_KEYS); by default DIR-keys")
       .option("--development-keys", "serve with development keys even where NODE_ENV is production")
       .action(async (options: UpOptions) => {
+        const address = addressOf(options);
         const settings = await readSettings(options.config);
         const developmentKeys = options.developmentKeys === true || context.world.env["NODE_ENV"] !== "production";
         const keysDir = keysBeside(options.dir, options.keys ?? context.world.env["BELLWETHER_KEYS"]);
@@ -57,8 +76,8 @@ export function addUpCommand(start: StartServer, makeKeys: MakeDevelopmentKeys) 
         const server = must(
           await start({
             dir: resolve(options.dir),
-            port: options.port,
             mqttPort: options.mqttPort,
+            ...address,
             settings,
             developmentKeys,
             log(level, msg, detail) {
@@ -71,24 +90,29 @@ export function addUpCommand(start: StartServer, makeKeys: MakeDevelopmentKeys) 
             },
           }),
         );
-        const { url, mqttUrl, tokenFile } = server;
+        const { url, mqttUrl, tokenFile, madeCa, caFingerprint } = server;
         if (server.developmentKeys) context.say("WARNING: this server's release keys are DEVELOPMENT KEYS.");
-        const ready = { url, mqttUrl, dir: resolve(options.dir), tokenFile };
+        if (madeCa) context.say(DEVELOPMENT_CA);
+        const fingerprint = caFingerprint === undefined ? {} : { caFingerprint };
+        const ready = { url, mqttUrl, dir: resolve(options.dir), tokenFile, ...fingerprint };
         if (context.format() === "json") await context.write(`${JSON.stringify(ready)}\n`);
         else {
           context.show(ready, [
             { title: "REST", value: () => url },
             { title: "MQTT", value: () => mqttUrl },
+            ...(caFingerprint === undefined ? [] : [{ title: "CA", value: () => caFingerprint }]),
             { title: "token", value: () => `${tokenFile} (administrator; use it with --token-file)` },
           ]);
         }
+        // Whatever renews the certificate's files says so with SIGHUP; without, they are looked at every hour.
+        process.on("SIGHUP", () => void server.reload());
         await told(context);
         await server.close();
       });
   };
 }
 
-interface UpOptions {
+interface UpOptions extends ListenOptions {
   readonly dir: string;
   readonly port: number;
   readonly mqttPort: number;
@@ -100,6 +124,11 @@ interface UpOptions {
 const DEVELOPMENT_KEYS = [
   "WARNING: DEVELOPMENT KEYS were made for this server. The keys that release models lie on this machine:",
   "whoever takes the machine can release models to every device that enrols with it. Do not use them in production.",
+].join("\n");
+
+const DEVELOPMENT_CA = [
+  "This start made a DEVELOPMENT CA for TLS. Devices and people pin it by the fingerprint below; its key lies on this",
+  "machine. In production bring your own certificate with --tls-cert and --tls-key.",
 ].join("\n");
 
 async function readSettings(file: string | undefined): Promise<Settings> {

@@ -1,0 +1,29 @@
+import type { Socket } from "node:net";
+import { type SecureContext, TLSSocket } from "node:tls";
+
+/**
+ * Makes TLS of a connection that was let in, and hands it over once it is; whoever is slow or speaks something else is
+ * cut off. The certificate is the one of this moment, so a renewed one needs no new port.
+ */
+export function handshake(
+  socket: Socket,
+  secureContext: SecureContext,
+  timeoutMs: number,
+  done: (stream: TLSSocket) => void,
+): void {
+  const stream = new TLSSocket(socket, { isServer: true, secureContext });
+  const late = setTimeout(() => socket.destroy(), timeoutMs);
+  const failed = () => socket.destroy();
+  stream.once("secure", () => {
+    clearTimeout(late);
+    stream.off("error", failed);
+    done(stream);
+  });
+  // Before the handshake's end Node tells TLS faults by this event only.
+  stream.once("_tlsError", failed).once("error", failed);
+  stream.once("close", () => {
+    clearTimeout(late);
+    socket.destroy();
+  });
+  socket.once("close", () => clearTimeout(late));
+}
