@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
-import { err, type Result } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { downloadBlob } from "./download.io.ts";
 import type { Target } from "./machine.ts";
 import type { Slots } from "./slots.io.ts";
@@ -100,8 +100,9 @@ function verifyFiles(folder: string, target: Target): InstallResult {
   for (const [member, file] of Object.entries(manifest.value.files)) {
     const name = FILES[member as keyof typeof FILES];
     const actual = digestOf(join(folder, name));
-    if (actual !== file.digest)
-      return failed(err("DIGEST_MISMATCH", { what: name, actual, expected: file.digest }).error);
+    if (!actual.ok) return failed(actual.error);
+    if (actual.value !== file.digest)
+      return failed(err("DIGEST_MISMATCH", { what: name, actual: actual.value, expected: file.digest }).error);
   }
   return { ok: true };
 }
@@ -113,8 +114,9 @@ export function readManifest(
 ): Result<Manifest> {
   const path = join(folder, "manifest.json");
   const actual = digestOf(path);
-  if (actual !== target.manifestDigest) {
-    return err("DIGEST_MISMATCH", { what: "manifest.json", actual, expected: target.manifestDigest });
+  if (!actual.ok) return actual;
+  if (actual.value !== target.manifestDigest) {
+    return err("DIGEST_MISMATCH", { what: "manifest.json", actual: actual.value, expected: target.manifestDigest });
   }
   const manifest = manifestShape.parse(readFileSync(path), MANIFEST_BYTES_MAX);
   if (!manifest.ok) return manifest;
@@ -133,12 +135,12 @@ function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** A file that cannot be read has no digest, which fits none. */
-function digestOf(path: string): string {
+function digestOf(path: string): Result<string> {
   try {
-    return `sha256:${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
+    return ok(`sha256:${createHash("sha256").update(readFileSync(path)).digest("hex")}`);
   } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code ?? "unreadable";
+    const reason = (cause as NodeJS.ErrnoException).code ?? "unreadable";
+    return err("SLOT_UNREADABLE", { slot: dirname(path), file: basename(path), reason });
   }
 }
 

@@ -164,6 +164,15 @@ describe("an update", () => {
     expect(state).toMatchObject({ phase: "downloading", quarantined: {}, error: { code: "DIGEST_MISMATCH" } });
   });
 
+  it.each(["SLOT_UNREADABLE", "SLOT_CHANGED"] as const)("takes %s for the disk's fault and not the model's", (code) => {
+    const spoilt: UpdateEvent = { kind: "stepFailed", digest: NEW, problem: problem(code) };
+    for (const steps of [1, 2, 3, 4]) {
+      const { state, effects } = run([...activated.slice(0, steps), spoilt]);
+      expect(state).toMatchObject({ phase: "downloading", quarantined: {}, active: { digest: OLD } });
+      expect(effects.at(-1)).toBe("download");
+    }
+  });
+
   it("asks again at once where a try brought the download further, however little", () => {
     const cut = (reached: number) => failed("DIGEST_MISMATCH", { again: true, reached });
     const further = Array.from({ length: 40 }, (_, i) => cut((i + 1) / 1_000));

@@ -169,7 +169,7 @@ const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
   activating: {
     desired: remember,
     activated: forTarget(confirmFrom),
-    stepFailed: forTarget<StepFailed>((state, _target, event) => fail(state, event.problem, event.atMs)),
+    stepFailed: forTarget<StepFailed>(retryOrFail),
     resumed: (state) => to(state, { kind: "serve", answer: "activated" }),
   },
   confirming: {
@@ -285,7 +285,8 @@ function getOn(state: ModelState, fraction: number): UpdateStep {
  */
 function retryOrFail(state: ModelState, target: Target, event: StepFailed & { readonly atMs: number }): UpdateStep {
   if (event.rejected) return fail({ ...state, outcome: "rejected" }, event.problem, event.atMs);
-  if (!event.again) return fail(state, event.problem, event.atMs);
+  // What the disk did to the files says nothing of the model.
+  if (!event.again && !isDiskFault(event.problem)) return fail(state, event.problem, event.atMs);
   const { reached = 0 } = event;
   const { progress = 0 } = state;
   const attempts = reached > progress ? 1 : state.attempts + 1;

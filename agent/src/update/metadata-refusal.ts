@@ -9,8 +9,11 @@ export interface MetadataRefusal {
 // A redirect is what a portal answers that wants a password first.
 const NETWORK = /ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|timeout|fetch failed|redirect|UND_ERR|aborted|503|502|504/i;
 
+const DISK = /ENOSPC|EDQUOT|EIO|EROFS|EMFILE|ENFILE/;
+
 /** What tuf-js 6 and the wrapper around it say, by what it means; the first that fits counts. */
 const KINDS: readonly (readonly [said: RegExp, code: ErrorCode])[] = [
+  [DISK, "UPDATE_DISK_FAILED"],
   [NETWORK, "METADATA_UNREACHABLE"],
   [/has two names|multiple signatures|duplicate key IDs/i, "METADATA_KEY_COUNTED_TWICE"],
   [/was signed by \d+\/\d+ keys|UnsignedMetadataError/, "METADATA_NOT_SIGNED"],
@@ -26,5 +29,8 @@ const KINDS: readonly (readonly [said: RegExp, code: ErrorCode])[] = [
 /** The refusal behind an error of tuf-js, `reason` being its name and message. */
 export function metadataRefusal(reason: string): MetadataRefusal {
   const [, code = "METADATA_REFUSED"] = KINDS.find(([said]) => said.test(reason)) ?? [];
-  return { problem: problem(code, { reason }), again: code === "METADATA_UNREACHABLE" };
+  return {
+    problem: problem(code, { reason }),
+    again: code === "METADATA_UNREACHABLE" || code === "UPDATE_DISK_FAILED",
+  };
 }

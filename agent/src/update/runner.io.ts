@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Problem } from "@bellwether/protocol/errors.ts";
+import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { ReportedMessage, ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
@@ -68,6 +68,8 @@ const LIVE_EVERY_MS = 500;
 const INTAKE_RETRY_MS = [1_000, 2_000, 5_000, 15_000, 60_000];
 const REFUSALS_MAX = 16;
 const SELF_TEST_WALL_MS = 60_000;
+/** How long a disk that would not keep a step is left alone. */
+const DISK_RETRY_MS = 2_000;
 
 /** An updater over a state directory. */
 export function createUpdater(ports: UpdaterPorts): Updater {
@@ -83,6 +85,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   let stopped = false;
   let liveTimer: NodeJS.Timeout | undefined;
   let retryTimer: NodeJS.Timeout | undefined;
+  const diskTimers = new Set<NodeJS.Timeout>();
 
   function save(): void {
     kept = { ...kept, models: [...states.values()] };
@@ -98,21 +101,56 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   }
 
   function refuse(problem: Problem, of: Pick<Refusal, "directorVersion" | "model"> = {}): void {
-    ports.log("warn", "refused", { code: problem.code, reason: problem.message });
     const { code, message } = problem;
+    ports.log("warn", "refused", { code, reason: message });
     const refusal = { code, message: message.slice(0, 1_000), atMs: ports.now(), ...of };
     refusals = [...refusals, refusal].slice(-REFUSALS_MAX);
     report();
   }
 
-  function handle(model: string, event: UpdateEvent): void {
-    if (stopped) return;
+  /** The disk refused: told once, until something else is refused. */
+  function diskRefused(cause: unknown): Problem {
+    const told = problem("UPDATE_DISK_FAILED", { reason: (cause as NodeJS.ErrnoException).code ?? String(cause) });
+    if (refusals.at(-1)?.code !== told.code) refuse(told);
+    return told;
+  }
+
+  /** Whether the disk keeps the present states; no effect of a step runs before it does. */
+  function isKept(): boolean {
+    try {
+      save();
+      return true;
+    } catch (cause) {
+      diskRefused(cause);
+      return false;
+    }
+  }
+
+  /** What the disk would not keep is tried again by itself; a wish by the document that brought it. */
+  function handleLater(model: string, event: UpdateEvent): void {
+    if (event.kind === "desired" || event.kind === "live") return;
+    const timer = setTimeout(() => {
+      diskTimers.delete(timer);
+      handle(model, event);
+    }, DISK_RETRY_MS);
+    diskTimers.add(timer);
+  }
+
+  /** False where the disk would not keep the step: then nothing of it was done. */
+  function handle(model: string, event: UpdateEvent): boolean {
+    if (stopped) return true;
     const before = states.get(model) ?? idleModel(model);
     const { state, effects } = step(before, event, ports.now());
     states.set(model, state);
     // A change of phase is kept before its effects run; figures and progress are not worth an fsync each.
     const quiet = event.kind === "progress" || event.kind === "live";
-    if (!quiet || state.phase !== before.phase) save();
+    const goesBack = state.phase === "rollingBack" && before.phase !== "rollingBack";
+    // The way back to a verified model is taken whatever the disk says: the next start would take it again.
+    if ((!quiet || state.phase !== before.phase) && !isKept() && !goesBack) {
+      states.set(model, before);
+      handleLater(model, event);
+      return false;
+    }
     if (state.phase !== before.phase) {
       ports.log("info", "update", {
         model,
@@ -123,11 +161,19 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     }
     if (!quiet || state.phase !== before.phase || event.kind === "progress") report();
     for (const effect of effects) run(model, effect);
+    return true;
   }
 
   function run(model: string, effect: UpdateEffect): void {
     const work = perform(model, effect).catch((cause) => {
       ports.log("error", "an update step failed inside", { model, effect: effect.kind, reason: String(cause) });
+      if (!("target" in effect)) return;
+      handle(model, {
+        kind: "stepFailed",
+        digest: effect.target.manifestDigest,
+        problem: diskRefused(cause),
+        again: true,
+      });
     });
     running.add(work);
     void work.finally(() => running.delete(work));
@@ -142,7 +188,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         await delay(effect.delayMs, abort.signal);
         if (abort.signal.aborted) return;
         const { manifestDigest: digest } = effect.target;
-        if (isInstalled(slots, effect.target)) return handle(model, { kind: "downloaded", digest });
+        if (isInstalled(slots, effect.target)) return void handle(model, { kind: "downloaded", digest });
         const progress = progressOf(model, digest);
         const result = await downloadPackage(installPorts, effect.target, abort.signal, progress.show);
         if (!abort.signal.aborted) settle(model, digest, result, { kind: "downloaded", digest }, progress.reached());
@@ -213,9 +259,9 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     const problem = outcomes.find((outcome) => outcome.model === model)?.problem;
     if (answer === "rolledBack") {
       if (problem) ports.log("error", "the earlier model could not be served", { model, code: problem.code });
-      return handle(model, { kind: "rolledBack" });
+      return void handle(model, { kind: "rolledBack" });
     }
-    if (problem) return handle(model, { kind: "stepFailed", digest, problem });
+    if (problem) return void handle(model, { kind: "stepFailed", digest, problem });
     handle(model, { kind: "activated", digest });
   }
 
@@ -247,9 +293,9 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         }
         continue;
       }
+      if (!accept(taken.document, taken.disagreements)) return retryLater();
       if (desired === bytes) desired = undefined;
       retries = 0;
-      accept(taken.document, taken.disagreements);
     }
   }
 
@@ -259,35 +305,41 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   }
 
   type Taken = Extract<Awaited<ReturnType<typeof takeDocument>>, { ok: true }>;
-  function accept(document: Taken["document"], disagreements: Taken["disagreements"]): void {
+  /** False where the disk would not keep all of it. */
+  function accept(document: Taken["document"], disagreements: Taken["disagreements"]): boolean {
+    let taken = true;
     for (const wanted of document.models) {
       const refused = disagreements[wanted.model];
       if (refused && !refused.ok) {
         refuse(refused.error, { directorVersion: document.version, model: wanted.model });
         continue;
       }
-      handle(wanted.model, { kind: "desired", target: { ...wanted, directorVersion: document.version } });
+      const target = { ...wanted, directorVersion: document.version };
+      taken = handle(wanted.model, { kind: "desired", target }) && taken;
     }
-    for (const model of document.remove) remove(model);
+    for (const model of document.remove) taken = remove(model) && taken;
+    if (!taken) return false;
     // Last: a device that dies before this takes the same document, when it comes again, for news and not for known.
     kept = {
       ...kept,
       directorVersion: document.version,
       timeFloorMs: Math.max(kept.timeFloorMs, document.issuedAtMs),
     };
-    save();
+    if (!isKept()) return false;
     report();
+    return true;
   }
 
-  function remove(model: string): void {
+  function remove(model: string): boolean {
     const state = states.get(model);
-    if (!state) return;
+    if (!state) return true;
     underWay.get(model)?.abort();
     states.set(model, { ...idleModel(model), quarantined: state.quarantined });
-    save();
+    if (!isKept()) return false;
     ports.log("info", "update", { model, phase: "idle", removed: true });
     run(model, { kind: "serve", answer: "activated" });
     run(model, { kind: "cleanUp" });
+    return true;
   }
 
   function takeDesired(): void {
@@ -352,12 +404,13 @@ export function createUpdater(ports: UpdaterPorts): Updater {
       clearTimeout(retryTimer);
       takeDesired();
     },
-    onBroken: (model, digest, problem) => handle(model, { kind: "activeBroken", digest, problem }),
+    onBroken: (model, digest, problem) => void handle(model, { kind: "activeBroken", digest, problem }),
     states: () => [...states.values()],
     async stop() {
       stopped = true;
       clearTimeout(liveTimer);
       clearTimeout(retryTimer);
+      for (const timer of diskTimers) clearTimeout(timer);
       for (const abort of underWay.values()) abort.abort();
       await Promise.allSettled([...running, intake]);
     },

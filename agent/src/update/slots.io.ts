@@ -53,8 +53,9 @@ export function openSlots(stateDir: string): Slots {
     load() {
       const path = join(stateDir, FILE);
       const nothing: UpdateState = { v: 1, directorVersion: 0, timeFloorMs: 0, models: [] };
-      if (!existsSync(path)) return nothing;
-      const kept = readKept(path);
+      const text = readText(path);
+      if (text === undefined) return nothing;
+      const kept = keptOf(text);
       if (kept) return { ...kept, models: kept.models.map((model) => ({ ...idleModel(model.model), ...model })) };
       // It is written whole or not at all, so this is a disk that rots. A device without models that still measures and
       // can be told anew is worth more than one that starts over and over; the file stays for whoever looks.
@@ -95,9 +96,19 @@ export function openSlots(stateDir: string): Slots {
   };
 }
 
-function readKept(path: string): UpdateState | undefined {
+/** Undefined where there is no such file. A disk that fails once may not fail the next moment: nobody starts without models for that. */
+function readText(path: string, tries = 3): string | undefined {
   try {
-    const kept = JSON.parse(readFileSync(path, "utf8")) as Partial<UpdateState> | null;
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    return tries > 1 ? readText(path, tries - 1) : "";
+  }
+}
+
+function keptOf(text: string): UpdateState | undefined {
+  try {
+    const kept = JSON.parse(text) as Partial<UpdateState> | null;
     const whole =
       kept?.v === 1 &&
       Number.isSafeInteger(kept.directorVersion) &&

@@ -22,6 +22,11 @@ export const AGENT_ERRORS = {
     sentence: "The device has {free} bytes free; the model needs {needed}.",
     remedy: "Free space on the device.",
   },
+  UPDATE_DISK_FAILED: {
+    http: 507,
+    sentence: "The device's disk refused what an update needs to keep: {reason}.",
+    remedy: "Free space, or look after the disk. The model that runs goes on, and the update goes on by itself.",
+  },
   METADATA_REFUSED: {
     http: 422,
     sentence: "The release repository's metadata was refused: {reason}.",
