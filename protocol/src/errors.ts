@@ -4,6 +4,7 @@ import { CLI_ERRORS } from "./errors/command-line.ts";
 import { COMMON_ERRORS } from "./errors/common.ts";
 import { CONFIG_ERRORS } from "./errors/config.ts";
 import { DRIFT_ERRORS } from "./errors/drift.ts";
+import { ENROLMENT_ERRORS } from "./errors/enrolment.ts";
 import { FEATURE_ERRORS } from "./errors/features.ts";
 import { FLEET_ERRORS } from "./errors/fleet.ts";
 import { HISTORY_ERRORS } from "./errors/history.ts";
@@ -32,6 +33,7 @@ export const ERRORS = {
   ...LINK_ERRORS,
   ...AGENT_ERRORS,
   ...FLEET_ERRORS,
+  ...ENROLMENT_ERRORS,
   ...ROLLOUT_ERRORS,
   ...HISTORY_ERRORS,
   ...API_ERRORS,

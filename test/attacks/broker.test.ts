@@ -273,7 +273,7 @@ test("a pending device is refused until somebody approves it", async () => {
   const enrolled = await enrol(server, freshName(), { preapproved: false });
   expect(enrolled.phase).toBe("pending");
   await expect(connectDevice(server, enrolled)).rejects.toThrow(/refused/i);
-  expect((await deviceLogin(server, enrolled)).http).toBe(401);
+  expect((await deviceLogin(server, enrolled)).body.code).toBe("DEVICE_PENDING");
   expect((await server.call(`POST /v1/devices/${enrolled.device}/approve`)).http).toBe(200);
   expect((await connectDevice(server, enrolled)).connected()).toBe(true);
 });
@@ -290,7 +290,7 @@ test("a revoked device is cut off at once, stays out, and its token is worth not
   expect((await timestamp()).http).toBe(401);
   await expect(connectMqtt(server, { ...early, clientId: enrolled.device })).rejects.toThrow(/refused/i);
   await expect(connectDevice(server, enrolled)).rejects.toThrow(/refused/i);
-  expect((await deviceLogin(server, enrolled)).http).toBe(401);
+  expect((await deviceLogin(server, enrolled)).body.code).toBe("DEVICE_REVOKED");
   expect((await server.call(`POST /v1/devices/${enrolled.device}/approve`)).http).toBe(409);
 });
 

@@ -101,7 +101,7 @@ export async function enrolDevice(store: Pick<Store, "devices">, device: string)
   };
   unwrap(await store.devices.addEnrolmentToken({ hash, token }));
   const publicHex = Buffer.from(keyPairOf(seed).publicKey).toString("hex");
-  unwrap(await store.devices.enrol({ hash, device, serial: null, publicHex, nowMs: Date.now() }));
+  unwrap(await store.devices.enrol({ hash, device, serial: null, publicHex, nowMs: Date.now(), reference: "" }));
   return { device, seed };
 }
 

@@ -1,6 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { Labels } from "@bellwether/protocol/labels.ts";
-import { ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import { DEVICE_PHASES, ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { parseSelector, selects } from "@bellwether/protocol/selector.ts";
@@ -20,7 +20,7 @@ const DeviceView = Type.Object(
   {
     device: Name,
     site: Name,
-    phase: oneOf(["pending", "active", "revoked"]),
+    phase: oneOf(DEVICE_PHASES),
     presence: oneOf(PRESENCES),
     /** Age of the last word, in milliseconds; null when there was none. */
     ageMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
@@ -30,6 +30,9 @@ const DeviceView = Type.Object(
     serial: Type.Union([Type.String(), Type.Null()]),
     agentVersion: Type.Union([Type.String(), Type.Null()]),
     enrolledAtMs: Time,
+    cloned: Type.Boolean({ description: "Its key was seen on two machines; its next key takes this away." }),
+    clonedAtMs: Type.Union([Time, Type.Null()]),
+    replacedBy: Type.Union([Name, Type.Null()]),
   },
   closed,
 );
@@ -175,32 +178,57 @@ function view(device: DeviceRecord, nowMs: number, rule: PresenceRule) {
     serial: device.serial,
     agentVersion: device.agentVersion,
     enrolledAtMs: device.enrolledAtMs,
+    cloned: device.clonedAtMs !== null,
+    clonedAtMs: device.clonedAtMs,
+    replacedBy: device.replacedBy,
   };
 }
 
+/** Orders that bring a device from one phase into another; given again they change nothing. */
+const ORDERS = {
+  approve: { role: "operator", phase: "active", from: ["pending"], summary: "Lets a pending device in." },
+  reject: {
+    role: "operator",
+    phase: "rejected",
+    from: ["pending"],
+    summary: "Refuses a pending device for good; its name and key never come in.",
+  },
+  reset: {
+    role: "operator",
+    phase: "wiped",
+    from: ["pending", "active"],
+    summary: "Says that a device lost its key: shuts it out until it enrols again, as the same device.",
+  },
+  revoke: {
+    role: "admin",
+    phase: "revoked",
+    from: ["pending", "active", "wiped"],
+    summary: "Shuts a device out for good, and its live session at once.",
+  },
+} as const;
+
 function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
-  const phaseRoute = (order: "approve" | "revoke", summary: string) =>
-    defineRoute({
+  const phaseRoute = (order: keyof typeof ORDERS) => {
+    const { role, phase, from, summary } = ORDERS[order];
+    return defineRoute({
       method: "POST",
       path: `/v1/devices/:device/${order}`,
       operation: `${order}Device`,
       summary,
-      role: order === "approve" ? "operator" : "admin",
+      role,
       params: { device: Name },
       answer: DeviceView,
       errors: ["NOT_FOUND", "CONFLICT"],
       handler: async ({ params, caller, request }) => {
         const device = await visible(store, params.device, caller);
         if (!device.ok) return device;
-        if (order === "approve" && device.value.phase === "revoked") {
-          return err("CONFLICT", { what: "The device", name: params.device, reason: "it is revoked for good" });
-        }
-        const phase = order === "approve" ? "active" : "revoked";
-        const changed = await store.devices.setPhase({ device: params.device, phase });
-        if (order === "revoke") kick(params.device);
+        const { nowMs } = request;
+        const changed = await store.devices.setPhase({ device: params.device, phase, from, nowMs });
+        if (changed.ok && phase !== "active") kick(params.device);
         return changed.ok ? ok(view(changed.value, request.nowMs, rule)) : changed;
       },
     });
+  };
   return [
     defineRoute({
       method: "PUT",
@@ -219,8 +247,10 @@ function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
         return changed.ok ? ok(view(changed.value, request.nowMs, rule)) : changed;
       },
     }),
-    phaseRoute("approve", "Lets a pending device in."),
-    phaseRoute("revoke", "Shuts a device out for good, and its live session at once."),
+    phaseRoute("approve"),
+    phaseRoute("reject"),
+    phaseRoute("reset"),
+    phaseRoute("revoke"),
   ];
 }
 

@@ -1,13 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { Name } from "@bellwether/protocol/ids.ts";
 import { Labels } from "@bellwether/protocol/labels.ts";
-import {
-  DeviceLoginResponse,
-  EnrolmentRequest,
-  EnrolmentResponse,
-  NonceResponse,
-} from "@bellwether/protocol/messages/device.ts";
+import { EnrolmentRequest, EnrolmentResponse } from "@bellwether/protocol/messages/device.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { isDeviceName } from "@bellwether/protocol/topics.ts";
 import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
 import { enrolmentBytes, verifyHex } from "@bellwether/protocol/trust/login.ts";
 import { Type } from "typebox";
@@ -15,6 +11,7 @@ import type { DeviceLogin } from "../broker/login.io.ts";
 import { hashSecret } from "../governance/tokens.ts";
 import type { DevicesStore, EnrolmentTokenRecord } from "../store/devices.ts";
 import { callerName, seesSite, siteScope } from "./caller.ts";
+import { deviceSelfRoutes } from "./device-self.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -63,9 +60,9 @@ export interface EnrolmentRoutesDeps {
   kick(device: string): void;
 }
 
-/** Enrolment tokens, enrolment, and the login of devices. */
+/** Enrolment tokens, enrolment, and what an enrolled device asks for itself. */
 export function enrolmentRoutes(deps: EnrolmentRoutesDeps): Route[] {
-  return [...tokenRoutes(deps), enrolRoute(deps), ...loginRoutes(deps)];
+  return [...tokenRoutes(deps), enrolRoute(deps), ...deviceSelfRoutes(deps)];
 }
 
 function tokenRoutes({ store }: EnrolmentRoutesDeps): Route[] {
@@ -138,7 +135,24 @@ function view(token: EnrolmentTokenRecord) {
   return { ...token, serials: token.serials ? [...token.serials] : null, labels: { ...token.labels } };
 }
 
-function enrolRoute({ store, login, mqttUrl, rootMetadata }: EnrolmentRoutesDeps): Route {
+/** Why a device may not come in; the codes of the token are told to whoever holds its secret. */
+const ENROLMENT_CODES = [
+  "ENROLMENT_REFUSED",
+  "ENROLMENT_SIGNATURE_INVALID",
+  "ENROLMENT_TOKEN_EXPIRED",
+  "ENROLMENT_TOKEN_REVOKED",
+  "ENROLMENT_TOKEN_USED_UP",
+  "ENROLMENT_SERIAL_UNLISTED",
+  "DEVICE_NAME_TAKEN",
+  "DEVICE_REJECTED",
+  "DEVICE_REVOKED",
+  "SERIAL_TAKEN",
+  "SERIAL_DIFFERS",
+  "KEY_IN_USE",
+  "KEY_INVALID",
+] as const;
+
+function enrolRoute({ store, login, mqttUrl, rootMetadata, kick }: EnrolmentRoutesDeps): Route {
   return defineRoute({
     method: "POST",
     path: "/v1/enrolment",
@@ -148,23 +162,27 @@ function enrolRoute({ store, login, mqttUrl, rootMetadata }: EnrolmentRoutesDeps
     body: EnrolmentRequest,
     answer: EnrolmentResponse,
     status: 201,
-    errors: ["ENROLMENT_REFUSED", "DEVICE_NAME_TAKEN", "KEY_INVALID"],
+    errors: ENROLMENT_CODES,
     handler: async ({ body, request }) => {
       const { token, device, serial, key } = body;
       const publicKey = readPublicKey(key.publicHex);
       if (!publicKey.ok) return publicKey;
       const signed = enrolmentBytes({ token, device, publicHex: key.publicHex, ...(serial ? { serial } : {}) });
-      if (device === "feed" || !verifyHex(signed, body.signatureHex, publicKey.value)) {
-        return err("ENROLMENT_REFUSED", { reason: "the signature does not prove the key, or the name is reserved" });
+      if (!verifyHex(signed, body.signatureHex, publicKey.value)) {
+        return err("ENROLMENT_SIGNATURE_INVALID", { device });
       }
+      if (!isDeviceName(device)) return err("DEVICE_NAME_TAKEN", { device });
       const enrolled = await store.devices.enrol({
         hash: hashSecret(token),
         device,
         serial: serial ?? null,
         publicHex: key.publicHex,
         nowMs: request.nowMs,
+        reference: request.id,
       });
       if (!enrolled.ok) return enrolled;
+      // A wiped device that is back: whoever still holds a connection by its old key has none.
+      kick(device);
       return ok({
         site: enrolled.value.site,
         device,
@@ -176,42 +194,4 @@ function enrolRoute({ store, login, mqttUrl, rootMetadata }: EnrolmentRoutesDeps
       });
     },
   });
-}
-
-function loginRoutes({ login }: EnrolmentRoutesDeps): Route[] {
-  return [
-    defineRoute({
-      method: "POST",
-      path: "/v1/device/nonce",
-      operation: "makeDeviceNonce",
-      summary: "A nonce for a device to sign; any name gets one.",
-      role: "public",
-      audit: false,
-      body: Type.Object({ device: Name }, closed),
-      answer: NonceResponse,
-      handler: async ({ body }) => ok({ nonce: login.nonce(body.device), brokerId: login.brokerId }),
-    }),
-    defineRoute({
-      method: "POST",
-      path: "/v1/device/login",
-      operation: "loginDevice",
-      summary: "A short-lived token for metadata and blobs, for the signature over a nonce.",
-      role: "public",
-      audit: false,
-      body: Type.Object(
-        {
-          device: Name,
-          nonce: Type.String({ minLength: 16, maxLength: 256 }),
-          signatureHex: Type.String({ pattern: "^[0-9a-f]{128}$" }),
-        },
-        closed,
-      ),
-      answer: DeviceLoginResponse,
-      errors: ["DEVICE_LOGIN_REFUSED"],
-      handler: async ({ body }) => {
-        const device = await login.verify(body.device, body.nonce, body.signatureHex);
-        return device ? ok(login.token(device)) : err("DEVICE_LOGIN_REFUSED");
-      },
-    }),
-  ];
 }

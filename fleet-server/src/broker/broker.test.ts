@@ -24,6 +24,7 @@ async function testBroker(change: Partial<BrokerOptions> = {}) {
     login: {
       brokerId: "b",
       nonce: () => "n",
+      prove: async () => undefined,
       verify: async (device, nonce, signature) => (`${nonce}.${signature}` === "ri.ght" ? record(device) : undefined),
       token: () => ({ token: "t", expiresAtMs: 0 }),
       authenticate: async () => undefined,

@@ -16,7 +16,12 @@ export interface DeviceLogin {
   readonly brokerId: string;
   /** A nonce for a device to sign; any name gets one, so that nobody learns which devices exist. */
   nonce(device: string): string;
-  /** The device, when the signature over this broker's nonce is its own, and for the first time. */
+  /**
+   * The device, whatever its phase, when the signature over this broker's nonce is its own, and for the first time. What
+   * it signs besides the nonce makes other `bytes` than those of a login.
+   */
+  prove(device: string, nonce: string, signatureHex: string, bytes?: Uint8Array): Promise<DeviceRecord | undefined>;
+  /** The same, of a device that may connect. */
   verify(device: string, nonce: string, signatureHex: string): Promise<DeviceRecord | undefined>;
   /** A short-lived HTTP token for a device that was verified. */
   token(device: DeviceRecord): { readonly token: string; readonly expiresAtMs: number };
@@ -48,17 +53,27 @@ export function createDeviceLogin(options: {
     return true;
   }
 
+  async function prove(
+    device: string,
+    nonce: string,
+    signatureHex: string,
+    bytes: Uint8Array = loginBytes(brokerId, device, nonce),
+  ) {
+    const expiresAtMs = nonceExpiry(secret, device, nonce, now());
+    if (expiresAtMs === undefined) return undefined;
+    const record = await devices.get({ device });
+    const key = record && readPublicKey(record.publicHex);
+    if (!record || !key?.ok || !verifyHex(bytes, signatureHex, key.value)) return undefined;
+    return spend(nonce, expiresAtMs) ? record : undefined;
+  }
+
   return {
     brokerId,
     nonce: (device) => makeNonce(secret, device, randomBytes(16), now()),
+    prove,
     async verify(device, nonce, signatureHex) {
-      const expiresAtMs = nonceExpiry(secret, device, nonce, now());
-      if (expiresAtMs === undefined) return undefined;
-      const record = await devices.get({ device });
-      const key = record && readPublicKey(record.publicHex);
-      if (record?.phase !== "active" || !key?.ok) return undefined;
-      if (!verifyHex(loginBytes(brokerId, device, nonce), signatureHex, key.value)) return undefined;
-      return spend(nonce, expiresAtMs) ? record : undefined;
+      const record = await prove(device, nonce, signatureHex);
+      return record?.phase === "active" ? record : undefined;
     },
     token: (device) => ({
       token: makeDeviceToken(secret, device.device, device.publicHex, now()),

@@ -14,6 +14,8 @@ interface Device {
   readonly facts: Readonly<Record<string, string>>;
   readonly agentVersion: string | null;
   readonly enrolledAtMs: number;
+  readonly cloned: boolean;
+  readonly replacedBy: string | null;
 }
 interface ReportedModel {
   readonly model: string;
@@ -33,7 +35,7 @@ interface DeviceDetail extends Device {
 const DEVICE: readonly Column<Device>[] = [
   member("device"),
   member("site"),
-  member("phase"),
+  { title: "phase", value: ({ phase, cloned }) => (cloned ? `${phase}, CLONED` : phase) },
   member("presence"),
   { title: "heard", value: ({ ageMs }) => (ageMs === null ? "never" : `${age(ageMs)} ago`) },
   { title: "labels", value: (device) => labels(device.labels) },
@@ -43,6 +45,7 @@ const DETAIL: readonly Column<DeviceDetail>[] = [
   { title: "facts", value: ({ facts }) => labels(facts) },
   { title: "agent", value: ({ agentVersion }) => agentVersion ?? "" },
   { title: "enrolled", value: ({ enrolledAtMs }) => time(enrolledAtMs) },
+  { title: "replaced by", value: ({ replacedBy }) => replacedBy ?? "" },
   { title: "assets", value: ({ assets }) => assets.map((one) => `${one.asset} (${one.channels.length})`).join(", ") },
   { title: "director document", value: ({ directorVersion }) => directorVersion },
 ];
@@ -99,6 +102,8 @@ export function addDeviceCommands(program: Command, context: CliContext): void {
     });
   for (const [order, description] of [
     ["approve", "let a pending device in"],
+    ["reject", "refuse a pending device for good"],
+    ["reset", "say that a device lost its key: it may enrol again as the same device"],
     ["revoke", "shut a device out for good, its live session at once"],
   ] as const) {
     devices

@@ -27,7 +27,15 @@ function token(change: Partial<EnrolmentTokenRecord> = {}): EnrolmentTokenRecord
 }
 
 const enrol = (device: string, change: Partial<Parameters<Store["devices"]["enrol"]>[0]> = {}) =>
-  store.devices.enrol({ hash: "h", device, serial: null, publicHex: `key of ${device}`, nowMs: 1, ...change });
+  store.devices.enrol({
+    hash: "h",
+    device,
+    serial: null,
+    publicHex: `key of ${device}`,
+    nowMs: 1,
+    reference: "",
+    ...change,
+  });
 const codeOf = async (result: ReturnType<typeof enrol>) => {
   const answer = await result;
   return answer.ok ? answer.value.phase : answer.error.code;
@@ -38,7 +46,7 @@ describe("an enrolment token", () => {
     await store.devices.addEnrolmentToken({ hash: "h", token: token() });
     expect(unwrap(await enrol("gw-1"))).toMatchObject({ site: "plant-a", labels: { line: "2" }, phase: "active" });
     expect(await codeOf(enrol("gw-2"))).toBe("active");
-    expect(await codeOf(enrol("gw-3"))).toBe("ENROLMENT_REFUSED");
+    expect(await codeOf(enrol("gw-3"))).toBe("ENROLMENT_TOKEN_USED_UP");
     // The answer to the first may have been lost: the same device with the same key costs nothing.
     expect(await codeOf(enrol("gw-1"))).toBe("active");
     expect((await store.devices.listEnrolmentTokens({}))[0]?.usesLeft).toBe(0);
@@ -48,18 +56,18 @@ describe("an enrolment token", () => {
     await store.devices.addEnrolmentToken({ hash: "h", token: token({ usesLeft: 10 }) });
     await enrol("gw-1");
     expect(await codeOf(enrol("gw-1", { publicHex: "another" }))).toBe("DEVICE_NAME_TAKEN");
-    await store.devices.setPhase({ device: "gw-1", phase: "revoked" });
-    expect(await codeOf(enrol("gw-1"))).toBe("DEVICE_NAME_TAKEN");
+    await store.devices.setPhase({ device: "gw-1", phase: "revoked", nowMs: 2 });
+    expect(await codeOf(enrol("gw-1"))).toBe("DEVICE_REVOKED");
   });
 
   it.each([
-    ["unknown", {}, { hash: "other" }],
-    ["expired", { expiresAtMs: 1 }, {}],
-    ["for other serials", { serials: ["S1"] }, { serial: "S2" }],
-    ["for serials, of a device without one", { serials: ["S1"] }, {}],
-  ])("that is %s lets nobody in", async (_what, made, asked) => {
+    ["unknown", {}, { hash: "other" }, "ENROLMENT_REFUSED"],
+    ["expired", { expiresAtMs: 1 }, {}, "ENROLMENT_TOKEN_EXPIRED"],
+    ["for other serials", { serials: ["S1"] }, { serial: "S2" }, "ENROLMENT_SERIAL_UNLISTED"],
+    ["for serials, of a device without one", { serials: ["S1"] }, {}, "ENROLMENT_SERIAL_UNLISTED"],
+  ])("that is %s lets nobody in", async (_what, made, asked, code) => {
     await store.devices.addEnrolmentToken({ hash: "h", token: token(made) });
-    expect(await codeOf(enrol("gw-1", asked))).toBe("ENROLMENT_REFUSED");
+    expect(await codeOf(enrol("gw-1", asked))).toBe(code);
     expect(await store.devices.list({ limit: 10 })).toEqual([]);
   });
 
@@ -67,7 +75,7 @@ describe("an enrolment token", () => {
     await store.devices.addEnrolmentToken({ hash: "h", token: token({ preapproved: false, serials: ["S1"] }) });
     expect(await codeOf(enrol("gw-1", { serial: "S1" }))).toBe("pending");
     await store.devices.revokeEnrolmentToken({ id: "t" });
-    expect(await codeOf(enrol("gw-2", { serial: "S1" }))).toBe("ENROLMENT_REFUSED");
+    expect(await codeOf(enrol("gw-2", { serial: "S1" }))).toBe("ENROLMENT_TOKEN_REVOKED");
   });
 
   it("two devices race for the last use: one is let in", async () => {

@@ -85,7 +85,7 @@ async function enrol(store: Store, device: string): Promise<void> {
     revoked: false,
   };
   await store.devices.addEnrolmentToken({ hash: device, token });
-  await store.devices.enrol({ hash: device, device, serial: null, publicHex: "00", nowMs: 0 });
+  await store.devices.enrol({ hash: device, device, serial: null, publicHex: device, nowMs: 0, reference: "" });
 }
 
 it("acknowledges what the store has committed, and nothing before", async () => {

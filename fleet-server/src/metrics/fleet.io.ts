@@ -1,3 +1,4 @@
+import { DEVICE_PHASES } from "@bellwether/protocol/messages/device.ts";
 import type { BrokerCounts } from "../broker/broker.io.ts";
 import { PRESENCES, type PresenceRule, presenceOf } from "../devices/presence.ts";
 import type { IngestCounts } from "../ingest/ingest.io.ts";
@@ -35,7 +36,7 @@ export function addFleetMetrics(metrics: Metrics, ports: FleetMetricsPorts): voi
   );
   metrics.gauge("bellwether_devices_enrolled", "Devices by phase.", async () => {
     const devices = await ports.store.figures.devices({});
-    return ["pending", "active", "revoked"].map((phase) => ({
+    return DEVICE_PHASES.map((phase) => ({
       labels: { phase },
       value: devices.filter((device) => device.phase === phase).length,
     }));

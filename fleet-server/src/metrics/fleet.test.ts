@@ -30,13 +30,15 @@ it("counts active devices by presence with the oldest age of each, over a real s
     ["left", 1_099_000, false],
     ["out", 1_100_000, true],
   ] as const) {
-    unwrap(await store.devices.enrol({ hash: "h", device, serial: null, publicHex: "00", nowMs: enrolled }));
+    unwrap(
+      await store.devices.enrol({ hash: "h", device, serial: null, publicHex: device, nowMs: enrolled, reference: "" }),
+    );
     if (heardAtMs === undefined) continue;
     const message = { v: 1, online, session: 1, atMs: heardAtMs, heartbeatMs: 10_000 } as const;
     await store.devices.state({ device, message });
     await store.devices.seen({ at: [[device, heardAtMs]] });
   }
-  await store.devices.setPhase({ device: "out", phase: "revoked" });
+  await store.devices.setPhase({ device: "out", phase: "revoked", nowMs: 0 });
   const metrics = new Metrics();
   addFleetMetrics(metrics, {
     store,

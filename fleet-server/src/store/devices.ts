@@ -1,13 +1,12 @@
 import type {
   BirthMessage,
+  DevicePhase,
   ReportedMessage,
   ReportedModel,
   StateMessage,
 } from "@bellwether/protocol/messages/device.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { FeedClass } from "@bellwether/protocol/topics.ts";
-
-export type DevicePhase = "pending" | "active" | "revoked";
 
 /** One device as it is kept. Times are the server's. */
 export interface DeviceRecord {
@@ -26,6 +25,10 @@ export interface DeviceRecord {
   readonly agentVersion: string | null;
   /** The newest state message: stream positions left out. */
   readonly state: StateMessage | null;
+  /** When its key was seen on two machines; null while it was not, and again with its next key. */
+  readonly clonedAtMs: number | null;
+  /** The device that took its place. */
+  readonly replacedBy: string | null;
 }
 
 /** An enrolment token: never its secret, only the SHA-256. */
@@ -75,7 +78,8 @@ export interface DevicesStore {
   revokeEnrolmentToken(args: { readonly id: string }): Promise<Result<EnrolmentTokenRecord>>;
   /**
    * Spends one use of a token on a device. The same device with the same key and a good token is let in again without
-   * spending one (its answer was lost on the way). `ENROLMENT_REFUSED` says why not, `DEVICE_NAME_TAKEN` another key.
+   * spending one (its answer was lost on the way). A wiped device gets its place back with a new key. Whoever offers a key
+   * that another device has, or had, flags that device as cloned.
    */
   enrol(args: {
     readonly hash: string;
@@ -83,6 +87,8 @@ export interface DevicesStore {
     readonly serial: string | null;
     readonly publicHex: string;
     readonly nowMs: number;
+    /** The request, for the audit log. */
+    readonly reference: string;
   }): Promise<Result<DeviceRecord>>;
   get(args: { readonly device: string }): Promise<DeviceRecord | undefined>;
   list(args: {
@@ -94,7 +100,13 @@ export interface DevicesStore {
     readonly device: string;
     readonly labels: Readonly<Record<string, string>>;
   }): Promise<Result<DeviceRecord>>;
-  setPhase(args: { readonly device: string; readonly phase: DevicePhase }): Promise<Result<DeviceRecord>>;
+  /** `CONFLICT` where the device is in none of the phases `from`. Whoever leaves for good ends its key. */
+  setPhase(args: {
+    readonly device: string;
+    readonly phase: DevicePhase;
+    readonly from?: readonly DevicePhase[];
+    readonly nowMs: number;
+  }): Promise<Result<DeviceRecord>>;
 
   /** Notes when devices were heard; only ever later. */
   seen(args: { readonly at: readonly (readonly [device: string, atMs: number])[] }): Promise<void>;

@@ -7,23 +7,6 @@ export const FLEET_ERRORS = {
     sentence: 'The selector cannot be read at "{part}": {reason}.',
     remedy: "Write requirements with commas between: site=a,hw in (orin,xavier),!retired,line!=2.",
   },
-  DEVICE_LOGIN_REFUSED: {
-    http: 401,
-    sentence: "The login is refused.",
-    remedy:
-      "Fetch a new nonce and sign it with the key of the enrolment; a revoked or pending device must ask its administrator.",
-  },
-  ENROLMENT_REFUSED: {
-    http: 403,
-    sentence: "The enrolment is refused.",
-    remedy:
-      "Ask the fleet's administrator for a new enrolment token; the server's log says why this one does not serve.",
-  },
-  DEVICE_NAME_TAKEN: {
-    http: 409,
-    sentence: "A device named {device} is enrolled already, with another key.",
-    remedy: "Choose another name, or have the old device revoked and removed first.",
-  },
   STORE_IN_USE: {
     http: 503,
     sentence: "Another server runs on {dir}.",

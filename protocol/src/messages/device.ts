@@ -199,6 +199,30 @@ export const NonceResponse = Type.Object({
 });
 export const nonceResponse = validator("The nonce answer", NonceResponse);
 
+/** Body of what a device asks for itself: its signature over `loginBytes` of a fresh nonce. */
+export const DeviceProof = Type.Object(
+  {
+    device: Name,
+    nonce: Type.String({ minLength: 16, maxLength: 256 }),
+    signatureHex: Type.String({ pattern: "^[0-9a-f]{128}$" }),
+  },
+  { additionalProperties: false },
+);
+
+/** Where a device stands: pending waits for approval, wiped may enrol again, rejected and revoked are final. */
+export const DEVICE_PHASES = ["pending", "active", "wiped", "rejected", "revoked"] as const;
+export type DevicePhase = (typeof DEVICE_PHASES)[number];
+
+/** Answer of `POST /v1/device/status`. */
+export const DeviceStatus = Type.Object({
+  device: Name,
+  site: Name,
+  phase: oneOf(DEVICE_PHASES),
+  /** The device's key was seen on two machines. */
+  cloned: Type.Boolean(),
+});
+export const deviceStatus = validator("The status answer", DeviceStatus);
+
 /** Answer of `POST /v1/device/login`: a short-lived token for metadata and blobs over HTTP. */
 export const DeviceLoginResponse = Type.Object({
   token: Type.String({ minLength: 16, maxLength: 1024 }),

@@ -3,7 +3,9 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { CohortRecord, DeviceRecord, DevicesStore, RefusalRecord, SubscriberRecord } from "../devices.ts";
 import { type Commands, read, write } from "./command.ts";
+import { type DeviceRow, deviceOf } from "./device-row.ts";
 import { enrolment } from "./enrolment.ts";
+import { lifeCycle } from "./life-cycle.ts";
 
 export const devicesMigrations = [
   `CREATE TABLE devices (
@@ -46,41 +48,17 @@ export const devicesMigrations = [
      SELECT device, at_ms, code, '', message FROM refusals;
    DROP TABLE refusals;
    ALTER TABLE refusals_of_documents RENAME TO refusals;`,
+  `ALTER TABLE devices ADD COLUMN cloned_at_ms INTEGER;
+   ALTER TABLE devices ADD COLUMN replaced_by TEXT;
+   CREATE INDEX devices_by_serial ON devices (site, serial) WHERE serial IS NOT NULL;
+   CREATE TABLE device_keys (
+     public_hex TEXT PRIMARY KEY, device TEXT NOT NULL, since_ms INTEGER NOT NULL, ended_at_ms INTEGER, successor TEXT
+   ) STRICT, WITHOUT ROWID;
+   INSERT OR IGNORE INTO device_keys SELECT public_hex, device, enrolled_at_ms, NULL, NULL FROM devices;
+   CREATE TABLE security_quota (
+     device TEXT PRIMARY KEY, hour INTEGER NOT NULL, entries INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
 ];
-
-export interface DeviceRow {
-  readonly device: string;
-  readonly site: string;
-  readonly serial: string | null;
-  readonly public_hex: string;
-  readonly phase: DeviceRecord["phase"];
-  readonly labels: string;
-  readonly facts: string;
-  readonly enrolled_at_ms: number;
-  readonly last_seen_at_ms: number | null;
-  readonly heartbeat_ms: number | null;
-  readonly session: number;
-  readonly agent_version: string | null;
-  readonly state: string | null;
-}
-
-export function deviceOf(row: DeviceRow): DeviceRecord {
-  return {
-    device: row.device,
-    site: row.site,
-    serial: row.serial,
-    publicHex: row.public_hex,
-    phase: row.phase,
-    labels: JSON.parse(row.labels),
-    facts: JSON.parse(row.facts),
-    enrolledAtMs: row.enrolled_at_ms,
-    lastSeenAtMs: row.last_seen_at_ms,
-    heartbeatMs: row.heartbeat_ms,
-    session: row.session,
-    agentVersion: row.agent_version,
-    state: row.state === null ? null : JSON.parse(row.state),
-  };
-}
 
 function changed(db: Database, device: string, set: string, value: unknown): Result<DeviceRecord> {
   const row = db.prepare(`UPDATE devices SET ${set} = ? WHERE device = ? RETURNING *`).get(value, device);
@@ -118,6 +96,7 @@ const REFUSALS_MAX = 100;
 
 export const devices = {
   ...enrolment,
+  ...lifeCycle,
   get: read((db, { device }) => {
     const row = db.prepare("SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
     return row && deviceOf(row);
@@ -135,7 +114,6 @@ export const devices = {
   ),
 
   setLabels: write((db, { device, labels }) => changed(db, device, "labels", JSON.stringify(labels))),
-  setPhase: write((db, { device, phase }) => changed(db, device, "phase", phase)),
 
   seen: write((db, { at }) => {
     const note = db.prepare(

@@ -1,6 +1,10 @@
-import { err, ok } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { Database } from "better-sqlite3";
 import type { DeviceRecord, DevicesStore, EnrolmentTokenRecord } from "../devices.ts";
 import { type Commands, read, write } from "./command.ts";
+import { type DeviceRow, deviceOf } from "./device-row.ts";
+import { beginKey } from "./life-cycle.ts";
+import { noteSecurity } from "./security.ts";
 
 type Enrolment = Pick<DevicesStore, "addEnrolmentToken" | "listEnrolmentTokens" | "revokeEnrolmentToken" | "enrol">;
 
@@ -32,14 +36,100 @@ function tokenOf(row: TokenRow): EnrolmentTokenRecord {
   };
 }
 
-/** Why a token does not let this device in, or undefined. The reason is for the log; callers all hear the same. */
-function fault(token: EnrolmentTokenRecord | undefined, serial: string | null, nowMs: number): string | undefined {
-  if (!token) return "unknown token";
-  if (token.revoked) return "the token is revoked";
-  if (token.expiresAtMs <= nowMs) return "the token has expired";
+type Asked = Parameters<DevicesStore["enrol"]>[0];
+
+/** Why a token does not let this device in, or undefined. Who does not hold a token's secret learns nothing of any. */
+function fault(token: EnrolmentTokenRecord | undefined, { device, serial, nowMs }: Asked) {
+  if (!token) return err("ENROLMENT_REFUSED");
+  if (token.revoked) return err("ENROLMENT_TOKEN_REVOKED", { token: token.id });
+  if (token.expiresAtMs <= nowMs) return err("ENROLMENT_TOKEN_EXPIRED", { token: token.id });
   if (token.serials && !(serial !== null && token.serials.includes(serial)))
-    return "the serial is not on the token's list";
+    return err("ENROLMENT_SERIAL_UNLISTED", { device, token: token.id });
   return undefined;
+}
+
+/** Takes one use of the token, in the transaction that lets the device in. */
+function spend(db: Database, { id }: EnrolmentTokenRecord): Result<void> {
+  const { changes } = db
+    .prepare("UPDATE enrolment_tokens SET uses_left = uses_left - 1 WHERE id = ? AND uses_left > 0")
+    .run(id);
+  return changes === 1 ? ok(undefined) : err("ENROLMENT_TOKEN_USED_UP", { token: id });
+}
+
+/** Refuses a key that any device has or had; the device that has it now is flagged, as it runs on two machines. */
+function keyFault(db: Database, { device, publicHex, nowMs, reference }: Asked) {
+  const owner = db.prepare("SELECT device FROM device_keys WHERE public_hex = ?").pluck().get(publicHex) as
+    | string
+    | undefined;
+  if (owner === undefined) return undefined;
+  db.prepare("UPDATE devices SET cloned_at_ms = coalesce(cloned_at_ms, ?) WHERE device = ? AND public_hex = ?").run(
+    nowMs,
+    owner,
+    publicHex,
+  );
+  noteSecurity(db, { device: owner, code: "KEY_IN_USE", text: `${device} offered its key`, reference }, nowMs);
+  return err("KEY_IN_USE");
+}
+
+/** A device of this name is known: its answer was lost, or it was wiped, or somebody wants its name. */
+function again(db: Database, token: EnrolmentTokenRecord, known: DeviceRow, asked: Asked): Result<DeviceRecord> {
+  const { device, serial, publicHex, nowMs, reference } = asked;
+  if (known.site !== token.site) return err("DEVICE_NAME_TAKEN", { device });
+  if (known.phase === "rejected") return err("DEVICE_REJECTED", { device });
+  if (known.phase === "revoked") return err("DEVICE_REVOKED", { device });
+  if (known.phase === "wiped") return anew(db, token, known, asked);
+  if (known.public_hex !== publicHex) {
+    noteSecurity(db, { device, code: "DEVICE_NAME_TAKEN", text: "another key asked for its name", reference }, nowMs);
+    return err("DEVICE_NAME_TAKEN", { device });
+  }
+  // The same name and key from a machine with another serial number: an image that was copied whole.
+  if (known.serial !== serial) return keyFault(db, asked) ?? err("SERIAL_DIFFERS", { device });
+  return ok(deviceOf(known));
+}
+
+/** A wiped device comes back: the same device with a new key, whose sessions begin anew. */
+function anew(db: Database, token: EnrolmentTokenRecord, known: DeviceRow, asked: Asked): Result<DeviceRecord> {
+  const { device, serial, publicHex, nowMs } = asked;
+  if (known.serial !== serial) return err("SERIAL_DIFFERS", { device });
+  const used = keyFault(db, asked) ?? spend(db, token);
+  if (!used.ok) return used;
+  beginKey(db, device, publicHex, nowMs);
+  db.prepare("UPDATE births SET session = 0 WHERE device = ?").run(device);
+  const row = db
+    .prepare(
+      `UPDATE devices SET public_hex = ?, phase = ?, enrolled_at_ms = ?, session = 0, reported_rev = 0, state = NULL,
+         cloned_at_ms = NULL WHERE device = ? RETURNING *`,
+    )
+    .get(publicHex, token.preapproved ? "active" : "pending", nowMs, device);
+  return ok(deviceOf(row as DeviceRow));
+}
+
+/** A device that nobody knew. */
+function first(db: Database, token: EnrolmentTokenRecord, asked: Asked): Result<DeviceRecord> {
+  const { device, serial, publicHex, nowMs } = asked;
+  const holder = db
+    .prepare("SELECT device FROM devices WHERE site = ? AND serial = ? AND phase IN ('pending', 'active', 'wiped')")
+    .pluck()
+    .get(token.site, serial) as string | undefined;
+  const used =
+    keyFault(db, asked) ?? (holder === undefined ? spend(db, token) : err("SERIAL_TAKEN", { serial, device: holder }));
+  if (!used.ok) return used;
+  beginKey(db, device, publicHex, nowMs);
+  const row = db
+    .prepare(
+      `INSERT INTO devices (device, site, serial, public_hex, phase, labels, facts, enrolled_at_ms, session,
+         director_version, reported_rev) VALUES (?, ?, ?, ?, ?, ?, '{}', ?, 0, 0, 0) RETURNING *`,
+    )
+    .get(
+      device,
+      token.site,
+      serial,
+      publicHex,
+      token.preapproved ? "active" : "pending",
+      JSON.stringify(token.labels),
+      nowMs,
+    );
+  return ok(deviceOf(row as DeviceRow));
 }
 
 /** Enrolment tokens and what they let in. */
@@ -76,57 +166,12 @@ export const enrolment = {
     return row ? ok(tokenOf(row as TokenRow)) : err("NOT_FOUND", { what: "enrolment token", name: id });
   }),
 
-  enrol: write((db, { hash, device, serial, publicHex, nowMs }) => {
-    const row = db.prepare("SELECT * FROM enrolment_tokens WHERE hash = ?").get(hash) as TokenRow | undefined;
+  enrol: write((db, asked) => {
+    const row = db.prepare("SELECT * FROM enrolment_tokens WHERE hash = ?").get(asked.hash) as TokenRow | undefined;
     const token = row && tokenOf(row);
-    const reason = fault(token, serial, nowMs);
-    if (!token || reason !== undefined) return err("ENROLMENT_REFUSED", { reason });
-    const known = db
-      .prepare("SELECT site, public_hex, phase, labels, facts, serial, enrolled_at_ms FROM devices WHERE device = ?")
-      .get(device) as
-      | {
-          site: string;
-          public_hex: string;
-          phase: DeviceRecord["phase"];
-          labels: string;
-          facts: string;
-          serial: string | null;
-          enrolled_at_ms: number;
-        }
-      | undefined;
-    if (known && (known.public_hex !== publicHex || known.site !== token.site || known.phase === "revoked")) {
-      return err("DEVICE_NAME_TAKEN", { device });
-    }
-    if (!known && token.usesLeft <= 0) return err("ENROLMENT_REFUSED", { reason: "the token is used up" });
-    if (!known) {
-      db.prepare("UPDATE enrolment_tokens SET uses_left = uses_left - 1 WHERE id = ?").run(token.id);
-      db.prepare(
-        `INSERT INTO devices (device, site, serial, public_hex, phase, labels, facts, enrolled_at_ms, session, director_version, reported_rev)
-         VALUES (?, ?, ?, ?, ?, ?, '{}', ?, 0, 0, 0)`,
-      ).run(
-        device,
-        token.site,
-        serial,
-        publicHex,
-        token.preapproved ? "active" : "pending",
-        JSON.stringify(token.labels),
-        nowMs,
-      );
-    }
-    return ok({
-      device,
-      site: token.site,
-      serial: known?.serial ?? serial,
-      publicHex,
-      phase: known?.phase ?? (token.preapproved ? "active" : "pending"),
-      labels: known ? JSON.parse(known.labels) : token.labels,
-      facts: known ? JSON.parse(known.facts) : {},
-      enrolledAtMs: known?.enrolled_at_ms ?? nowMs,
-      lastSeenAtMs: null,
-      heartbeatMs: null,
-      session: 0,
-      agentVersion: null,
-      state: null,
-    });
+    const refused = fault(token, asked);
+    if (refused || !token) return refused ?? err("ENROLMENT_REFUSED");
+    const known = db.prepare("SELECT * FROM devices WHERE device = ?").get(asked.device) as DeviceRow | undefined;
+    return known ? again(db, token, known, asked) : first(db, token, asked);
   }),
 } as const satisfies Commands<Enrolment>;

@@ -83,7 +83,8 @@ function tokenOf(row: TokenRow): TokenRecord {
 const ENTRY = `seq, at_ms AS atMs, request_id AS requestId, caller, operation, target, body_digest AS bodyDigest, http, code,
   previous, digest`;
 
-function append(db: Database, facts: AuditFacts, outcome: { http: number; code: string }): AuditEntry {
+/** Enters a call into the chain. */
+export function append(db: Database, facts: AuditFacts, outcome: { http: number; code: string }): AuditEntry {
   const last = db.prepare("SELECT seq, digest FROM audit_entries ORDER BY seq DESC LIMIT 1").get() as
     | { seq: number; digest: string }
     | undefined;
