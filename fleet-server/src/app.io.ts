@@ -12,7 +12,7 @@ import { matchingDevices } from "./api/devices.ts";
 import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
 import { createDeviceLogin } from "./broker/login.io.ts";
-import { createDirector } from "./devices/director.io.ts";
+import { createDirector, documentExpiry } from "./devices/director.io.ts";
 import { createReferences } from "./drift/references.io.ts";
 import { createDriftWatch } from "./drift/watch.io.ts";
 import { writeDurably } from "./files.io.ts";
@@ -23,6 +23,7 @@ import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { addHttpMetrics, addProcessMetrics } from "./metrics/process.io.ts";
 import { openBlobs } from "./registry/blobs.io.ts";
+import { createExpiryWatch } from "./registry/expiry-watch.io.ts";
 import { repositoryIn } from "./registry/first-metadata.io.ts";
 import { createRegistry } from "./registry/registry.io.ts";
 import { openRepository } from "./registry/repository.io.ts";
@@ -160,6 +161,15 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       ),
     now,
   });
+  const expiries = createExpiryWatch({
+    async signed() {
+      const oldest = await store.director.oldest({});
+      return oldest ? [...repository.signed(), documentExpiry(oldest)] : repository.signed();
+    },
+    now,
+    warn: (sentence) => log("warn", sentence),
+  });
+  closers.push(() => expiries.stop());
   const ingest = createIngest({
     store,
     toDevice: (device, topic, payload) => theBroker().toDevice(device, topic, payload),
@@ -280,6 +290,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     rule: settings.presence,
     ingest: () => ingest.counts(),
     broker: () => theBroker().counts(),
+    expiries: () => expiries.expiries(),
     now,
   });
   const deps: RouteDeps = {
@@ -297,7 +308,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     devices: { store, rule: settings.presence, kick: (device) => theBroker().kick("device", device) },
     samples: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
-    repository: { repository },
+    repository: { repository, expiries },
     histories: { store, histories, snapshots },
     training: { store, runs: training },
     retraining: { store, retrainings, now },
@@ -336,6 +347,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   // Before the API closes: an upload that waits for its validation is given up, not waited for.
   closers.push(() => registry.stop());
   await registry.start();
+  await expiries.start();
   scheduler.start(settings.rolloutTickMs);
   closers.push(() => scheduler.stop());
   await driftWatch.start(settings.driftTickMs);

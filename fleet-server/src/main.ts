@@ -11,11 +11,16 @@ const ROLES: Readonly<Record<ServerRole, () => Promise<void>>> = {
   retrain: async () => (await import("./retraining/retrain.worker.ts")).runRetrainThread(),
   "development-keys": async () => {
     const { runDevelopmentKeys } = await import("./cli/development.io.ts");
-    const { emptyRepository, repositoryIn } = await import("./registry/first-metadata.io.ts");
-    await runDevelopmentKeys((dataDir) => emptyRepository(repositoryIn(dataDir)));
+    await runDevelopmentKeys(await repositories());
   },
   sandbox: async () => (await import("./registry/sandbox.worker.ts")).runSandbox(),
 };
+
+/** Gives a server's release repository to commands that are run on its machine before or beside it. */
+async function repositories() {
+  const { emptyRepository, repositoryIn } = await import("./registry/first-metadata.io.ts");
+  return (dataDir: string) => emptyRepository(repositoryIn(dataDir));
+}
 
 const role = currentRole();
 if (role !== undefined) {
@@ -23,22 +28,32 @@ if (role !== undefined) {
   if (!run) throw new Error(`unknown role ${role}`);
   await run();
 } else {
-  const [{ runCli }, { processWorld }, { addUpCommand }, { addModelFileCommands }, { developmentKeysMaker }] =
-    await Promise.all([
-      import("./cli/program.ts"),
-      import("./cli/world.io.ts"),
-      import("./cli/up.ts"),
-      import("./cli/model.ts"),
-      import("./cli/development.io.ts"),
-    ]);
+  const [
+    { runCli },
+    { processWorld },
+    { addUpCommand },
+    { addModelFileCommands },
+    { developmentKeysMaker },
+    { addKeysCommands },
+    repositoryOf,
+  ] = await Promise.all([
+    import("./cli/program.ts"),
+    import("./cli/world.io.ts"),
+    import("./cli/up.ts"),
+    import("./cli/model.ts"),
+    import("./cli/development.io.ts"),
+    import("./cli/keys.ts"),
+    repositories(),
+  ]);
   const spawner = roleSpawner<ServerRole>(new URL(import.meta.url));
   const model = addModelFileCommands(async () => {
     const { createSandbox, DRAFT_LIMITS } = await import("./registry/sandbox.io.ts");
     return createSandbox(spawner, DRAFT_LIMITS);
   });
+  const keys = addKeysCommands(repositoryOf);
   const up = addUpCommand(async (options) => {
     const { startServer } = await import("./app.io.ts");
     return startServer({ ...options, spawner, version: packageJson.version });
   }, developmentKeysMaker(spawner));
-  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [up, model]);
+  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [up, keys, model]);
 }

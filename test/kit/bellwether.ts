@@ -45,7 +45,13 @@ export interface CallOptions {
 
 /** Starts `bellwether up` on free ports; stopped when the test (or the hook's suite, with `until`) ends. */
 export async function startBellwether(
-  options: { dir?: string; config?: string; until?: "test" | "caller"; tls?: readonly string[] } = {},
+  options: {
+    dir?: string;
+    config?: string;
+    until?: "test" | "caller";
+    env?: Readonly<Record<string, string>>;
+    tls?: readonly string[];
+  } = {},
 ): Promise<Bellwether> {
   const dir = options.dir ?? join(temporaryFolder("bellwether-up-"), "data");
   mkdirSync(dir, { recursive: true });
@@ -57,7 +63,10 @@ export async function startBellwether(
     writeFileSync(file, options.config);
     args.push("--config", file);
   }
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...options.env },
+  });
   const log: string[] = [];
   createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
   const stop = stopper(child);

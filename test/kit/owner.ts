@@ -1,7 +1,8 @@
 import { ok, type Result, unwrap } from "@bellwether/protocol/result.ts";
 import { makeDevelopmentKeys } from "../../fleet-server/src/cli/development.io.ts";
-import { openKeys, readKeyFolder, rootOf } from "../../fleet-server/src/cli/key-folder.io.ts";
+import { openKeys, readKeyFolder } from "../../fleet-server/src/cli/key-folder.io.ts";
 import { emptyRepository } from "../../fleet-server/src/registry/first-metadata.io.ts";
+import { readRoot } from "../../fleet-server/src/registry/read-metadata.ts";
 import type { Registry, ReleaseOrder } from "../../fleet-server/src/registry/registry.io.ts";
 import { type ReleaseRequest, signRequest } from "../../fleet-server/src/registry/release-request.ts";
 import {
@@ -13,7 +14,7 @@ import type { Publication } from "../../fleet-server/src/registry/repository-sta
 
 /** A release repository, with development keys beside its folder where it is new. */
 export async function ownedRepository(dir: string, now: () => number = Date.now): Promise<ReleaseRepository> {
-  await makeDevelopmentKeys(emptyRepository(dir), keysOf(dir), now());
+  await makeDevelopmentKeys(emptyRepository(dir, now), keysOf(dir), now());
   return unwrap(await openRepository(dir, now));
 }
 
@@ -23,9 +24,9 @@ export const keysOf = (dir: string): string => `${dir}-keys`;
 /** The targets metadata an owner signs for a request, with the keys of this folder. */
 export async function signedFor(request: ReleaseRequest, keysDir: string, nowMs = Date.now()): Promise<Result<string>> {
   const folder = unwrap(await readKeyFolder(keysDir));
-  const keys = unwrap(await openKeys(folder, "targets", async () => undefined)).map(({ pair }) => pair);
-  const signing = signRequest(request, { root: unwrap(rootOf(folder)).metadata, keys }, nowMs);
-  return signing.ok ? ok(signing.value.signed.targets) : signing;
+  const keys = unwrap(await openKeys(folder, async () => undefined)).map(({ pair }) => pair);
+  const signing = signRequest(request, { root: unwrap(readRoot(folder.root!)).metadata, keys }, nowMs);
+  return signing.ok ? ok(signing.value.targets) : signing;
 }
 
 /** The owner of a repository's offline keys, who signs whatever is asked and has it published. */

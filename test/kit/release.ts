@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
+import type { Bellwether } from "./bellwether.ts";
 import { cli } from "./cli.ts";
 import type { TestFleet } from "./fleet.ts";
 import { referencesOf, type TestPackage } from "./packages.ts";
@@ -14,6 +15,17 @@ export async function uploadPackage(fleet: TestFleet, { manifest, files }: TestP
   for (const bytes of Object.values(files)) await fleet.putBlob(digestOf(bytes), bytes);
   const { model } = manifest;
   return fleet.call(`POST /v1/models/${model}/versions`, { manifest: { ...manifest, files: referencesOf(files) } });
+}
+
+/** The same to a server that was started by the other kit. */
+export async function uploadTo(
+  { call }: Pick<Bellwether, "call">,
+  { manifest, files }: TestPackage,
+): Promise<Uploaded> {
+  const headers = { "content-type": "application/octet-stream" };
+  for (const bytes of Object.values(files)) await call(`PUT /v1/blobs/${digestOf(bytes)}`, bytes, { headers });
+  const uploaded = { manifest: { ...manifest, files: referencesOf(files) } };
+  return (await call(`POST /v1/models/${manifest.model}/versions`, uploaded)).body;
 }
 
 /** A server whose data directory is on this machine, as `up` leaves it: with its development keys beside it. */

@@ -20,6 +20,7 @@ const closed = { additionalProperties: false } as const;
 const Wanted = Type.Union([
   Type.Object({ change: Type.Literal("release"), model: Name, version: VersionNumber }, closed),
   Type.Object({ change: oneOf(["grant", "revoke", "on", "off"]), model: Name, cohort: Name }, closed),
+  Type.Object({ change: Type.Literal("director") }, closed),
 ]);
 const RequestBody = Type.Object({ changes: Type.Array(Wanted, { maxItems: 100 }) }, closed);
 const UploadBody = Type.Object(
@@ -65,7 +66,7 @@ export function releaseRoutes({ store, registry }: ReleaseRoutesDeps): Route[] {
       answer: Type.Object({ targets: VersionNumber, released: Named, withdrawn: Named }, closed),
       errors: [
         ...ERRORS,
-        ...(["METADATA_UNREADABLE", "METADATA_UNSIGNED", "METADATA_VERSION", "METADATA_EXPIRED"] as const),
+        ...(["PUBLICATION_UNREADABLE", "PUBLICATION_UNSIGNED", "PUBLICATION_VERSION", "PUBLICATION_EXPIRED"] as const),
         ...(["TARGETS_INCONSISTENT", "ONLINE_KEY_MISSING"] as const),
       ],
       handler: async ({ body: { roots = [], targets }, caller }) => {
@@ -92,7 +93,7 @@ async function ordersOf(
 ): Promise<Result<ReleaseOrder[]>> {
   const orders: ReleaseOrder[] = [];
   for (const wanted of changes) {
-    if (wanted.change === "release") orders.push(wanted);
+    if (wanted.change === "release" || wanted.change === "director") orders.push(wanted);
     else if (wanted.change !== "grant") orders.push({ ...wanted, change: wanted.change });
     else {
       const { model, cohort } = wanted;

@@ -1,16 +1,37 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
+import { TimeMs } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
+import type { ExpiryWatch } from "../registry/expiry-watch.io.ts";
 import type { ReleaseRepository } from "../registry/repository.io.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 export interface RepositoryRoutesDeps {
   readonly repository: ReleaseRepository;
+  readonly expiries: Pick<ExpiryWatch, "expiries">;
 }
 
+const closed = { additionalProperties: false } as const;
+const ExpiryView = Type.Object(
+  {
+    role: Type.String({
+      description: "root, targets, snapshot, timestamp, a retraining role, or director: the documents.",
+    }),
+    version: Type.Integer(),
+    expiresAtMs: TimeMs,
+    daysLeft: Type.Number(),
+    alarm: Type.Union([Type.Literal("expired"), Type.Number(), Type.Null()], {
+      description: "The alarm that was reached: within that many days, or over.",
+    }),
+    renewedBy: oneOf(["owners", "server"]),
+  },
+  closed,
+);
+
 /** The image repository as TUF clients read it. Manifests and models are blobs and are fetched by their digests. */
-export function repositoryRoutes({ repository }: RepositoryRoutesDeps): Route[] {
+export function repositoryRoutes({ repository, expiries }: RepositoryRoutesDeps): Route[] {
   const answer = (bytes: Buffer, immutable: boolean) =>
     ok({
       contentType: "application/json",
@@ -20,6 +41,15 @@ export function repositoryRoutes({ repository }: RepositoryRoutesDeps): Route[] 
       open: (from: number, to: number) => Readable.from([bytes.subarray(from, to + 1)]),
     });
   return [
+    defineRoute({
+      method: "GET",
+      path: "/v1/repository/expiries",
+      operation: "listExpiries",
+      summary: "When signed metadata and director documents expire, with alarms 30, 14 and 3 days before.",
+      role: "viewer",
+      answer: Type.Object({ items: Type.Array(ExpiryView) }, closed),
+      handler: async () => ok({ items: (await expiries.expiries()).map(({ lifeMs: _, ...one }) => one) }),
+    }),
     defineRoute({
       method: "GET",
       path: "/v1/repository/metadata/:file",

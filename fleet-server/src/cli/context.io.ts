@@ -15,6 +15,8 @@ export interface CliWorld {
   /** Whether standard output is a terminal: live views repaint only there. */
   readonly interactive: boolean;
   nowMs(): number;
+  /** Asks the person at the terminal for a secret that is not shown; undefined where nobody is there. */
+  readonly askSecret?: (question: string) => Promise<string>;
   /** Aborted by Ctrl-C: a command that waits stops waiting. */
   readonly signal: AbortSignal;
 }

@@ -1,4 +1,5 @@
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { type Result, unwrap } from "@bellwether/protocol/result.ts";
 import { type FirstMetadata, firstMetadata, type OnlinePublicKeys } from "../registry/ceremony.ts";
 import { keepRoot, makeKey } from "./key-folder.io.ts";
 
@@ -7,7 +8,9 @@ export interface EmptyRepository {
   hasRoot(): Promise<boolean>;
   /** The public halves of its online keys, made where it has none. */
   online(): Promise<OnlinePublicKeys>;
-  layFirst(first: FirstMetadata): Promise<void>;
+  /** Makes one more key of a role. */
+  addOnlineKey(role: keyof OnlinePublicKeys): Promise<void>;
+  layFirst(first: FirstMetadata): Promise<Result<void>>;
 }
 
 /**
@@ -27,7 +30,7 @@ export async function makeDevelopmentKeys(
   const rules = { rootThreshold: 2, targetsThreshold: 1, development: true };
   const first = firstMetadata({ root, targets, online, ...rules }, nowMs);
   await keepRoot(keysDir, first.root);
-  await repository.layFirst(first);
+  unwrap(await repository.layFirst(first));
   return true;
 }
 

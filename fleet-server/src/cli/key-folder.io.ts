@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import { writeDurably } from "../files.io.ts";
-import { readRoot } from "../registry/read-metadata.ts";
 import {
   isSealed,
   type KeyFile,
@@ -43,27 +42,17 @@ export async function readKeyFolder(dir: string): Promise<Result<KeyFolder>> {
   return ok({ dir, keys, root });
 }
 
-/** The folder's keys of a role, opened; `KEYS_MISSING` where it has none. */
-export async function openKeys(
-  { dir, keys }: KeyFolder,
-  role: OfflineRole,
-  ask: AskPassphrase,
-): Promise<Result<readonly OfflineKey[]>> {
-  const own = keys.filter(({ key }) => key.role === role);
-  if (own.length === 0) return err("KEYS_MISSING", { dir });
-  const passphrase = own.some(({ key }) => isSealed(key)) ? await ask() : undefined;
+/** The folder's keys, opened; `KEYS_MISSING` where it has none. */
+export async function openKeys({ dir, keys }: KeyFolder, ask: AskPassphrase): Promise<Result<readonly OfflineKey[]>> {
+  if (keys.length === 0) return err("KEYS_MISSING", { dir });
+  const passphrase = keys.some(({ key }) => isSealed(key)) ? await ask() : undefined;
   const opened: OfflineKey[] = [];
-  for (const { file, key } of own) {
+  for (const { file, key } of keys) {
     const one = openKeyFile(key, file, passphrase);
     if (!one.ok) return one;
     opened.push(one.value);
   }
   return ok(opened);
-}
-
-/** The newest root the folder knows, read. */
-export function rootOf({ dir, root }: KeyFolder) {
-  return root === undefined ? err("KEYS_MISSING", { dir }) : readRoot(root);
 }
 
 const ROOT_FILE = "root.json";

@@ -1,9 +1,11 @@
 import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
-import { changeSentence, type ReleaseRequest, type SignedRequest, signRequest } from "../registry/release-request.ts";
-import { type CliContext, readText } from "./context.io.ts";
+import { writeDurably } from "../files.io.ts";
+import type { ReleaseRequest } from "../registry/release-request.ts";
+import { type FileSigning, readSignedFile, type SignedFile, signFile } from "../registry/signed-file.ts";
+import { type CliContext, parseJson, readText } from "./context.io.ts";
 import { failure, must } from "./failure.ts";
-import { type AskPassphrase, openKeys, readKeyFolder, rootOf } from "./key-folder.io.ts";
+import { type AskPassphrase, keepRoot, openKeys, readKeyFolder } from "./key-folder.io.ts";
 
 /** Options of every command that uses offline keys. */
 export interface KeysOptions {
@@ -40,34 +42,58 @@ export function keysFolder(context: CliContext, { keys }: KeysOptions): string {
 
 /** Asks for the passphrase: a file, the environment, or the person at the terminal. Never an argument. */
 export function passphraseOf(context: CliContext, { passphraseFile }: KeysOptions): AskPassphrase {
+  const { env, askSecret } = context.world;
   return async () => {
     const text =
-      passphraseFile === undefined
-        ? context.world.env["BELLWETHER_PASSPHRASE"]
-        : (await readText(passphraseFile)).replace(/\r?\n$/, "");
+      passphraseFile !== undefined
+        ? (await readText(passphraseFile)).replace(/\r?\n$/, "")
+        : (env["BELLWETHER_PASSPHRASE"] ?? (await askSecret?.("Passphrase of the offline keys: ")));
     return text === "" ? undefined : text;
   };
 }
 
-/** Signs a request with the targets keys of a folder, and says each change; no server is asked. */
+/** Signs all that the keys of a folder may sign, and says what; no server is asked. */
 export async function signWithFolder(
   context: CliContext,
-  request: ReleaseRequest,
-  options: KeysOptions & { readonly lifeMs?: number; readonly before?: string },
-): Promise<{ readonly signed: SignedRequest; readonly missing: number }> {
-  const folder = must(await readKeyFolder(keysFolder(context, options)));
-  const root = must(rootOf(folder)).metadata;
-  const keys = must(await openKeys(folder, "targets", passphraseOf(context, options))).map(({ pair }) => pair);
-  for (const change of request.changes) context.say(changeSentence(change));
-  const { lifeMs, before } = options;
-  const more = { ...(lifeMs === undefined ? {} : { lifeMs }), ...(before === undefined ? {} : { before }) };
-  return must(signRequest(request, { root, keys }, context.world.nowMs(), more));
+  file: SignedFile,
+  options: KeysOptions & { readonly lasts?: number },
+): Promise<FileSigning> {
+  const dir = keysFolder(context, options);
+  const folder = must(await readKeyFolder(dir));
+  const { root } = folder;
+  if (root === undefined) throw failure("KEYS_MISSING", { dir });
+  const keys = must(await openKeys(folder, passphraseOf(context, options))).map(({ pair }) => pair);
+  const signing = must(signFile(file, { root, keys }, context.world.nowMs(), options.lasts));
+  for (const sentence of signing.sentences) context.say(sentence);
+  // Whoever completes a root goes on from it.
+  if (signing.missing === 0 && signing.file.root !== undefined) await keepRoot(dir, signing.file.root);
+  return signing;
+}
+
+/** Reads a file of the offline keys: a request, or what was signed so far. */
+export async function readOfflineFile(file: string): Promise<SignedFile> {
+  return must(readSignedFile(parseJson(await readText(file), file)));
+}
+
+/** Writes such a file, and says whether it is complete. */
+export async function writeSigned(context: CliContext, path: string, { file, missing }: FileSigning): Promise<void> {
+  await writeDurably(path, `${JSON.stringify(file, undefined, 1)}\n`, 0o644);
+  const sign = 'other holders sign it with "bellwether release sign"';
+  context.say(missing === 0 ? `${path} can be published.` : `${path} still needs ${missing} signatures: ${sign}.`);
+}
+
+/** Brings what was signed to the server. */
+export async function publishFile(context: CliContext, { root, targets }: SignedFile): Promise<Publication> {
+  const client = await context.client();
+  const body = { ...(root === undefined ? {} : { roots: [root] }), ...(targets === undefined ? {} : { targets }) };
+  return client.post<Publication>("/v1/repository/publications", body);
 }
 
 /** One thing that somebody at the command line wants released or changed. */
 export type Wanted =
   | { readonly change: "release"; readonly model: string; readonly version: number }
-  | { readonly change: "grant" | "revoke" | "on" | "off"; readonly model: string; readonly cohort: string };
+  | { readonly change: "grant" | "revoke" | "on" | "off"; readonly model: string; readonly cohort: string }
+  | { readonly change: "director" };
 
 /** What was published. */
 export interface Publication {
@@ -84,7 +110,7 @@ export async function signAndPublish(
 ): Promise<Publication> {
   const client = await context.client();
   const request = await client.post<ReleaseRequest>("/v1/repository/requests", { changes });
-  const { signed, missing } = await signWithFolder(context, request, options);
+  const { file, missing } = await signWithFolder(context, { v: 1, request }, options);
   if (missing > 0) throw failure("SIGNATURES_MISSING", { missing });
-  return client.post<Publication>("/v1/repository/publications", { targets: signed.targets });
+  return publishFile(context, file);
 }

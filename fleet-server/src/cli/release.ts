@@ -1,9 +1,18 @@
 import type { Command } from "commander";
 import { writeDurably } from "../files.io.ts";
-import { type ReleaseRequest, releaseRequest, type SignedRequest, signedRequest } from "../registry/release-request.ts";
-import { type CliContext, collect, parseJson, readText, span } from "./context.io.ts";
-import { failure, must } from "./failure.ts";
-import { type KeysOptions, type Publication, signWithFolder, type Wanted, withKeysOptions } from "./offline.io.ts";
+import type { ReleaseRequest } from "../registry/release-request.ts";
+import { type CliContext, collect, span } from "./context.io.ts";
+import { failure } from "./failure.ts";
+import {
+  type KeysOptions,
+  type Publication,
+  publishFile,
+  readOfflineFile,
+  signWithFolder,
+  type Wanted,
+  withKeysOptions,
+  writeSigned,
+} from "./offline.io.ts";
 import type { Column } from "./print.ts";
 
 const PUBLICATION_COLUMNS: readonly Column<Publication>[] = [
@@ -23,37 +32,31 @@ export function addReleaseCommands(program: Command, context: CliContext): void 
     .option("--revoke <model/cohort>", "take that away", collect)
     .option("--on <model/cohort>", "switch it on", collect)
     .option("--off <model/cohort>", "switch it off", collect)
+    .option("--director", "name the server's newest director key, and no other")
     .action(async (versions: readonly string[], options: RequestOptions) => {
       const client = await context.client();
       const request = await client.post<ReleaseRequest>("/v1/repository/requests", {
         changes: wantedOf(versions, options),
       });
-      await writeDurably(options.out, textOf(request), 0o644);
+      await writeDurably(options.out, `${JSON.stringify(request, undefined, 1)}\n`, 0o644);
     });
   withKeysOptions(
     release
       .command("sign <file>")
-      .description("sign a request, or add a signature to one that others signed; needs no server")
+      .description("sign a request or a root, or add signatures to one that others signed; needs no server")
       .requiredOption("--out <file>", "where to write what was signed")
-      .option("--lasts <span>", "how long it holds, such as 180d", span),
+      .option("--lasts <span>", "how long the targets hold, such as 180d", span),
   ).action(async (file: string, options: KeysOptions & { out: string; lasts?: number }) => {
-    const { request, targets } = await readSigned(file);
-    const { signed, missing } = await signWithFolder(context, request, {
-      ...options,
-      ...(options.lasts === undefined ? {} : { lifeMs: options.lasts }),
-      ...(targets === undefined ? {} : { before: targets }),
-    });
-    await writeDurably(options.out, textOf(signed), 0o644);
-    context.say(missing === 0 ? "It can be published." : `It still needs ${missing} signatures.`);
+    await writeSigned(context, options.out, await signWithFolder(context, await readOfflineFile(file), options));
   });
   release
     .command("publish <file>")
     .description("bring what was signed to the server: devices accept it from now on")
     .action(async (file: string) => {
-      const { targets } = await readSigned(file);
-      if (targets === undefined) throw failure("FILE_UNREADABLE", { file, reason: "nobody has signed it yet" });
-      const client = await context.client();
-      context.show(await client.post<Publication>("/v1/repository/publications", { targets }), PUBLICATION_COLUMNS);
+      const signed = await readOfflineFile(file);
+      if (signed.root === undefined && signed.targets === undefined)
+        throw failure("FILE_UNREADABLE", { file, reason: "nobody has signed it yet" });
+      context.show(await publishFile(context, signed), PUBLICATION_COLUMNS);
     });
 }
 
@@ -63,6 +66,7 @@ interface RequestOptions {
   readonly revoke?: readonly string[];
   readonly on?: readonly string[];
   readonly off?: readonly string[];
+  readonly director?: boolean;
 }
 
 function wantedOf(versions: readonly string[], options: RequestOptions): Wanted[] {
@@ -82,17 +86,7 @@ function wantedOf(versions: readonly string[], options: RequestOptions): Wanted[
       return { change, model, cohort };
     }),
   );
-  return [...releases, ...roles];
-}
-
-async function readSigned(file: string): Promise<{ readonly request: ReleaseRequest; readonly targets?: string }> {
-  const value = parseJson(await readText(file), file);
-  if (typeof value === "object" && value !== null && "targets" in value) return must(signedRequest.check(value));
-  return { request: must(releaseRequest.check(value)) };
-}
-
-function textOf(value: ReleaseRequest | SignedRequest): string {
-  return `${JSON.stringify(value, undefined, 1)}\n`;
+  return [...releases, ...roles, ...(options.director ? [{ change: "director" } as const] : [])];
 }
 
 function names(all: Publication["released"]): string {

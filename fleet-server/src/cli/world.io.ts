@@ -1,3 +1,5 @@
+import { createInterface } from "node:readline";
+import { Writable } from "node:stream";
 import type { CliWorld } from "./context.io.ts";
 
 /** The real world of a command: this process. */
@@ -15,6 +17,21 @@ export function processWorld(): CliWorld {
     stderr: process.stderr,
     interactive: process.stdout.isTTY === true,
     nowMs: Date.now,
+    ...(process.stdin.isTTY && process.stderr.isTTY ? { askSecret } : {}),
     signal: interrupted.signal,
   };
+}
+
+/** Reads a line without showing what is typed. */
+function askSecret(question: string): Promise<string> {
+  process.stderr.write(question);
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const reader = createInterface({ input: process.stdin, output: nowhere, terminal: true });
+  return new Promise((resolve) => {
+    reader.question("", (answer) => {
+      reader.close();
+      process.stderr.write("\n");
+      resolve(answer);
+    });
+  });
 }

@@ -34,6 +34,12 @@ export interface DirectorPorts {
   now(): number;
 }
 
+/** Until when a document holds, as expiries are watched: devices that are there get a newer one in time. */
+export function documentExpiry({ version, issuedAtMs }: { readonly version: number; readonly issuedAtMs: number }) {
+  const expiresAtMs = issuedAtMs + DIRECTOR_LIFE_MS;
+  return { role: "director", version, expiresAtMs, lifeMs: DIRECTOR_LIFE_MS, renewedBy: "server" } as const;
+}
+
 /** A director over the store. */
 export function createDirector(ports: DirectorPorts): Director {
   function seal(desired: DesiredState): Buffer {

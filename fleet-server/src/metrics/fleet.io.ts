@@ -11,6 +11,8 @@ export interface FleetMetricsPorts {
   readonly rule: PresenceRule;
   ingest(): IngestCounts;
   broker(): BrokerCounts;
+  /** What expires, and how many days from now. */
+  expiries(): Promise<readonly { readonly role: string; readonly daysLeft: number }[]>;
   now(): number;
 }
 
@@ -55,6 +57,9 @@ export function addFleetMetrics(metrics: Metrics, ports: FleetMetricsPorts): voi
     "bellwether_gap_records",
     "Records that devices dropped or lost, as their gaps count them.",
     async () => [{ value: (await ports.store.figures.losses({})).gapRecords }],
+  );
+  metrics.gauge("bellwether_expiry_days", "Days until signed metadata of each role expire.", async () =>
+    (await ports.expiries()).map(({ role, daysLeft }) => ({ labels: { role }, value: daysLeft })),
   );
   addIngestMetrics(metrics, ports);
   addBrokerMetrics(metrics, ports);

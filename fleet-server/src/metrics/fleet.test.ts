@@ -66,6 +66,7 @@ it("counts active devices by presence with the oldest age of each, over a real s
       dropped: 0,
       skipped: 4,
     }),
+    expiries: async () => [{ role: "targets", daysLeft: 29.5 }],
   });
   const text = await metrics.render();
   const values = Object.fromEntries(
@@ -75,6 +76,7 @@ it("counts active devices by presence with the oldest age of each, over a real s
       .map((line) => line.split(/ (?=[^ ]*$)/)),
   );
   expect(values).toMatchObject({
+    'bellwether_expiry_days{role="targets"}': "29.5",
     'bellwether_devices{presence="never"}': "1",
     'bellwether_devices{presence="online"}': "1",
     'bellwether_devices{presence="late"}': "2",

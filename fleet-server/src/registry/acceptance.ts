@@ -53,7 +53,7 @@ export function accepted(before: Published, upload: Upload, online: OnlineKeys, 
   if (!newTargets) return ok(answer);
   const expected = (before.targets?.content.version ?? 0) + 1;
   if (content.version !== expected)
-    return err("METADATA_VERSION", { role: "targets", version: content.version, expected });
+    return err("PUBLICATION_VERSION", { role: "targets", version: content.version, expected });
   if (!(content.expiresAtMs > nowMs)) return expired("targets", content);
   const own = online.director.map(({ publicKey }) => Buffer.from(publicKey).toString("hex"));
   if (!content.directorKeys.some((key) => own.includes(key))) return err("ONLINE_KEY_MISSING", { role: "director" });
@@ -73,7 +73,7 @@ function chain(
     const { metadata, content } = read.value;
     const expected = (root?.content.version ?? 0) + 1;
     if (content.version !== expected)
-      return err("METADATA_VERSION", { role: "root", version: content.version, expected });
+      return err("PUBLICATION_VERSION", { role: "root", version: content.version, expected });
     // The keys of old must agree to the new ones, and the new ones must be able to speak.
     for (const judge of [root?.metadata ?? metadata, metadata]) {
       const signed = verified(judge, "root", metadata);
@@ -99,5 +99,5 @@ export function named(publicKeys: readonly Uint8Array[], pairs: readonly KeyPair
 }
 
 function expired(role: string, { expiresAtMs }: { readonly expiresAtMs: number }) {
-  return err("METADATA_EXPIRED", { role, expiredAt: new Date(expiresAtMs).toISOString() });
+  return err("PUBLICATION_EXPIRED", { role, expiredAt: new Date(expiresAtMs).toISOString() });
 }

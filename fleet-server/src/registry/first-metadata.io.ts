@@ -1,9 +1,10 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { writeDurably } from "../files.io.ts";
-import type { OnlineKeys } from "./acceptance.ts";
+import { accepted, type OnlineKeys } from "./acceptance.ts";
 import type { FirstMetadata, OnlinePublicKeys } from "./ceremony.ts";
-import { openOnlineKeys } from "./online-keys.io.ts";
+import { addOnlineKey, type OnlineKeyRole, openOnlineKeys } from "./online-keys.io.ts";
 
 /** Folder of the release repository below a server's data directory. */
 export function repositoryIn(dataDir: string): string {
@@ -18,10 +19,20 @@ export function hasRoot(repositoryDir: string): Promise<boolean> {
   );
 }
 
-/** Lays the first root and targets where the server finds them; the root last, for it says that all is there. */
-export async function layFirst(repositoryDir: string, { root, targets }: FirstMetadata): Promise<void> {
+/**
+ * Lays the first root and targets where the server finds them, if it could serve them; the root last, for it says that
+ * all is there.
+ */
+export async function layFirst(
+  repositoryDir: string,
+  { root, targets }: FirstMetadata,
+  nowMs: number,
+): Promise<Result<void>> {
+  const judged = accepted({}, { roots: [root], targets }, await openOnlineKeys(repositoryDir), nowMs);
+  if (!judged.ok) return judged;
   await writeDurably(metadataFile(repositoryDir, 1, "targets"), targets, 0o644);
   await writeDurably(metadataFile(repositoryDir, 1, "root"), root, 0o644);
+  return ok(undefined);
 }
 
 function metadataFile(repositoryDir: string, version: number, role: string): string {
@@ -35,10 +46,11 @@ export function publicHalves(keys: OnlineKeys): OnlinePublicKeys {
 }
 
 /** The repository below a data directory, for those who make its first metadata. */
-export function emptyRepository(repositoryDir: string) {
+export function emptyRepository(repositoryDir: string, now: () => number = Date.now) {
   return {
     hasRoot: () => hasRoot(repositoryDir),
     online: async () => publicHalves(await openOnlineKeys(repositoryDir)),
-    layFirst: (first: FirstMetadata) => layFirst(repositoryDir, first),
+    addOnlineKey: (role: OnlineKeyRole) => addOnlineKey(repositoryDir, role),
+    layFirst: (first: FirstMetadata) => layFirst(repositoryDir, first, now()),
   };
 }

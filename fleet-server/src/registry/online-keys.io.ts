@@ -9,18 +9,53 @@ import type { OnlineKeys } from "./acceptance.ts";
 export const ONLINE_ROLES = ["snapshot", "timestamp", "director"] as const;
 export type OnlineKeyRole = (typeof ONLINE_ROLES)[number];
 
-/** The online keys below a repository's folder, made where a role has none. Offline keys never lie there. */
+/** The online keys below a repository's folder, the newest of each role last; made where a role has none. */
 export async function openOnlineKeys(dir: string): Promise<OnlineKeys> {
   const keys: Partial<Record<OnlineKeyRole, readonly KeyPair[]>> = {};
   for (const role of ONLINE_ROLES) {
-    const files = (await readdir(keysIn(dir)).catch(noFolder)).filter((name) => fileOf(role).test(name)).toSorted();
-    const names = files.length > 0 ? files : [`${role}.key`];
-    keys[role] = await Promise.all(names.map((name) => openKey(join(keysIn(dir), name))));
+    const numbers = await numbersOf(dir, role);
+    const names = numbers.length > 0 ? numbers : [1];
+    keys[role] = await Promise.all(names.map((number) => openKey(fileOf(dir, role, number))));
   }
   return keys as OnlineKeys;
 }
 
-const fileOf = (role: OnlineKeyRole) => new RegExp(`^${role}(\\.[0-9a-f]{8})?\\.key$`);
+/** Makes one more key of a role, which serves as soon as offline metadata name it. */
+export async function addOnlineKey(dir: string, role: OnlineKeyRole): Promise<void> {
+  const newest = (await numbersOf(dir, role)).at(-1) ?? 0;
+  await openKey(fileOf(dir, role, newest + 1));
+}
+
+/** Erases the keys of a role that are older than one that is named, and named no more themselves. */
+export async function forgetOnlineKeys(
+  dir: string,
+  role: OnlineKeyRole,
+  isNamed: (publicKey: Uint8Array) => boolean,
+): Promise<void> {
+  const numbers = await numbersOf(dir, role);
+  const named = await Promise.all(
+    numbers.map(async (one) => isNamed((await openKey(fileOf(dir, role, one))).publicKey)),
+  );
+  const newest = named.lastIndexOf(true);
+  for (const [index, number] of numbers.entries()) {
+    if (index < newest && !named[index]) await rm(fileOf(dir, role, number), { force: true });
+  }
+}
+
+/** Keys of a role are numbered: `snapshot.key`, `snapshot.2.key`, …. */
+async function numbersOf(dir: string, role: OnlineKeyRole): Promise<number[]> {
+  const names = await readdir(keysIn(dir)).catch(noFolder);
+  return names
+    .flatMap((name) => {
+      const [found, number] = new RegExp(`^${role}(?:\\.(\\d{1,6}))?\\.key$`).exec(name) ?? [];
+      return found === undefined ? [] : [Number(number ?? 1)];
+    })
+    .toSorted((a, b) => a - b);
+}
+
+function fileOf(dir: string, role: OnlineKeyRole, number: number): string {
+  return join(keysIn(dir), number === 1 ? `${role}.key` : `${role}.${number}.key`);
+}
 
 /** The key of a retraining role, made now where there is none. */
 export function openRoleKey(dir: string, role: string): Promise<KeyPair> {

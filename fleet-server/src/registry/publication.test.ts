@@ -49,14 +49,14 @@ describe("targets that are brought to the server", () => {
     const read = unwrap(readTargets(signed));
     const online = ["snapshot", "timestamp", "director"].map((name) => pairIn(join(dir, "keys", `${name}.key`)));
     const stranger = metadataBytes(withSignatures(makeTargets(read.content), [...online, pair(1)])).toString();
-    expect(codeOf(await published(stranger))).toBe("METADATA_UNSIGNED");
+    expect(codeOf(await published(stranger))).toBe("PUBLICATION_UNSIGNED");
     // One digest more under the owner's signature.
-    expect(codeOf(await published(signed.replace("a".repeat(64), "b".repeat(64))))).toBe("METADATA_UNSIGNED");
+    expect(codeOf(await published(signed.replace("a".repeat(64), "b".repeat(64))))).toBe("PUBLICATION_UNSIGNED");
     // Nor does the tool that signs do so with other keys, or for targets that others changed.
     const { metadata: root } = unwrap(readRoot(await repository.rootMetadata()));
-    expect(codeOf(signRequest(request, { root, keys: online }, Date.now()))).toBe("KEY_NOT_NAMED");
+    expect(unwrap(signRequest(request, { root, keys: online }, Date.now())).missing).toBe(1);
     const bent = { ...request, base: request.base.replace(/"version":1/, '"version":7') };
-    expect(codeOf(await signedFor(bent, keysOf(dir)))).toBe("METADATA_UNSIGNED");
+    expect(codeOf(await signedFor(bent, keysOf(dir)))).toBe("PUBLICATION_UNSIGNED");
     expect(repository.releases()).toEqual([]);
     expect(await repository.metadata("2.targets.json")).toBeUndefined();
   });
@@ -69,12 +69,12 @@ describe("targets that are brought to the server", () => {
         unwrap(await repository.request([]));
         return unwrap(await signedFor({ ...request, changes: [] }, keysOf(dir)));
       },
-      "METADATA_VERSION",
+      "PUBLICATION_VERSION",
     ],
     [
       "a clock of long ago",
       async ({ request, dir }) => unwrap(await signedFor(request, keysOf(dir), 1_000)),
-      "METADATA_EXPIRED",
+      "PUBLICATION_EXPIRED",
     ],
     [
       "another director",
@@ -92,8 +92,8 @@ describe("targets that are brought to the server", () => {
       },
       "ONLINE_KEY_MISSING",
     ],
-    ["no JSON", async () => "{", "METADATA_UNREADABLE"],
-    ["more bytes than a device takes", async () => " ".repeat(1_100_000), "METADATA_UNREADABLE"],
+    ["no JSON", async () => "{", "PUBLICATION_UNREADABLE"],
+    ["more bytes than a device takes", async () => " ".repeat(1_100_000), "PUBLICATION_UNREADABLE"],
   ])("are refused when they are of %s", async (_, make, code) => {
     const one = await room();
     expect(codeOf(await one.published(await make(one)))).toBe(code);
@@ -113,7 +113,7 @@ async function guarded(): Promise<{ dir: string; repository: ReleaseRepository }
   const online = publicHalves(await openOnlineKeys(dir));
   const rules = { rootThreshold: 2, targetsThreshold: 2, development: false, online };
   const keys = { root: [pair(1), pair(2), pair(3)], targets: [pair(4), pair(5), pair(6)] };
-  await layFirst(dir, firstMetadata({ ...keys, ...rules }, Date.now()));
+  await layFirst(dir, firstMetadata({ ...keys, ...rules }, Date.now()), Date.now());
   const repository = unwrap(await openRepository(dir, Date.now));
   onTestFinished(() => repository.close());
   return { dir, repository };
@@ -126,19 +126,19 @@ test("two owners sign one after the other, each on a machine of their own, and o
   const request = unwrap(await repository.request([ONE]));
   const first = unwrap(signRequest(request, { root, keys: [pair(4)] }, Date.now()));
   expect(first.missing).toBe(1);
-  const alone = await repository.publish(upload(first.signed.targets), "owner", anything);
-  expect(codeOf(alone)).toBe("METADATA_UNSIGNED");
+  const alone = await repository.publish(upload(first.targets), "owner", anything);
+  expect(codeOf(alone)).toBe("PUBLICATION_UNSIGNED");
   // Signing twice with one key is one signature.
-  const before = first.signed.targets;
+  const before = first.targets;
   expect(unwrap(signRequest(request, { root, keys: [pair(4)] }, Date.now(), { before })).missing).toBe(1);
   // The second owner is shown the request, and signs nothing that the first one made something else of.
-  const other = unwrap(signRequest({ ...request, changes: [] }, { root, keys: [pair(4)] }, Date.now())).signed.targets;
+  const other = unwrap(signRequest({ ...request, changes: [] }, { root, keys: [pair(4)] }, Date.now())).targets;
   expect(codeOf(signRequest(request, { root, keys: [pair(5)] }, Date.now(), { before: other }))).toBe(
     "TARGETS_INCONSISTENT",
   );
   const second = unwrap(signRequest(request, { root, keys: [pair(5)] }, Date.now() + 1_000, { before }));
   expect(second.missing).toBe(0);
-  unwrap(await repository.publish(upload(second.signed.targets), "owner", anything));
+  unwrap(await repository.publish(upload(second.targets), "owner", anything));
   expect(repository.releases()).toHaveLength(1);
 });
 

@@ -127,5 +127,5 @@ function parsed<T>(
 }
 
 function unreadable(role: string, reason: string) {
-  return err("METADATA_UNREADABLE", { role, reason });
+  return err("PUBLICATION_UNREADABLE", { role, reason });
 }

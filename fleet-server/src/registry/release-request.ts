@@ -79,12 +79,7 @@ export const ReleaseRequest = Type.Object(
 );
 export type ReleaseRequest = Static<typeof ReleaseRequest>;
 
-/** A request with the targets that were signed for it, by as many keys as have seen it so far. */
-export const SignedRequest = Type.Object({ request: ReleaseRequest, targets: MetadataText }, closed);
-export type SignedRequest = Static<typeof SignedRequest>;
-
 export const releaseRequest = validator("The release request", ReleaseRequest);
-export const signedRequest = validator("The signed request", SignedRequest);
 
 /** What a person at the offline keys must know of a change. */
 export function changeSentence(change: TargetsChange): string {
@@ -178,7 +173,7 @@ function withRole(content: TargetsContent, role: NamedRole): TargetsContent {
 
 /** Targets that were signed for a request, and how many signatures they still lack. */
 export interface Signing {
-  readonly signed: SignedRequest;
+  readonly targets: string;
   readonly missing: number;
   readonly content: TargetsContent;
 }
@@ -186,17 +181,17 @@ export interface Signing {
 /**
  * Signs what a request asks for, on a machine that need not know the server. Nothing of the request is believed but its
  * changes, which the person who signs is shown: the rest comes from the published targets, which the offline keys
- * themselves signed. `before` are the targets of an earlier signer, to which this one's signatures are added.
+ * themselves signed. `before` are the targets of an earlier signer, to which this one's signatures are added. `base` is the root under which the published targets were signed, where this file also brings a new one.
  */
 export function signRequest(
   request: ReleaseRequest,
   trust: { readonly root: Metadata<Root>; readonly keys: readonly KeyPair[] },
   nowMs: number,
-  options: { readonly lifeMs?: number; readonly before?: string } = {},
+  options: { readonly lifeMs?: number; readonly before?: string; readonly base?: Metadata<Root> } = {},
 ): Result<Signing> {
   const base = readTargets(request.base);
   if (!base.ok) return base;
-  const trusted = verified(trust.root, "targets", base.value.metadata);
+  const trusted = verified(options.base ?? trust.root, "targets", base.value.metadata);
   if (!trusted.ok) return trusted;
   const wanted = withChanges(base.value.content, request.changes);
   if (!wanted.ok) return wanted;
@@ -215,11 +210,10 @@ export function signRequest(
   }
   const role = trust.root.signed.roles["targets"]!;
   const own = trust.keys.filter(({ publicKey }) => role.keyIDs.includes(tufKeyId(publicKey)));
-  if (own.length === 0) return err("KEY_NOT_NAMED", { role: "targets" });
   withSignatures(metadata, own);
   const signatures = Object.keys(metadata.signatures).filter((id) => role.keyIDs.includes(id)).length;
   const targets = metadataBytes(metadata).toString("utf8");
-  return ok({ signed: { request, targets }, missing: Math.max(0, role.threshold - signatures), content });
+  return ok({ targets, missing: Math.max(0, role.threshold - signatures), content });
 }
 
 /** Whether as many keys as the root demands for a role have signed. */
@@ -233,6 +227,6 @@ export function verified(
     return ok(undefined);
   } catch {
     const threshold = root.signed.roles[role]?.threshold;
-    return err("METADATA_UNSIGNED", { role, threshold, root: root.signed.version });
+    return err("PUBLICATION_UNSIGNED", { role, threshold, root: root.signed.version });
   }
 }

@@ -5,16 +5,26 @@ import type { KeyPair } from "@bellwether/protocol/trust/keys.ts";
 import { type RetrainingScope, retrainingRole } from "@bellwether/protocol/trust/releases.ts";
 import { writeDurably } from "../files.io.ts";
 import { type Accepted, accepted, named, type Published, type Upload } from "./acceptance.ts";
+import type { Signed } from "./expiries.ts";
 import {
   DIRECTOR_TARGET,
   directorTarget,
+  LIFETIMES_MS,
   type MetadataFile,
   makeRetrained,
   makeSnapshot,
   makeTimestamp,
+  RETRAINING_LIFE_MS,
   type Release,
 } from "./metadata.ts";
-import { forgetRoleKey, openOnlineKeys, openRoleKey } from "./online-keys.io.ts";
+import {
+  forgetOnlineKeys,
+  forgetRoleKey,
+  ONLINE_ROLES,
+  type OnlineKeyRole,
+  openOnlineKeys,
+  openRoleKey,
+} from "./online-keys.io.ts";
 import { readRoot, readTargets } from "./read-metadata.ts";
 import { type ReleaseRequest, type TargetsChange, withChanges } from "./release-request.ts";
 import {
@@ -36,7 +46,9 @@ import {
 export type WantedChange =
   | ({ readonly change: "release" } & Omit<Release, "releaseCounter" | "cohort" | "by">)
   | ({ readonly change: "grant"; readonly selector: string } & RoleName)
-  | ({ readonly change: "revoke" | "on" | "off" } & RoleName);
+  | ({ readonly change: "revoke" | "on" | "off" } & RoleName)
+  /** Names the newest director key of the server, and no other. */
+  | { readonly change: "director" };
 
 /**
  * The release repository (TUF): what owners have released, and proofs of how fresh that is. Root and targets are signed
@@ -75,6 +87,8 @@ export interface ReleaseRepository {
     by: string,
     judge: (publication: Publication) => Promise<Result<void>>,
   ): Promise<Result<Publication>>;
+  /** What is signed for a time, and until when. */
+  signed(): readonly Signed[];
   /** Signs again what has used up half of its life, where the keys are online. */
   renew(): Promise<void>;
   close(): Promise<void>;
@@ -93,7 +107,7 @@ const METADATA_FILE =
 
 /** Opens `dir`, where somebody has laid the first root and targets; `REPOSITORY_EMPTY` where nobody has. */
 export async function openRepository(dir: string, now: () => number): Promise<Result<ReleaseRepository>> {
-  const online = await openOnlineKeys(dir);
+  let online = await openOnlineKeys(dir);
   const file = (name: string) => join(dir, "metadata", name);
   const write = (name: string, bytes: Uint8Array | string) => writeDurably(file(name), bytes, 0o644);
   let state = await readState(join(dir, "state.json"));
@@ -172,7 +186,10 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     let { counter } = state;
     for (const one of wanted) {
       if (one.change === "release") changes.push({ ...one, releaseCounter: ++counter });
-      else if (one.change === "grant") changes.push({ ...one, publicKey: await grantedKey(one) });
+      else if (one.change === "director") {
+        const newest = (await openOnlineKeys(dir)).director.at(-1)!;
+        changes.push({ change: "director", publicKeys: [Buffer.from(newest.publicKey).toString("hex")] });
+      } else if (one.change === "grant") changes.push({ ...one, publicKey: await grantedKey(one) });
       else if (one.change === "revoke") {
         const own = state.releases.filter(({ model, cohort }) => model === one.model && cohort === one.cohort);
         changes.push({ ...one, change: "revoke", lost: own.map(({ manifestDigest }) => manifestDigest) });
@@ -194,6 +211,8 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     by: string,
     judge: (publication: Publication) => Promise<Result<void>>,
   ): Promise<Result<Publication>> {
+    // New online keys are made by the command line, while the server runs.
+    online = await openOnlineKeys(dir);
     const judged = accepted(trusted, upload, online, now());
     if (!judged.ok) return judged;
     const { root, targets, roots } = judged.value;
@@ -211,6 +230,7 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     await sign({ ...change, state: { ...change.state, versions } }, { root, targets });
     trusted = { root, targets };
     for (const role of publication.revoked) await forgetRoleKey(dir, roleName(role));
+    for (const role of ONLINE_ROLES) await forgetOnlineKeys(dir, role, (key) => isNamed(trusted, role, key));
     return ok(publication);
   }
 
@@ -238,7 +258,7 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     },
     get directorKey() {
       const publicKeys = trusted.targets.content.directorKeys.map((hex) => Buffer.from(hex, "hex"));
-      return named(publicKeys, online.director)[0]!;
+      return named(publicKeys, online.director).at(-1)!;
     },
     rootMetadata: () => readFile(file("1.root.json"), "utf8"),
     async metadata(name) {
@@ -286,12 +306,39 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
         }),
     request: (changes) => inTurn(() => request(changes)),
     publish: (upload, by, judge) => inTurn(() => publish(upload, by, judge)),
+    signed: () => signedIn(trusted, state),
     renew: () => inTurn(renew),
     async close() {
       clearInterval(timer);
       await turn;
     },
   });
+}
+
+/** Whether the newest root, or for the director the newest targets, name a key of the server. */
+function isNamed({ root, targets }: Required<Published>, role: OnlineKeyRole, publicKey: Uint8Array): boolean {
+  const hex = Buffer.from(publicKey).toString("hex");
+  if (role === "director") return targets.content.directorKeys.includes(hex);
+  return root.content.roles[role].publicKeys.some((key) => Buffer.from(key).toString("hex") === hex);
+}
+
+function signedIn({ root, targets }: Required<Published>, state: RepositoryState): Signed[] {
+  const offline = (["root", "targets"] as const).map((role): Signed => {
+    const { version, expiresAtMs } = { root, targets }[role].content;
+    return { role, version, expiresAtMs, lifeMs: LIFETIMES_MS[role], renewedBy: "owners" };
+  });
+  const online = (["snapshot", "timestamp"] as const).map((role): Signed => {
+    const [version, lifeMs] = [state.versions[role], LIFETIMES_MS[role]];
+    return { role, version, expiresAtMs: state.signedAtMs[role] + lifeMs, lifeMs, renewedBy: "server" };
+  });
+  const retraining = state.retraining
+    .filter(({ delegated }) => delegated)
+    .map((role): Signed => {
+      const expiresAtMs = role.signedAtMs + RETRAINING_LIFE_MS;
+      const { version } = role;
+      return { role: roleName(role), version, expiresAtMs, lifeMs: RETRAINING_LIFE_MS, renewedBy: "server" };
+    });
+  return [...offline, ...online, ...retraining];
 }
 
 /** Root and targets as the state names them; the first ones where there is no state yet. */

@@ -21,6 +21,8 @@ export interface DesiredState {
 
 export interface DirectorStore {
   get(args: { readonly device: string }): Promise<DesiredState | undefined>;
+  /** When the oldest document of an active device was issued. */
+  oldest(args: Record<string, never>): Promise<{ readonly version: number; readonly issuedAtMs: number } | undefined>;
   /**
    * Changes what is asked of a device and numbers the new document; `set` replaces the model of the same name,
    * `remove` takes it away. With neither, the same wish gets a newer number.

@@ -33,22 +33,22 @@ export const TRUST_ERRORS = {
     sentence: "{cohort} is no cohort whose devices could be told apart: {reason}.",
     remedy: 'Name its selector with "bellwether cohorts set {cohort} SELECTOR" first.',
   },
-  METADATA_UNREADABLE: {
+  PUBLICATION_UNREADABLE: {
     http: 400,
     sentence: "The {role} metadata cannot be read: {reason}.",
     remedy: 'Send the file as "bellwether release sign" or "bellwether keys" wrote it.',
   },
-  METADATA_UNSIGNED: {
+  PUBLICATION_UNSIGNED: {
     http: 403,
     sentence: "The {role} metadata lack signatures: root version {root} demands {threshold} of its keys.",
     remedy: "Have the holders of the other offline keys sign the same file, and see that nobody changed it.",
   },
-  METADATA_VERSION: {
+  PUBLICATION_VERSION: {
     http: 409,
     sentence: "The {role} metadata have version {version}; the next one is {expected}.",
     remedy: "Others published meanwhile: make a new request, sign it and publish that.",
   },
-  METADATA_EXPIRED: {
+  PUBLICATION_EXPIRED: {
     http: 409,
     sentence: "The {role} metadata expired at {expiredAt}.",
     remedy: "Sign them again, on a machine whose clock is right.",
@@ -78,6 +78,27 @@ export const TRUST_ERRORS = {
     http: 404,
     sentence: "There are no release keys in {dir}.",
     remedy: 'Name their folder with --keys or BELLWETHER_KEYS; "bellwether keys init" makes new ones.',
+  },
+  KEYS_TOO_FEW: {
+    http: 409,
+    sentence: "The role {role} would have {keys} keys, and {threshold} of them must sign.",
+    remedy: "Add a key before you revoke one, or lower the threshold with --threshold.",
+  },
+  KEYS_THERE: {
+    http: 409,
+    sentence: "There are keys in {dir} already.",
+    remedy: "Choose another folder: keys that are in use must never be overwritten.",
+  },
+  REPOSITORY_THERE: {
+    http: 409,
+    sentence: "The server's repository in {dir} has its first root already.",
+    remedy: 'Bring later metadata with "bellwether release publish".',
+  },
+  PASSPHRASE_MISSING: {
+    http: 400,
+    sentence: "The offline keys need a passphrase.",
+    remedy:
+      "Give it with --passphrase-file, in BELLWETHER_PASSPHRASE or at the terminal; --no-passphrase makes keys in the clear.",
   },
   KEYS_UNNAMED: {
     http: 400,

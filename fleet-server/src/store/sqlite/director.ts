@@ -21,6 +21,16 @@ function get(db: Database, device: string): DesiredState | undefined {
 export const director = {
   get: read((db, { device }) => get(db, device)),
 
+  oldest: read((db) => {
+    const row = db
+      .prepare(
+        `SELECT version, issued_at_ms FROM desired JOIN devices USING (device) WHERE phase = 'active'
+         ORDER BY issued_at_ms LIMIT 1`,
+      )
+      .get() as { version: number; issued_at_ms: number } | undefined;
+    return row && { version: row.version, issuedAtMs: row.issued_at_ms };
+  }),
+
   change: write((db, { device, set, remove, nowMs }) => {
     const before = get(db, device) ?? { version: 0, models: [], remove: [] };
     const changed = set?.model ?? remove;
