@@ -111,7 +111,7 @@ export function tokenRoutes({ store, tokens }: TokenRoutesDeps): Route[] {
           const token = await store.governance.getToken({ id });
           if (!token || !withinSites(scope, token.sites)) return err("NOT_FOUND", { what: "token", name: id });
         }
-        const revoked = await store.governance.revokeToken({ id, nowMs: request.nowMs });
+        const revoked = await tokens.revoke(id, request.nowMs);
         return revoked.ok ? ok(view(revoked.value)) : revoked;
       },
     }),

@@ -57,6 +57,55 @@ describe("tokens", () => {
     await api.close();
   });
 
+  it("are refused once their revocation has answered, whatever was looked up meanwhile", async () => {
+    const late = Promise.withResolvers<undefined>();
+    let slow = false;
+    const tokens = createTokens({
+      ...store,
+      findToken: async (args) => {
+        const found = await store.findToken(args);
+        if (slow) await late.promise;
+        return found;
+      },
+    });
+    const [kept, ended] = [await made("kept"), await made("ended")];
+    async function made(name: string) {
+      const one = await tokens.create({ name, roles: ["admin"], createdBy: "test", nowMs });
+      if (!one.ok) throw new Error(one.error.message);
+      return one.value;
+    }
+    expect(await tokens.authenticate(kept.secret, nowMs)).toBeDefined();
+    slow = true;
+    const underWay = tokens.authenticate(ended.secret, nowMs);
+    expect((await tokens.revoke(ended.token.id, nowMs)).ok).toBe(true);
+    slow = false;
+    expect(await tokens.authenticate(ended.secret, nowMs)).toBeUndefined();
+    late.resolve(undefined);
+    await underWay;
+    expect(await tokens.authenticate(ended.secret, nowMs)).toBeUndefined();
+    expect(await tokens.authenticate(kept.secret, nowMs)).toBeDefined();
+  });
+
+  it("are looked up once, and again after a revocation", async () => {
+    let asked = 0;
+    const tokens = createTokens({
+      ...store,
+      findToken: (args) => {
+        asked++;
+        return store.findToken(args);
+      },
+    });
+    const [one, other] = await Promise.all(
+      ["a", "b"].map((name) => tokens.create({ name, roles: ["admin"], createdBy: "test", nowMs })),
+    );
+    if (!one?.ok || !other?.ok) throw new Error("not made");
+    for (let i = 0; i < 3; i++) expect(await tokens.authenticate(one.value.secret, nowMs)).toBeDefined();
+    expect(asked).toBe(1);
+    await tokens.revoke(other.value.token.id, nowMs);
+    expect(await tokens.authenticate(one.value.secret, nowMs)).toBeDefined();
+    expect(asked).toBe(2);
+  });
+
   it("expire", async () => {
     const api = await governed();
     const made = await api.call(api.admin, "POST /v1/tokens", { name: "guest", roles: ["admin"], ttlSeconds: 60 });
