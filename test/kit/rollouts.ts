@@ -108,7 +108,7 @@ export class RolloutRoom {
 
   async enrol(...devices: readonly string[]): Promise<void> {
     for (const device of devices) {
-      const asked = { hash: "h", device, serial: null, publicHex: device, nowMs: this.nowMs };
+      const asked = { hash: "h", device, serial: null, publicHex: device, nowMs: this.nowMs, reference: "" };
       unwrap(await this.store.devices.enrol(asked));
       await this.heard(device);
     }
