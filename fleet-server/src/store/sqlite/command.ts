@@ -26,6 +26,17 @@ export function read<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
   return { mode: "read", run };
 }
 
+/** A command that reads a long list of plain JSON: as a text it crosses to another thread in half the time of a clone. */
+export function readList<A, R>(run: (db: Database, args: A) => R): Command<A, R> {
+  const wire: Wire<A, R, A, string> = {
+    packArgs: (args) => ({ packed: args, transfer: [] }),
+    unpackArgs: (packed) => packed,
+    packAnswer: (answer) => JSON.stringify(answer),
+    unpackAnswer: (_, packed) => JSON.parse(packed),
+  };
+  return { mode: "read", run, wire };
+}
+
 /** A command that writes; everything it does is one transaction, rolled back when it throws. */
 export function write<A, R>(run: (db: Database, args: A) => R, wire?: Wire<A, R>): Command<A, R> {
   return { mode: "write", run, ...(wire ? { wire } : {}) };

@@ -2,7 +2,7 @@ import type { BirthMessage, ReportedModel } from "@bellwether/protocol/messages/
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { CohortRecord, DeviceRecord, DevicesStore, RefusalRecord, SubscriberRecord } from "../devices.ts";
-import { type Commands, read, write } from "./command.ts";
+import { type Commands, read, readList, statement, write } from "./command.ts";
 import { type DeviceRow, deviceOf } from "./device-row.ts";
 import { enrolment } from "./enrolment.ts";
 import { lifeCycle } from "./life-cycle.ts";
@@ -98,18 +98,17 @@ export const devices = {
   ...enrolment,
   ...lifeCycle,
   get: read((db, { device }) => {
-    const row = db.prepare("SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
+    const row = statement(db, "SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
     return row && deviceOf(row);
   }),
 
-  list: read((db, { sites, after, limit }) =>
+  list: readList((db, { sites, after, limit }) =>
     (
-      db
-        .prepare(
-          `SELECT * FROM devices WHERE device > @after AND (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))
+      statement(
+        db,
+        `SELECT * FROM devices WHERE device > @after AND (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))
            ORDER BY device LIMIT @limit`,
-        )
-        .all({ after: after ?? "", sites: sites ? JSON.stringify(sites) : null, limit }) as DeviceRow[]
+      ).all({ after: after ?? "", sites: sites ? JSON.stringify(sites) : null, limit }) as DeviceRow[]
     ).map(deviceOf),
   ),
 

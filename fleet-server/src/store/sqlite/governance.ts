@@ -3,7 +3,7 @@ import { err, ok } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { Role } from "../../api/caller.ts";
 import type { GovernanceStore, KeyPhase, TokenRecord } from "../governance.ts";
-import { type Commands, read, write } from "./command.ts";
+import { type Commands, read, statement, write } from "./command.ts";
 
 export const governanceMigrations = [
   `CREATE TABLE tokens (
@@ -133,7 +133,7 @@ export const governanceCommands = {
     return ok(token);
   }),
   findToken: read((db, { hash }) => {
-    const row = db.prepare("SELECT * FROM tokens WHERE hash = ?").get(hash) as TokenRow | undefined;
+    const row = statement(db, "SELECT * FROM tokens WHERE hash = ?").get(hash) as TokenRow | undefined;
     return row && tokenOf(row);
   }),
   getToken: read((db, { id }) => {
