@@ -179,7 +179,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     report,
   });
   closers.push(() => ingest.close());
-  const matching = (selector: string) => matchingDevices(store, selector);
+  const matching = (selector: string, sites?: readonly string[]) => matchingDevices(store, selector, sites);
   const incompatible = createCompatibility(store);
   const scheduler = createScheduler({
     store,

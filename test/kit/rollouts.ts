@@ -83,7 +83,7 @@ export class RolloutRoom {
       now,
     });
     const incompatible = createCompatibility(store);
-    const matching = (selector: string) => matchingDevices(store, selector);
+    const matching = (selector: string, sites?: readonly string[]) => matchingDevices(store, selector, sites);
     const ports: SchedulerPorts = {
       store,
       assign: (assignment) => this.director.assign(assignment),

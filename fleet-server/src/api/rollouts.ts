@@ -8,8 +8,8 @@ import type { RolloutOrders } from "../rollouts/orders.io.ts";
 import { RolloutRequest } from "../rollouts/plan.ts";
 import type { ExecutionView, RolloutRecord } from "../store/rollouts.ts";
 import type { Store } from "../store/store.ts";
-import { callerName } from "./caller.ts";
-import { cursors, page, pageOf, pageQuery } from "./page.ts";
+import { type Caller, callerName, siteScope } from "./caller.ts";
+import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 /** What the rollout routes need of the other rooms. */
@@ -106,7 +106,7 @@ const GateAnswer = Type.Object(
   closed,
 );
 
-const listCursor = cursors(Type.Object({ before: Type.Integer() }, closed));
+const listCursor = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Id }, closed));
 
 /** Routes of rollouts: create, look at, order about. */
 export function rolloutRoutes(ports: RolloutRoutesPorts): Route[] {
@@ -125,10 +125,15 @@ function createRoute(ports: RolloutRoutesPorts): Route {
     status: 201,
     errors: [
       ...(["ROLLOUT_VERSION_UNKNOWN", "ROLLOUT_VERSION_NOT_RELEASED", "ROLLOUT_TARGET_EMPTY", "CONFLICT"] as const),
-      ...(["ROLLOUT_TARGET_INCOMPATIBLE", "ROLLOUT_OUTSIDE_COHORT", "RETRAINING_ROLE_OFF"] as const),
+      ...([
+        "SELECTOR_INVALID",
+        "ROLLOUT_TARGET_INCOMPATIBLE",
+        "ROLLOUT_OUTSIDE_COHORT",
+        "RETRAINING_ROLE_OFF",
+      ] as const),
     ],
     handler: async ({ body, caller }) => {
-      const made = await ports.orders.create(body, callerName(caller));
+      const made = await ports.orders.create(body, callerName(caller), siteScope(caller));
       return made.ok ? ok(await viewOf(ports.store, made.value)) : made;
     },
   });
@@ -144,16 +149,18 @@ function listRoute(ports: RolloutRoutesPorts): Route {
     query: { ...pageQuery, phase: Type.Optional(oneOf(ROLLOUT_PHASES)) },
     answer: pageOf(RolloutView),
     errors: ["INVALID_CURSOR"],
-    handler: async ({ query }) => {
+    handler: async ({ query, caller }) => {
       const cursor = listCursor.decode(query.cursor);
       if (!cursor.ok) return cursor;
-      const limit = query.limit ?? 100;
+      const limit = query.limit ?? PAGE_DEFAULT;
+      const sites = siteScope(caller);
       const rows = await ports.store.rollouts.list({
         limit: limit + 1,
-        ...(cursor.value ? { before: cursor.value.before } : {}),
+        ...(cursor.value ? { before: cursor.value } : {}),
         ...(query.phase ? { phase: query.phase } : {}),
+        ...(sites ? { sites } : {}),
       });
-      const { items, ...rest } = page(rows, limit, listCursor, (last) => ({ before: last.createdAtMs }));
+      const { items, ...rest } = page(rows, limit, listCursor, ({ createdAtMs, id }) => ({ createdAtMs, id }));
       return ok({ items: await Promise.all(items.map((row) => viewOf(ports.store, row))), ...rest });
     },
   });
@@ -169,8 +176,8 @@ function showRoute(ports: RolloutRoutesPorts): Route {
     params: { rollout: Id },
     answer: RolloutView,
     errors: ["NOT_FOUND"],
-    handler: async ({ params }) => {
-      const rollout = await ports.store.rollouts.get({ id: params.rollout });
+    handler: async ({ params, caller }) => {
+      const rollout = await visible(ports.store, params.rollout, caller);
       return rollout ? ok(await viewOf(ports.store, rollout)) : missing(params.rollout);
     },
   });
@@ -187,8 +194,8 @@ function detailRoutes(ports: RolloutRoutesPorts): Route[] {
       errors: ["NOT_FOUND"],
     }) as const;
   /** Everything of one kind that belongs to a rollout. */
-  async function itemsOf<T>(id: string, read: () => Promise<T[]>): Promise<Result<{ items: T[] }>> {
-    return (await rollouts.get({ id })) ? ok({ items: await read() }) : missing(id);
+  async function itemsOf<T>(id: string, caller: Caller, read: () => Promise<T[]>): Promise<Result<{ items: T[] }>> {
+    return (await visible(ports.store, id, caller)) ? ok({ items: await read() }) : missing(id);
   }
   return [
     defineRoute({
@@ -196,22 +203,22 @@ function detailRoutes(ports: RolloutRoutesPorts): Route[] {
       operation: "listRolloutExecutions",
       summary: "Where every device of the rollout stands, and what it proved.",
       answer: Type.Object({ items: Type.Array(ExecutionAnswer) }, closed),
-      handler: ({ params: { rollout: id } }) =>
-        itemsOf(id, async () => (await rollouts.executions({ id })).map(executionAnswer)),
+      handler: ({ params: { rollout: id }, caller }) =>
+        itemsOf(id, caller, async () => (await rollouts.executions({ id })).map(executionAnswer)),
     }),
     defineRoute({
       ...detail("incompatible"),
       operation: "listRolloutIncompatible",
       summary: "Devices of the target that were left out, with why they cannot run this version.",
       answer: Type.Object({ items: Type.Array(IncompatibleAnswer) }, closed),
-      handler: ({ params: { rollout: id } }) => itemsOf(id, () => rollouts.incompatible({ id })),
+      handler: ({ params: { rollout: id }, caller }) => itemsOf(id, caller, () => rollouts.incompatible({ id })),
     }),
     defineRoute({
       ...detail("gates"),
       operation: "listRolloutGates",
       summary: "Every gate decision, newest first: statistic, counts, threshold and reason.",
       answer: Type.Object({ items: Type.Array(GateAnswer) }, closed),
-      handler: ({ params: { rollout: id } }) => itemsOf(id, () => rollouts.gates({ id, limit: 1_000 })),
+      handler: ({ params: { rollout: id }, caller }) => itemsOf(id, caller, () => rollouts.gates({ id, limit: 1_000 })),
     }),
   ];
 }
@@ -231,6 +238,7 @@ function orderRoute(ports: RolloutRoutesPorts): Route {
       if (caller.kind !== "token" || !(caller.roles.includes(needed) || caller.roles.includes("admin"))) {
         return err("FORBIDDEN");
       }
+      if (!(await visible(ports.store, params.rollout, caller))) return missing(params.rollout);
       const ordered = await ports.orders.order(params.rollout, params.order);
       return ordered.ok ? ok(await viewOf(ports.store, ordered.value)) : ordered;
     },
@@ -239,6 +247,13 @@ function orderRoute(ports: RolloutRoutesPorts): Route {
 
 function missing(id: string) {
   return err("NOT_FOUND", { what: "rollout", name: id });
+}
+
+/** The rollout, where the caller may see it: who is limited to some sites sees what was planned for these alone. */
+async function visible(store: Store, id: string, caller: Caller): Promise<RolloutRecord | undefined> {
+  const rollout = await store.rollouts.get({ id });
+  const sites = siteScope(caller);
+  return !sites || rollout?.plan.sites?.every((site) => sites.includes(site)) ? rollout : undefined;
 }
 
 async function viewOf(store: Store, rollout: RolloutRecord) {

@@ -23,7 +23,7 @@ export interface RolloutOrdersPorts {
     readonly version: number;
   }): Result<{ readonly cohort: string; readonly selector: string } | undefined>;
   /** Devices the selector matches now. */
-  matching(selector: string): Promise<Result<readonly string[]>>;
+  matching(selector: string, sites?: readonly string[]): Promise<Result<readonly string[]>>;
   /** Which of them cannot run the version, by what they said of themselves. */
   readonly incompatible: FindIncompatible;
   newId(): string;
@@ -32,24 +32,25 @@ export interface RolloutOrdersPorts {
 
 /** Plans rollouts and gives them orders, for people and for programs inside the server. */
 export interface RolloutOrders {
-  create(request: RolloutRequest, by: string): Promise<Result<RolloutRecord>>;
+  /** Over these sites only, where they are given. */
+  create(request: RolloutRequest, by: string, sites?: readonly string[]): Promise<Result<RolloutRecord>>;
   order(id: string, ordered: RolloutCommand): Promise<Result<RolloutRecord>>;
 }
 
 export function createRolloutOrders(ports: RolloutOrdersPorts): RolloutOrders {
   const missing = (id: string) => err("NOT_FOUND", { what: "rollout", name: id });
   return {
-    async create(request, by) {
+    async create(request, by, sites) {
       const { model, version } = request;
       const found = await ports.findVersion(model, version);
       if (!found) return err("ROLLOUT_VERSION_UNKNOWN", { model, version });
       if (found.phase !== "released")
         return err("ROLLOUT_VERSION_NOT_RELEASED", { model, version, phase: found.phase });
-      const plan = planOf(request, found.version, found.manifestDigest);
+      const plan = planOf(request, found.version, found.manifestDigest, sites);
       if (!plan.ok) return plan;
       const reached = within(ports, plan.value);
       if (!reached.ok) return reached;
-      const devices = await ports.matching(plan.value.selector);
+      const devices = await ports.matching(plan.value.selector, sites);
       if (!devices.ok) return devices;
       if (devices.value.length === 0 && plan.value.selection === "SNAPSHOT") {
         return err("ROLLOUT_TARGET_EMPTY", { selector: plan.value.selector });

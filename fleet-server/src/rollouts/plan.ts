@@ -129,6 +129,8 @@ export interface RolloutPlan {
   readonly version: number;
   readonly manifestDigest: string;
   readonly selector: string;
+  /** Of these sites only, because whoever planned it is limited to them; undefined is every site. */
+  readonly sites?: readonly string[];
   readonly selection: "SNAPSHOT" | "CONTINUOUS";
   readonly waves: readonly WavePlan[];
   readonly confirm: {
@@ -166,7 +168,12 @@ const DEFAULT_WAVES: readonly WaveRequest[] = [
 ];
 
 /** Fills the defaults of a request for one released version. Contradictions inside the request are `INVALID_SHAPE`. */
-export function planOf(request: RolloutRequest, version: number, manifestDigest: string): Result<RolloutPlan> {
+export function planOf(
+  request: RolloutRequest,
+  version: number,
+  manifestDigest: string,
+  sites?: readonly string[],
+): Result<RolloutPlan> {
   const waves = request.waves ?? DEFAULT_WAVES;
   const names = new Set(waves.map((wave) => wave.name));
   if (names.size !== waves.length) {
@@ -187,6 +194,7 @@ export function planOf(request: RolloutRequest, version: number, manifestDigest:
     version,
     manifestDigest,
     selector: request.target.selector,
+    ...(sites ? { sites } : {}),
     selection: request.target.selection ?? "SNAPSHOT",
     waves: waves.map(wavePlan),
     confirm: {

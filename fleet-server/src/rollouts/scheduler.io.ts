@@ -23,7 +23,7 @@ export interface SchedulerPorts {
   /** Signs and publishes a director document for the device; answers its version. */
   assign(assignment: Assignment): Promise<Result<{ readonly directorVersion: number }>>;
   /** Names of the devices a selector matches now. */
-  matching(selector: string): Promise<Result<readonly string[]>>;
+  matching(selector: string, sites?: readonly string[]): Promise<Result<readonly string[]>>;
   /** Which of these devices cannot run a version, by what they said of themselves. */
   readonly incompatible: FindIncompatible;
   /** Facts of a released version that gates need: what the manifest allows, and how its scores spread. */
@@ -212,7 +212,7 @@ async function silentDevices(
 const INCOMPATIBLE_AGAIN_MS = 60_000;
 
 async function admitLateJoiners(ports: SchedulerPorts, rollout: RolloutRecord): Promise<void> {
-  const matching = await ports.matching(rollout.plan.selector);
+  const matching = await ports.matching(rollout.plan.selector, rollout.plan.sites);
   if (!matching.ok) return ports.report(`rollout ${rollout.id}`, matching.error);
   const { id, plan } = rollout;
   const nowMs = ports.now();

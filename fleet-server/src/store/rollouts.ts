@@ -61,11 +61,13 @@ export interface RolloutsStore {
     readonly incompatible: readonly Incompatible[];
   }): Promise<Result<RolloutRecord>>;
   get(args: { readonly id: string }): Promise<RolloutRecord | undefined>;
-  /** Newest first. */
+  /** Newest first, by id where several were made at one time. */
   list(args: {
     readonly limit: number;
-    readonly before?: number;
+    readonly before?: Pick<RolloutRecord, "createdAtMs" | "id">;
     readonly phase?: RolloutPhase;
+    /** Only those that were planned for these sites or some of them. */
+    readonly sites?: readonly string[];
   }): Promise<RolloutRecord[]>;
   /** Rollouts the scheduler has to look at. */
   open(args: Record<string, never>): Promise<RolloutRecord[]>;

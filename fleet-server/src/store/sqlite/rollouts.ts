@@ -198,14 +198,22 @@ export const rollouts = {
     return row && recordOf(row);
   }),
 
-  list: read((db, { limit, before, phase }) =>
+  list: read((db, { limit, before, phase, sites }) =>
     (
       db
         .prepare(
-          `SELECT * FROM rollouts WHERE created_at_ms < ? AND phase = coalesce(?, phase)
-           ORDER BY created_at_ms DESC LIMIT ?`,
+          `SELECT * FROM rollouts WHERE (created_at_ms, id) < (?, ?) AND phase = coalesce(?, phase)
+             AND (? IS NULL OR (json_type(plan, '$.sites') IS NOT NULL AND NOT EXISTS (
+               SELECT 1 FROM json_each(plan, '$.sites') WHERE value NOT IN (SELECT value FROM json_each(?)))))
+           ORDER BY created_at_ms DESC, id DESC LIMIT ?`,
         )
-        .all(before ?? Number.MAX_SAFE_INTEGER, phase ?? null, limit) as RolloutRow[]
+        .all(
+          before?.createdAtMs ?? Number.MAX_SAFE_INTEGER,
+          before?.id ?? "",
+          phase ?? null,
+          ...(sites ? [JSON.stringify(sites), JSON.stringify(sites)] : [null, null]),
+          limit,
+        ) as RolloutRow[]
     ).map(recordOf),
   ),
 
