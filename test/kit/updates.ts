@@ -28,6 +28,8 @@ export interface TestDeviceOptions {
   readonly serverUrl: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly now?: () => number;
+  /** The root it is enrolled with; that of the tests' own keys without it. */
+  readonly rootMetadata?: string;
   /** Called with what is to serve, before it does. */
   readonly onServe?: (...serve: Parameters<UpdaterPorts["serve"]>) => void;
   readonly onReport?: (reported: Reported) => void;
@@ -36,6 +38,7 @@ export interface TestDeviceOptions {
 /** Starts it on rows of `x` = 1, 2, 3, … of one pump; the verified models of its state serve when it returns. */
 export async function startUpdates(options: TestDeviceOptions): Promise<TestDevice> {
   const { stateDir, serverUrl, labels = {}, now = Date.now, onServe, onReport } = options;
+  const { rootMetadata = ROOT.toString("utf8") } = options;
   mkdirSync(stateDir, { recursive: true });
   const rows = join(stateDir, "rows.csv");
   if (!existsSync(rows)) writeFileSync(rows, ["x", ...Array.from({ length: 50_000 }, (_, i) => i + 1), ""].join("\n"));
@@ -56,7 +59,7 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: 10
     stateDir,
     serverUrl,
     device: "edge-1",
-    rootMetadata: ROOT.toString("utf8"),
+    rootMetadata,
     spawner,
     token: async () => ok("token"),
     labels: () => labels,

@@ -28,6 +28,8 @@ export type Intake =
   | {
       readonly ok: true;
       readonly document: DirectorDocument;
+      /** The director's keys in hex, as the targets name them now. */
+      readonly directorKeys: readonly string[];
       readonly disagreements: Readonly<Record<string, Result<never>>>;
     }
   | { readonly ok: false; readonly error: Extract<Result<never>, { ok: false }>["error"]; readonly again: boolean };
@@ -58,7 +60,7 @@ function peek(bytes: Uint8Array): DirectorDocument | undefined {
 export async function takeDocument(
   ports: IntakePorts,
   bytes: Uint8Array,
-  trust: { readonly lastVersion: number; readonly nowMs: number },
+  trust: { readonly lastVersion: number; readonly nowMs: number; readonly directorKeys?: readonly string[] },
 ): Promise<Intake> {
   const token = await ports.token();
   if (!token.ok) return { ok: false, error: token.error, again: true };
@@ -76,7 +78,10 @@ export async function takeDocument(
     const key = readPublicKey(hex);
     return key.ok ? [key.value] : [];
   });
-  const opened = openDirector(bytes, { device: ports.device, keys, ...trust });
+  // A stolen key may have counted as high as numbers go. The owners name a new one: with the key, its numbers are over.
+  const sameDirector = trust.directorKeys?.some((key) => answer.directorKeys.includes(key)) ?? true;
+  const lastVersion = sameDirector ? trust.lastVersion : 0;
+  const opened = openDirector(bytes, { device: ports.device, keys, lastVersion, nowMs: trust.nowMs });
   if (!opened.ok) return { ok: false, error: opened.error, again: false };
   const disagreements: Record<string, Result<never>> = {};
   for (const wanted of opened.value.models) {
@@ -87,7 +92,7 @@ export async function takeDocument(
       : agrees(wanted, answer.targets[path], ports.labels());
     if (!agreed.ok) disagreements[wanted.model] = agreed;
   }
-  return { ok: true, document: opened.value, disagreements };
+  return { ok: true, document: opened.value, directorKeys: answer.directorKeys, disagreements };
 }
 
 function askMetadata(spawner: RoleSpawner<"metadata">, request: MetadataRequest): Promise<MetadataAnswer> {

@@ -281,7 +281,9 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     while (desired && !stopped) {
       const bytes = desired;
       const nowMs = Math.max(ports.now(), kept.timeFloorMs);
-      const taken = await takeDocument(intakePorts, bytes, { lastVersion: kept.directorVersion, nowMs });
+      const { directorVersion: lastVersion, directorKeys = [] } = kept;
+      const known = directorKeys.length > 0 ? { directorKeys } : {};
+      const taken = await takeDocument(intakePorts, bytes, { lastVersion, nowMs, ...known });
       if (stopped) return;
       if (!taken.ok) {
         const directorVersion = claimedVersion(bytes);
@@ -293,7 +295,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         }
         continue;
       }
-      if (!accept(taken.document, taken.disagreements)) return retryLater();
+      if (!accept(taken)) return retryLater();
       if (desired === bytes) desired = undefined;
       retries = 0;
     }
@@ -306,7 +308,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
 
   type Taken = Extract<Awaited<ReturnType<typeof takeDocument>>, { ok: true }>;
   /** False where the disk would not keep all of it. */
-  function accept(document: Taken["document"], disagreements: Taken["disagreements"]): boolean {
+  function accept({ document, directorKeys, disagreements }: Taken): boolean {
     let taken = true;
     for (const wanted of document.models) {
       const refused = disagreements[wanted.model];
@@ -323,6 +325,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     kept = {
       ...kept,
       directorVersion: document.version,
+      directorKeys,
       timeFloorMs: Math.max(kept.timeFloorMs, document.issuedAtMs),
     };
     if (!isKept()) return false;

@@ -18,6 +18,8 @@ import { idleModel, type ModelState } from "./machine.ts";
 export interface UpdateState {
   readonly v: 1;
   readonly directorVersion: number;
+  /** The director's keys in hex as the targets named them then: when none of them is named any more, its numbers are void. */
+  readonly directorKeys?: readonly string[];
   /** The latest time that was signed by somebody trusted: a clock before it is wrong. */
   readonly timeFloorMs: number;
   readonly models: readonly ModelState[];
