@@ -21,11 +21,13 @@ import type { Verdict } from "./health/watchdog.ts";
 import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
 import type { ActiveModel } from "./inference/pipeline.ts";
 import { ownLabels, readLabels } from "./labels.io.ts";
+import { brokerUrl } from "./link/address.ts";
 import { fileCounter } from "./link/counter.io.ts";
 import type { Identity } from "./link/enrolment.ts";
 import { createLink } from "./link/link.io.ts";
 import { createLogin, type Login } from "./link/login.io.ts";
 import type { Birth, Link, LinkFigures } from "./link/ports.ts";
+import type { Reach } from "./link/reach.io.ts";
 import type { Logger } from "./log.ts";
 import type { AgentRole } from "./roles.io.ts";
 import { digestOfSlot, modelOfSlot, ServingSet } from "./serving.io.ts";
@@ -44,6 +46,7 @@ export interface AgentOptions {
   readonly config: AgentConfig;
   readonly stateDir: string;
   readonly identity: Identity;
+  readonly reach: Reach;
   readonly spawner: RoleSpawner<AgentRole>;
   readonly log: Logger;
   /** The agent cannot go on; the process must end. */
@@ -98,9 +101,9 @@ class RunningAgent implements Agent {
 
   constructor(options: AgentOptions) {
     this.#options = options;
-    const { stateDir, identity, spawner, log } = options;
+    const { stateDir, identity, reach, spawner, log } = options;
     const { serverUrl, device, rootMetadata } = identity.enrolment;
-    this.#login = createLogin(identity);
+    this.#login = createLogin(identity, reach);
     this.#hang = readHang(stateDir);
     this.#updater = createUpdater({
       stateDir,
@@ -110,6 +113,7 @@ class RunningAgent implements Agent {
       spawner,
       maxBytesPerSecond: options.config.updates.maxBytesPerSecond,
       token: (renew) => this.#login.httpToken(renew),
+      transport: () => reach.transport(),
       labels: () => ownLabels(stateDir, identity.enrolment, deviceFacts()),
       compatible: (manifest) => this.#compatible(manifest),
       serve: (models) => this.#serving.serve(models),
@@ -144,9 +148,10 @@ class RunningAgent implements Agent {
       (verdict) => this.#die(verdict),
     );
     const { site, device } = identity.enrolment;
-    const mqttUrl = config.server.mqttUrl ?? identity.enrolment.mqttUrl;
+    const mqttUrl = brokerUrl(config, identity.enrolment);
     this.#link = createLink({
       mqttUrl,
+      reach: this.#options.reach,
       site,
       device,
       heartbeatMs: config.heartbeatMs,

@@ -8,6 +8,7 @@ import { simulateCommand } from "./cli/simulate.ts";
 import { statusCommand } from "./cli/status.ts";
 import { askLocal } from "./health/local.io.ts";
 import { enrol } from "./link/enrol.io.ts";
+import { reachServer } from "./reach-server.io.ts";
 import type { AgentRole } from "./roles.io.ts";
 
 /** The command line of `bellwether-agent`. */
@@ -15,7 +16,7 @@ export async function runCli(argv: readonly string[], spawner: RoleSpawner<Agent
   const program = new Command("bellwether-agent")
     .description("runs predictive-maintenance models on an unattended device")
     .version(packageJson.version)
-    .addCommand(enrollCommand(enrol))
+    .addCommand(enrollCommand(enrol, reachServer))
     .addCommand(runCommand(spawner))
     .addCommand(statusCommand(askLocal))
     .addCommand(configCheckCommand())

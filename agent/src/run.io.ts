@@ -1,10 +1,13 @@
 import { writeSync } from "node:fs";
 import { resolve } from "node:path";
-import type { Problem } from "@bellwether/protocol/errors.ts";
+import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { startAgent } from "./agent.io.ts";
 import { loadConfig, sentencesOf } from "./cli/config-check.ts";
+import { isClockSynced } from "./health/clock.io.ts";
+import { clearTextUrl } from "./link/address.ts";
 import { readIdentity } from "./link/enrol.io.ts";
+import { openReach } from "./link/reach.io.ts";
 import { createLogger, type Logger, type LogLevel } from "./log.ts";
 import type { AgentRole } from "./roles.io.ts";
 
@@ -29,6 +32,10 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
   const path = resolve(stateDir);
   const identity = readIdentity(path);
   if (!identity.ok) return refuse(log, identity.error);
+  const reach = openReach({ stateDir: path, proxy: config.value.link.proxy, clockSynced: isClockSynced });
+  if (!reach.ok) return refuse(log, reach.error);
+  const clear = clearTextUrl(config.value, identity.value.enrolment);
+  if (clear !== undefined) return refuse(log, problem("LINK_INSECURE", { url: clear }));
 
   // A broken invariant: say where, and let the service start a clean process.
   for (const event of ["uncaughtException", "unhandledRejection"] as const) {
@@ -45,6 +52,7 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
     config: config.value,
     stateDir: path,
     identity: identity.value,
+    reach: reach.value,
     spawner,
     log,
     onFatal: (problem) => {

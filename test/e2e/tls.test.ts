@@ -41,7 +41,7 @@ test("a server with TLS makes its CA, and the command line reaches it by fingerp
   expect(await asked(server, list, { BELLWETHER_CA: fingerprint })).toMatchObject({ ended: 0 });
   const without = await asked(server, list);
   expect(without.ended).toBe(1);
-  expect(without.stderr).toMatch(/^TLS_PIN_MISSING: .*--ca-fingerprint/);
+  expect(without.stderr).toMatch(/^TLS_PIN_MISSING: .*--ca sha256/);
   const wrong = await asked(server, ["--ca", `sha256:${"0".repeat(64)}`, ...list]);
   expect(wrong.stderr).toContain("TLS_FINGERPRINT_WRONG");
   expect(wrong.stderr).toContain(fingerprint);

@@ -1,5 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
 import { runProcess, startProcess, type TestProcess } from "./processes.ts";
 
 /** A real fleet server of a test's own: its process, its addresses and its administrator. */
@@ -7,6 +8,10 @@ export interface TestFleet {
   readonly process: TestProcess;
   readonly url: string;
   readonly mqttUrl: string;
+  /** With TLS: where devices are told it is, the CA's PEM, and its fingerprint. */
+  readonly publicUrl: string;
+  readonly ca: string | undefined;
+  readonly caFingerprint: string;
   readonly dir: string;
   /** A REST call as administrator; throws what is not 2xx. */
   // biome-ignore lint/suspicious/noExplicitAny: an answer of any shape, judged by the test
@@ -29,20 +34,36 @@ export interface SampleRow {
 /** Starts `bellwether up` below a folder, on free ports unless they are given. */
 export async function startFleet(
   dir: string,
-  options: { readonly port?: number; readonly mqttPort?: number; readonly settings?: string } = {},
+  options: {
+    readonly port?: number;
+    readonly mqttPort?: number;
+    readonly settings?: string;
+    readonly tls?: readonly string[];
+    /** The CA of a certificate of the test's own. */
+    readonly reachedBy?: string;
+  } = {},
 ): Promise<TestFleet> {
-  const ports = ["--port", String(options.port ?? 0), "--mqtt-port", String(options.mqttPort ?? 0)];
+  const port = String(options.port ?? 0);
+  const where = options.tls ? ["--listen", `127.0.0.1:${port}`, ...options.tls] : ["--port", port];
+  const ports = [...where, "--mqtt-port", String(options.mqttPort ?? 0)];
   const settings = join(dir, "..", "server.yaml");
   if (options.settings !== undefined) writeFileSync(settings, options.settings);
   const config = options.settings === undefined ? [] : ["--config", settings];
   const server = startProcess("bellwether", ["up", "--dir", dir, ...ports, ...config, "-o", "json"]);
-  const { url, mqttUrl, tokenFile } = await server.line("ready", (line) => {
-    return line.startsWith("{") && (JSON.parse(line) as { url: string; mqttUrl: string; tokenFile: string });
+  const ready = await server.line("ready", (line) => {
+    return line.startsWith("{") && (JSON.parse(line) as Readonly<Record<string, string>>);
   });
+  const { url: publicUrl = "", mqttUrl = "", tokenFile = "", caFingerprint = "" } = ready;
+  // Its name may be one that only a proxy knows; its certificate is for the address too.
+  const url = publicUrl.replace(/(?<=:\/\/)[^:]+/, "127.0.0.1");
+  const caFile = join(dir, "tls/ca.crt");
+  const ca = options.reachedBy ?? (existsSync(caFile) ? readFileSync(caFile, "utf8") : undefined);
+  // The test itself does not ask what time it is.
+  const transport = ca === undefined ? {} : { ca, time: { clockSynced: false, floorMs: 0 } };
   const token = readFileSync(tokenFile, "utf8").trim();
   async function fetched(target: string, body?: unknown): Promise<Response> {
     const [method = "GET", path = target] = target.split(" ");
-    const response = await fetch(`${url}${path}`, {
+    const response = await fetchOver(transport, `${url}${path}`, {
       method,
       headers: {
         authorization: `Bearer ${token}`,
@@ -57,11 +78,15 @@ export async function startFleet(
     process: server,
     url,
     mqttUrl,
+    publicUrl,
+    ca,
+    caFingerprint,
     dir,
     call: async (target, body) => (await fetched(target, body)).json(),
     async putBlob(digest, bytes) {
       const headers = { authorization: `Bearer ${token}`, "content-type": "application/octet-stream" };
-      const response = await fetch(`${url}/v1/blobs/${digest}`, { method: "PUT", headers, body: Buffer.from(bytes) });
+      const asking = { method: "PUT", headers, body: Buffer.from(bytes) };
+      const response = await fetchOver(transport, `${url}/v1/blobs/${digest}`, asking);
       if (!response.ok) throw new Error(`PUT blob: ${response.status} ${await response.text()}`);
     },
     async samples(query = "") {
@@ -97,5 +122,5 @@ export async function enrolArgs(
   const { secret } = await fleet.call("POST /v1/enrolment-tokens", { site: "plant", ...token });
   const tokenFile = `${stateDir}.token`;
   writeFileSync(tokenFile, secret, { mode: 0o600 });
-  return ["enroll", "--url", fleet.url, "--token-file", tokenFile, "--device", device, "--state", stateDir];
+  return ["enroll", "--url", fleet.publicUrl, "--token-file", tokenFile, "--device", device, "--state", stateDir];
 }

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import type { Bellwether } from "./bellwether.ts";
@@ -36,7 +37,9 @@ export interface OwnServer {
 
 /** Runs a command as the administrator and owner of the keys would; throws what is no success. */
 export async function asOwner({ url, dir }: OwnServer, ...args: string[]): Promise<string> {
-  const env = { BELLWETHER_URL: url, BELLWETHER_TOKEN_FILE: join(dir, "admin.token") };
+  const ca = join(dir, "tls/ca.crt");
+  const pinned = existsSync(ca) ? { BELLWETHER_CA: ca } : {};
+  const env = { BELLWETHER_URL: url, BELLWETHER_TOKEN_FILE: join(dir, "admin.token"), ...pinned };
   const { exitCode, stdout, stderr } = await cli(args, env);
   if (exitCode !== 0) throw new Error(`${args.join(" ")}: ${stderr}`);
   return stdout;

@@ -62,6 +62,7 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: 10
     rootMetadata,
     spawner,
     token: async () => ok("token"),
+    transport: () => ({}),
     labels: () => labels,
     compatible: (manifest) =>
       compatible(manifest, { arch: process.arch, memoryMb: 4_096, agentVersion: "1.0.0", assets }),

@@ -1,22 +1,33 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { problem } from "@bellwether/protocol/errors.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
 import { isDeviceName } from "@bellwether/protocol/topics.ts";
 import { Command, InvalidArgumentError } from "commander";
 import { parseLabel, writeLabels } from "../labels.io.ts";
-import type { enrol } from "../link/enrol.io.ts";
+import type { EnrolOptions, enrol } from "../link/enrol.io.ts";
 import { failWith, stateOption } from "./options.ts";
+
+/** Finds the CA to pin and the way through the proxy; `cli.ts` gives the real one. */
+export type ReachServer = (options: {
+  readonly url: string;
+  readonly ca?: string;
+  readonly config?: string;
+  readonly state: string;
+}) => Promise<Result<Pick<EnrolOptions, "reach" | "ca">>>;
 
 const TOKEN_CHARACTERS_MAX = 256;
 
 /** `bellwether-agent enroll`: makes the device's key and makes it known to a server. The token comes from a file only. */
-export function enrollCommand(enrolDevice: typeof enrol): Command {
+export function enrollCommand(enrolDevice: typeof enrol, reachServer: ReachServer): Command {
   return new Command("enroll")
     .description("make this device's key and enrol it with a fleet server")
     .requiredOption("--url <url>", "the server's address, such as http://127.0.0.1:8080", httpUrl)
     .requiredOption("--token-file <file>", 'file that holds the enrolment token; "-" reads standard input')
     .requiredOption("--device <name>", "the device's name", deviceName)
     .option("--serial <text>", "the device's serial number, where the token asks for one")
+    .option("--ca <file>", "the server's CA that is pinned: a PEM file, or its fingerprint sha256:…")
+    .option("--config <file>", "the agent's configuration, where link.proxy leads to the server")
     .option("--label <key=value>", "what selectors may know of the device; may be repeated", label, {})
     .addOption(stateOption())
     .action(
@@ -25,6 +36,8 @@ export function enrollCommand(enrolDevice: typeof enrol): Command {
         tokenFile: string;
         device: string;
         serial?: string;
+        ca?: string;
+        config?: string;
         label: Record<string, string>;
         state: string;
       }) => {
@@ -32,7 +45,10 @@ export function enrollCommand(enrolDevice: typeof enrol): Command {
         if (token === undefined) {
           return failWith(problem("TOKEN_UNREADABLE", { file: options.tokenFile }));
         }
+        const reached = await reachServer(options);
+        if (!reached.ok) return failWith(reached.error);
         const enrolled = await enrolDevice({
+          ...reached.value,
           stateDir: resolve(options.state),
           serverUrl: options.url,
           token,

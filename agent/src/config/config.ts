@@ -156,6 +156,17 @@ export interface ModelBindingConfig {
   readonly channels: Readonly<Record<string, string>>;
 }
 
+/** A proxy that lets CONNECT through. */
+export interface ProxyConfig {
+  readonly url: string;
+  /** One line, `user:password`, in a file of mode 0600. */
+  readonly credentialsFile?: string;
+  /** PEM: what the proxy's own TLS, or what it shows in others' names, is signed by. */
+  readonly caFile?: string;
+  /** It opens TLS: certificates of `caFile` are believed in the server's name. */
+  readonly intercepts: boolean;
+}
+
 /** What `bellwether-agent run` is told; every default is filled in. */
 export interface AgentConfig {
   /** As given, for messages. */
@@ -163,6 +174,11 @@ export interface AgentConfig {
   readonly heartbeatMs: number;
   /** Where the fleet server is reached, if not where it said at enrolment: behind a port forwarding, say. */
   readonly server: { readonly mqttUrl?: string | undefined };
+  readonly link: {
+    /** MQTT over WebSocket, on the port of the REST API. */
+    readonly websocket: boolean;
+    readonly proxy?: ProxyConfig | undefined;
+  };
   readonly assets: readonly { readonly id: string }[];
   readonly inputs: readonly InputConfig[];
   readonly models: readonly ModelBindingConfig[];

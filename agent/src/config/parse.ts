@@ -4,16 +4,46 @@ import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "y
 import { checkConfig } from "./checks.ts";
 import type { AgentConfig, InputConfig } from "./config.ts";
 import { inputReader, mqttUrl } from "./inputs.ts";
-import { integer, list, name, object, optional, Reading, record, required, withDefault } from "./reading.ts";
+import {
+  boolean,
+  integer,
+  list,
+  name,
+  object,
+  optional,
+  Reading,
+  record,
+  required,
+  text,
+  withDefault,
+} from "./reading.ts";
 
 const CONFIG_BYTES_MAX = 1_048_576;
 
 const bufferDefault = { maxBytes: 268_435_456, commitMs: 250, keepAckedMs: 3_600_000 };
 
+const path = text("a path", 4_096, (v) => v.length > 0);
+const proxyUrl = text("an address such as http://proxy.plant:3128, without user or password in it", 512, (v) => {
+  const url = URL.parse(v);
+  return url !== null && /^https?:$/.test(url.protocol) && url.hostname !== "" && !v.includes("@");
+});
+const linkShape = object({
+  websocket: withDefault(boolean, false),
+  proxy: optional(
+    object({
+      url: required(proxyUrl),
+      credentialsFile: optional(path),
+      caFile: optional(path),
+      intercepts: withDefault(boolean, false),
+    }),
+  ),
+});
+
 function shape(assets: readonly string[]) {
   return object({
     heartbeatMs: withDefault(integer(100, 3_600_000), 10_000),
     server: withDefault(object({ mqttUrl: optional(mqttUrl) }), {}),
+    link: withDefault(linkShape, { websocket: false }),
     assets: required(list(object({ id: required(name) }), 1_000)),
     inputs: required(list(inputReader(assets), 64, 1)),
     models: withDefault(
@@ -69,7 +99,9 @@ export function parseConfig(text: string, fileName: string): Result<AgentConfig>
     const all = reading.problems.map(({ message }) => message);
     return { ok: false, error: { ...first, detail: { ...first.detail, all } } };
   }
-  return ok({ ...config!, inputs: config!.inputs.map((input) => placed(input, dirname(fileName))) });
+  const folder = dirname(fileName);
+  const { link, inputs } = config!;
+  return ok({ ...config!, inputs: inputs.map((input) => placed(input, folder)), link: linkPlaced(link, folder) });
 }
 
 /** Files are named from the configuration's own folder, wherever the agent is started. */
@@ -80,6 +112,20 @@ function placed(input: InputConfig, folder: string): InputConfig {
     return { ...input, passwordFile: at(input.passwordFile) };
   }
   return input;
+}
+
+function linkPlaced(link: AgentConfig["link"], folder: string): AgentConfig["link"] {
+  if (link.proxy === undefined) return link;
+  const { credentialsFile, caFile } = link.proxy;
+  const at = (file: string) => (isAbsolute(file) ? file : join(folder, file));
+  return {
+    ...link,
+    proxy: {
+      ...link.proxy,
+      ...(credentialsFile === undefined ? {} : { credentialsFile: at(credentialsFile) }),
+      ...(caFile === undefined ? {} : { caFile: at(caFile) }),
+    },
+  };
 }
 
 /** The ids under `assets`, whatever else may be wrong there: that is reported where it is read. */

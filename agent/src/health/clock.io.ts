@@ -15,6 +15,11 @@ export function readBootId(): string {
   }
 }
 
+/** Whether something that knows the time set this clock. */
+export function isClockSynced(): boolean {
+  return existsSync(SYNCED_FLAG);
+}
+
 /** Reads the device's clocks; whether the wall clock is synchronised is asked at most once a minute. */
 export function createClock(bootId: string): () => ClockReading {
   let askedAtMs = Number.NEGATIVE_INFINITY;
@@ -23,7 +28,7 @@ export function createClock(bootId: string): () => ClockReading {
     const monoMs = Number(process.hrtime.bigint() / 1_000n) / 1_000;
     if (monoMs - askedAtMs > SYNCED_AGE_MS_MAX) {
       askedAtMs = monoMs;
-      clockSynced = existsSync(SYNCED_FLAG);
+      clockSynced = isClockSynced();
     }
     return { bootId, monoMs, wallMs: Date.now(), clockSynced };
   };

@@ -1,8 +1,14 @@
-import { connect, type MqttClient } from "mqtt";
+import type { Duplex } from "node:stream";
+import { dial, targetOf } from "@bellwether/protocol/tls/dial.io.ts";
+import { connect, type IClientOptions, MqttClient } from "mqtt";
+import WebSocket, { createWebSocketStream } from "ws";
+import type { Reach } from "./reach.io.ts";
 
 /** How an MQTT connection is opened. */
 export interface ConnectionOptions {
   readonly url: string;
+  /** For the fleet server: the pinned CA and the proxy. Without it mqtt.js connects by itself. */
+  readonly reach?: Reach | undefined;
   readonly clientId?: string;
   readonly username?: string;
   readonly password?: string;
@@ -26,10 +32,40 @@ export interface Connection {
 
 const KEEPALIVE_S = 30;
 const CONNECT_TIMEOUT_MS = 10_000;
+/** Twice the longest packet: a message may hold parts of two. */
+const WEBSOCKET_BYTES_MAX = 131_072;
 
 /** Opens a connection; rejects with a sentence when the broker cannot be reached or refuses. */
-export function openConnection(options: ConnectionOptions): Promise<Connection> {
-  const client = connect(options.url, {
+export async function openConnection(options: ConnectionOptions): Promise<Connection> {
+  const { url, reach } = options;
+  const stream = reach && (await openStream(url, reach, options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS));
+  const wanted = clientOptions(options);
+  const client = stream ? new MqttClient(() => stream as ReturnType<StreamBuilder>, wanted) : connect(url, wanted);
+  return await opened(client, options);
+}
+
+type StreamBuilder = ConstructorParameters<typeof MqttClient>[0];
+
+/** The stream that MQTT is spoken over: verified, through the proxy, and over WebSocket where the address says so. */
+async function openStream(address: string, reach: Reach, timeoutMs: number): Promise<Duplex> {
+  const url = new URL(address);
+  const signal = AbortSignal.timeout(timeoutMs);
+  const onTimeShown = (ms: number) => reach.onTimeShown(ms);
+  const socket = await dial(targetOf(url), reach.transport(), { signal, onTimeShown });
+  if (!url.protocol.startsWith("ws")) return socket;
+  // TLS is spoken below already.
+  const webSocket = new WebSocket(`ws://${url.host}${url.pathname}`, "mqtt", {
+    createConnection: () => socket,
+    perMessageDeflate: false,
+    followRedirects: false,
+    maxPayload: WEBSOCKET_BYTES_MAX,
+    handshakeTimeout: timeoutMs,
+  });
+  return createWebSocketStream(webSocket);
+}
+
+function clientOptions(options: ConnectionOptions): IClientOptions {
+  return {
     ...(options.clientId === undefined ? {} : { clientId: options.clientId }),
     ...(options.username === undefined ? {} : { username: options.username }),
     ...(options.password === undefined ? {} : { password: options.password }),
@@ -42,7 +78,10 @@ export function openConnection(options: ConnectionOptions): Promise<Connection> 
     reconnectPeriod: 0,
     resubscribe: false,
     queueQoSZero: false,
-  });
+  };
+}
+
+function opened(client: MqttClient, options: ConnectionOptions): Promise<Connection> {
   return new Promise((resolve, reject) => {
     let reason = "the connection was closed";
     let state: "opening" | "open" | "over" = "opening";

@@ -8,6 +8,7 @@ import { makeFolder, writeDurably } from "../durable.io.ts";
 import { type Enrolment, enrolmentFile, type Identity } from "./enrolment.ts";
 import { readIfThere } from "./files.io.ts";
 import { postJson } from "./http.io.ts";
+import { CA_FILE, type Reach } from "./reach.io.ts";
 
 /** What enrolling needs. */
 export interface EnrolOptions {
@@ -17,6 +18,10 @@ export interface EnrolOptions {
   readonly token: string;
   readonly device: string;
   readonly serial?: string;
+  /** How the server is reached; directly by default. */
+  readonly reach?: Reach;
+  /** PEM of the CA that is pinned with the enrolment. */
+  readonly ca?: string;
   readonly nowMs: () => number;
 }
 
@@ -41,9 +46,11 @@ export async function enrol(options: EnrolOptions): Promise<Result<Enrolment>> {
       key: { type: "ed25519", publicHex },
       signatureHex: signBytes(enrolmentBytes({ token, device, publicHex, ...named }), seed.value).toString("hex"),
     };
-    const answer = await postJson(serverUrl, "v1/enrolment", request, enrolmentResponse);
+    const answer = await postJson(serverUrl, "v1/enrolment", request, enrolmentResponse, options.reach);
     if (!answer.ok) return answer;
     const enrolment: Enrolment = { ...answer.value, v: 1, serverUrl, publicHex, enrolledAtMs: nowMs() };
+    // First: a device that is enrolled must never be without the CA it was told to believe.
+    if (options.ca !== undefined) writeDurably(join(stateDir, CA_FILE), options.ca);
     writeDurably(file, `${JSON.stringify(enrolment, undefined, 2)}\n`);
     return ok(enrolment);
   } catch (cause) {

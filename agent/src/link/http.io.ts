@@ -1,5 +1,9 @@
 import { err, type Result } from "@bellwether/protocol/result.ts";
 import type { Validator } from "@bellwether/protocol/schema.ts";
+import { TransportError } from "@bellwether/protocol/tls/dial.io.ts";
+import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
+import { DIRECT } from "@bellwether/protocol/tls/transport.ts";
+import type { Reach } from "./reach.io.ts";
 
 const TIMEOUT_MS = 10_000;
 const ANSWER_BYTES_MAX = 65_536;
@@ -10,22 +14,24 @@ export async function postJson<T>(
   path: string,
   body: object,
   answer: Validator<T>,
+  reach?: Reach,
 ): Promise<Result<T>> {
   let url = serverUrl;
   try {
     url = new URL(path, serverUrl.endsWith("/") ? serverUrl : `${serverUrl}/`).href;
-    const response = await fetch(url, {
+    const asking = {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
-      redirect: "error",
       signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
+    };
+    const response = await fetchOver(reach?.transport() ?? DIRECT, url, asking, reach);
     const bytes = await readBounded(response);
     if (bytes === undefined) return err("SERVER_UNREACHABLE", { url, reason: "its answer is too long" });
     if (response.ok) return answer.parse(bytes, ANSWER_BYTES_MAX);
     return err("SERVER_REFUSED", { url, http: response.status, ...refusalIn(bytes) });
   } catch (cause) {
+    if (cause instanceof TransportError) return { ok: false, error: cause.problem };
     const { message, cause: below } = cause as Error & { cause?: { code?: string } };
     return err("SERVER_UNREACHABLE", { url, reason: below?.code ?? message });
   }

@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import { TransportError } from "@bellwether/protocol/tls/dial.io.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import type { Connection } from "./connection.io.ts";
 import { openConnection } from "./connection.io.ts";
@@ -137,6 +138,7 @@ class MqttLink implements Link {
     try {
       const connection = await openConnection({
         url: options.mqttUrl,
+        reach: options.reach,
         clientId: options.device,
         ...login.value,
         connectTimeoutMs: this.#timing.syncMs,
@@ -157,7 +159,8 @@ class MqttLink implements Link {
       await connection.subscribe(topics.downFilters);
       if (attempt === this.#attempt) this.#happened("connected");
     } catch (cause) {
-      this.#lost(attempt, (cause as Error).message);
+      if (cause instanceof TransportError) this.#lost(attempt, "", cause.problem);
+      else this.#lost(attempt, (cause as Error).message);
     }
   }
 
@@ -182,9 +185,9 @@ class MqttLink implements Link {
     });
   }
 
-  #lost(attempt: number, reason: string): void {
+  #lost(attempt: number, reason: string, known?: Problem): void {
     if (attempt !== this.#attempt) return;
-    this.#tell(problem("LINK_LOST", { url: this.#options.mqttUrl, reason }));
+    this.#tell(known ?? problem("LINK_LOST", { url: this.#options.mqttUrl, reason }));
     this.#happened("lost");
   }
 

@@ -5,6 +5,7 @@ import { signBytes } from "@bellwether/protocol/trust/keys.ts";
 import { loginBytes } from "@bellwether/protocol/trust/login.ts";
 import type { Identity } from "./enrolment.ts";
 import { postJson } from "./http.io.ts";
+import type { Reach } from "./reach.io.ts";
 
 /** How a device proves to its server who it is, without a clock of its own. */
 export interface Login {
@@ -18,12 +19,12 @@ export interface Login {
 const TOKEN_AGE_MS_MAX = 240_000;
 
 /** The login of an enrolled device. */
-export function createLogin({ enrolment, seed }: Identity): Login {
+export function createLogin({ enrolment, seed }: Identity, reach?: Reach): Login {
   const { serverUrl, device, site, brokerId } = enrolment;
   let token: { readonly text: string; readonly sinceMs: number } | undefined;
 
   async function proof(): Promise<Result<{ nonce: string; signatureHex: string }>> {
-    const answer = await postJson(serverUrl, "v1/device/nonce", { device }, nonceResponse);
+    const answer = await postJson(serverUrl, "v1/device/nonce", { device }, nonceResponse, reach);
     if (!answer.ok) return answer;
     const { nonce, brokerId: actual } = answer.value;
     // Whoever passes on another broker's nonce wants a signature that opens that broker.
@@ -42,7 +43,7 @@ export function createLogin({ enrolment, seed }: Identity): Login {
       const signed = await proof();
       if (!signed.ok) return signed;
       const body = { device, ...signed.value };
-      const answer = await postJson(serverUrl, "v1/device/login", body, deviceLoginResponse);
+      const answer = await postJson(serverUrl, "v1/device/login", body, deviceLoginResponse, reach);
       if (!answer.ok) return answer;
       token = { text: answer.value.token, sinceMs: performance.now() };
       return ok(token.text);

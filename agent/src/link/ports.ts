@@ -4,6 +4,7 @@ import type { AckMessage } from "@bellwether/protocol/messages/stream.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { OutboxChunk, OutboxPositions } from "../buffer/outbox.ts";
 import type { BackoffTiming, LinkPhase } from "./machine.ts";
+import type { Reach } from "./reach.io.ts";
 
 /** The outbox as the link sees it, from another thread. */
 export interface OutboxPort {
@@ -36,7 +37,10 @@ export interface LinkTiming extends BackoffTiming {
 }
 
 export interface LinkOptions {
+  /** mqtt://, mqtts://, ws:// or wss://. */
   readonly mqttUrl: string;
+  /** How it is reached; directly by default. */
+  readonly reach?: Reach;
   readonly site: string;
   readonly device: string;
   readonly heartbeatMs: number;

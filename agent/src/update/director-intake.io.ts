@@ -1,5 +1,6 @@
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, type Result } from "@bellwether/protocol/result.ts";
+import type { Transport } from "@bellwether/protocol/tls/transport.ts";
 import {
   type DirectedModel,
   type DirectorDocument,
@@ -19,6 +20,8 @@ export interface IntakePorts {
   readonly rootMetadata: string;
   readonly spawner: RoleSpawner<"metadata">;
   token(renew?: boolean): Promise<Result<string>>;
+  /** How the server is reached now. */
+  transport(): Transport;
   /** The device's own labels, which no server changes. */
   labels(): Readonly<Record<string, string>>;
 }
@@ -69,6 +72,7 @@ export async function takeDocument(
     dir: ports.metadataDir,
     baseUrl: new URL("v1/repository", ports.serverUrl.endsWith("/") ? ports.serverUrl : `${ports.serverUrl}/`).href,
     token: token.value,
+    transport: ports.transport(),
     rootMetadata: ports.rootMetadata,
     nowMs: trust.nowMs,
     targets: claimed.map(pathOf),

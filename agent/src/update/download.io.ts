@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open, stat, unlink } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
+import { DIRECT, type Transport } from "@bellwether/protocol/tls/transport.ts";
 
 /** How a download is bounded. */
 export interface DownloadLimits {
@@ -17,6 +19,8 @@ export const DOWNLOAD_LIMITS: DownloadLimits = { idleMs: 30_000, minBytesPerSeco
 export interface DownloadRequest {
   readonly url: string;
   readonly token: string;
+  /** How the server is reached; directly by default. */
+  readonly transport?: Transport;
   /** Where the bytes go; what an earlier try left there is gone on from. */
   readonly file: string;
   /** How people call it. */
@@ -66,9 +70,8 @@ async function fetchRest(request: DownloadRequest, present: number): Promise<Res
   try {
     output = await open(file, present > 0 ? "r+" : "w", 0o600);
     idle.restart();
-    const answer = await fetch(url, {
+    const answer = await fetchOver(request.transport ?? DIRECT, url, {
       headers: { authorization: `Bearer ${token}`, ...(present > 0 ? { range: `bytes=${present}-` } : {}) },
-      redirect: "error",
       signal: stop.signal,
     });
     if (answer.status !== 200 && answer.status !== 206) {

@@ -3,6 +3,7 @@ import { readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { Transport } from "@bellwether/protocol/tls/transport.ts";
 import { downloadBlob } from "./download.io.ts";
 import type { Target } from "./machine.ts";
 import type { Slots } from "./slots.io.ts";
@@ -18,6 +19,7 @@ export interface InstallPorts {
   readonly serverUrl: string;
   readonly maxBytesPerSecond?: number | undefined;
   token(renew?: boolean): Promise<Result<string>>;
+  transport(): Transport;
   /** Whether a package fits this device; its codes mean REJECTED. */
   compatible(manifest: Manifest): Result<void>;
 }
@@ -46,6 +48,7 @@ export async function downloadPackage(
     return downloadBlob({
       url: new URL(`v1/blobs/${digest}`, withSlash(ports.serverUrl)).href,
       token: token.value,
+      transport: ports.transport(),
       file: join(folder, name),
       what: `${name} of ${target.model} ${target.version}`,
       digest,

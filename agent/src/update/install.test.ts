@@ -2,6 +2,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncate
 import { join } from "node:path";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { DIRECT } from "@bellwether/protocol/tls/transport.ts";
 import { beforeEach, expect, onTestFinished, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { testPackage } from "../../../test/kit/packages.ts";
@@ -33,7 +34,13 @@ function download(
   changes: Partial<InstallPorts> = {},
   onProgress: (fraction: number) => void = () => {},
 ) {
-  const ports = { slots, serverUrl: server.url, token: async () => ok("token"), compatible: () => ok(undefined) };
+  const ports = {
+    slots,
+    serverUrl: server.url,
+    token: async () => ok("token"),
+    compatible: () => ok(undefined),
+    transport: () => DIRECT,
+  };
   return downloadPackage({ ...ports, ...changes }, wanted, new AbortController().signal, onProgress);
 }
 const isSlot = () => existsSync(slots.pathOf(target.model, target.manifestDigest));

@@ -3,6 +3,9 @@ import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import { roleData } from "@bellwether/protocol/process/roles.io.ts";
+import { TransportError } from "@bellwether/protocol/tls/dial.io.ts";
+import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
+import type { Transport } from "@bellwether/protocol/tls/transport.ts";
 import { type RetrainingScope, retrainingScope } from "@bellwether/protocol/trust/releases.ts";
 import { type Fetcher, Updater } from "tuf-js";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
@@ -15,6 +18,7 @@ export interface MetadataRequest {
   readonly dir: string;
   readonly baseUrl: string;
   readonly token: string;
+  readonly transport: Transport;
   /** The root metadata pinned at enrolment. */
   readonly rootMetadata: string;
   /** max(clock, trusted-time floor): expiry is judged at this time. */
@@ -55,15 +59,16 @@ const CAPS = {
 /** Fetches with the device's token, from that one host only, bounded in length and time; nothing touches the disk. */
 class BoundFetcher implements Fetcher {
   readonly #token: string;
-  constructor(token: string) {
+  readonly #transport: Transport;
+  constructor(token: string, transport: Transport) {
     this.#token = token;
+    this.#transport = transport;
   }
   async downloadBytes(url: string, signedLength: number): Promise<Buffer> {
     // tuf-js takes the length that the file above names for the limit; whoever stole that role's online key names any.
     const maxLength = Math.min(signedLength, CAPS.targetsMaxLength);
-    const answer = await fetch(url, {
+    const answer = await fetchOver(this.#transport, url, {
       headers: { authorization: `Bearer ${this.#token}` },
-      redirect: "error",
       signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
     });
     if (!answer.ok) {
@@ -117,7 +122,7 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
       metadataBaseUrl: `${baseUrl}/metadata`,
       targetDir: next.folder,
       targetBaseUrl: `${baseUrl}/targets`,
-      fetcher: new BoundFetcher(token),
+      fetcher: new BoundFetcher(token, request.transport),
       config: { ...CAPS, fetchRetries: 1 },
     });
     const { trustedSet } = updater as object as { readonly trustedSet: TrustedSet };
@@ -152,6 +157,8 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
 }
 
 function refusalOf(cause: unknown): MetadataRefusal {
+  // Whoever answered was not the server: nothing is known of the metadata.
+  if (cause instanceof TransportError) return { problem: cause.problem, again: true };
   const { name, message, cause: below } = cause as Error & { cause?: { code?: string; message?: string } };
   return metadataRefusal(`${name}: ${below?.code ?? below?.message ?? message}`.slice(0, 300));
 }

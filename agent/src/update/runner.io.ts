@@ -4,6 +4,7 @@ import type { ReportedMessage, ReportedModel } from "@bellwether/protocol/messag
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
+import type { Transport } from "@bellwether/protocol/tls/transport.ts";
 import { claimedVersion, takeDocument } from "./director-intake.io.ts";
 import { downloadPackage, type InstallResult, isInstalled, readManifest, verifyPackage } from "./install.io.ts";
 import {
@@ -37,6 +38,8 @@ export interface UpdaterPorts {
   /** The most a second that downloads may take of the line; absent: what they get. */
   readonly maxBytesPerSecond?: number | undefined;
   token(renew?: boolean): Promise<Result<string>>;
+  /** How the server is reached now. */
+  transport(): Transport;
   /** The device's own labels: what a retraining role's cohort is judged by. */
   labels(): Readonly<Record<string, string>>;
   compatible(manifest: Manifest): Result<void>;
@@ -370,6 +373,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     serverUrl: ports.serverUrl,
     maxBytesPerSecond: ports.maxBytesPerSecond,
     token: (renew?: boolean) => ports.token(renew),
+    transport: () => ports.transport(),
     compatible: (manifest: Manifest) => ports.compatible(manifest),
   };
   const intakePorts = {
@@ -379,6 +383,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     rootMetadata: ports.rootMetadata,
     spawner: ports.spawner,
     token: (renew?: boolean) => ports.token(renew),
+    transport: () => ports.transport(),
     labels: () => ports.labels(),
   };
 

@@ -17,7 +17,7 @@ export const TLS_ERRORS = {
     http: 502,
     sentence: "The certificate of {name} is not publicly trusted ({reason}), and no CA was named.",
     remedy:
-      'Name the server\'s CA with "--ca-fingerprint sha256:…" (printed by "bellwether up" at its start) or "--ca FILE".',
+      'Name the server\'s CA with "--ca sha256:…" (its fingerprint, which "bellwether up" prints) or "--ca FILE".',
   },
   TLS_NAME_WRONG: {
     http: 502,
@@ -54,5 +54,15 @@ export const TLS_ERRORS = {
     http: 400,
     sentence: "Without TLS the server listens on loopback only, not on {host}.",
     remedy: 'Leave out "--no-tls" (a development CA is made by itself), or put a TLS proxy of your own in front.',
+  },
+  LINK_INSECURE: {
+    http: 502,
+    sentence: "This device enrolled over TLS, and {url} would be spoken to in clear text.",
+    remedy: "Give an mqtts:// or wss:// address: nothing sends a device's login in the clear once it has TLS.",
+  },
+  LINK_FILE_UNUSABLE: {
+    http: 400,
+    sentence: "The file {file} of link.proxy cannot be used: {reason}.",
+    remedy: "Correct the file, or its name in the agent's configuration.",
   },
 } as const satisfies ErrorTable;

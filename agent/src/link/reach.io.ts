@@ -1,0 +1,90 @@
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { certificatesOf } from "@bellwether/protocol/tls/fingerprint.ts";
+import type { ProxyServer, Transport } from "@bellwether/protocol/tls/transport.ts";
+import type { ProxyConfig } from "../config/config.ts";
+import { writeDurably } from "../durable.io.ts";
+import { readIfThere } from "./files.io.ts";
+
+/** How this device reaches its server, and what it has learnt of the time on the way. */
+export interface Reach {
+  /** As it is now: plain data, which threads can be given. */
+  transport(): Transport;
+  /** A certificate of the pinned CA was verified: it is later than this, whatever the clock says. */
+  onTimeShown(notBeforeMs: number): void;
+}
+
+export interface ReachOptions {
+  readonly stateDir: string;
+  readonly proxy?: ProxyConfig | undefined;
+  /** Whether something that knows the time set the device's clock. */
+  readonly clockSynced: () => boolean;
+}
+
+/** The pinned CA, in the state directory; absent where the server's certificate is publicly trusted. */
+export const CA_FILE = "ca.pem";
+/** The start of the newest certificate that was verified, in milliseconds since 1970. */
+const TIME_FILE = "trusted-time";
+
+/** Reads what was pinned at enrolment and how the proxy is spoken to. */
+export function openReach({ stateDir, proxy, clockSynced }: ReachOptions): Result<Reach> {
+  const ca = readIfThere(join(stateDir, CA_FILE));
+  if (ca !== undefined) {
+    const readable = certificatesOf(ca, "The pinned CA");
+    if (!readable.ok) return readable;
+  }
+  const through = proxy === undefined ? ok(undefined) : readProxy(proxy);
+  if (!through.ok) return through;
+  const timeFile = join(stateDir, TIME_FILE);
+  // Without a number it is 1970: certificates of the pinned CA are then as good as they were before it was known.
+  let floorMs = Number(readIfThere(timeFile)?.trim()) || 0;
+  return ok({
+    transport: () => ({
+      ...(ca === undefined ? {} : { ca }),
+      ...(through.value === undefined ? {} : { proxy: through.value }),
+      time: { clockSynced: clockSynced(), floorMs },
+    }),
+    onTimeShown(notBeforeMs) {
+      if (notBeforeMs <= floorMs) return;
+      floorMs = notBeforeMs;
+      try {
+        writeDurably(timeFile, `${notBeforeMs}\n`);
+      } catch {
+        // A full disk costs the floor after the next start, not the connection.
+      }
+    },
+  });
+}
+
+function readProxy({ url, credentialsFile, caFile, intercepts }: ProxyConfig): Result<ProxyServer> {
+  let ca: string | undefined;
+  if (caFile !== undefined) {
+    const text = readText(caFile);
+    if (!text.ok) return text;
+    const readable = certificatesOf(text.value, `The CA of link.proxy, ${caFile},`);
+    if (!readable.ok) return readable;
+    ca = text.value;
+  }
+  const trust = { ...(ca === undefined ? {} : { ca }), intercepts };
+  if (credentialsFile === undefined) return ok({ url, ...trust });
+  const text = readText(credentialsFile);
+  if (!text.ok) return text;
+  if ((statSync(credentialsFile).mode & 0o077) !== 0) {
+    return err("LINK_FILE_UNUSABLE", { file: credentialsFile, reason: 'others may read it; "chmod 600" it' });
+  }
+  const line = text.value.replace(/\r?\n$/, "");
+  const cut = line.indexOf(":");
+  if (cut < 1 || line.includes("\n")) {
+    return err("LINK_FILE_UNUSABLE", { file: credentialsFile, reason: 'it must hold one line, "user:password"' });
+  }
+  return ok({ url, ...trust, username: line.slice(0, cut), password: line.slice(cut + 1) });
+}
+
+function readText(file: string): Result<string> {
+  try {
+    return ok(readFileSync(file, "utf8"));
+  } catch (cause) {
+    return err("LINK_FILE_UNUSABLE", { file, reason: (cause as NodeJS.ErrnoException).code ?? "unknown" });
+  }
+}
