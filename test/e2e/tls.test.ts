@@ -3,7 +3,8 @@ import { writeFileSync } from "node:fs";
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { makeCertificate } from "../kit/certificates.ts";
 import { connectMqtt, credentials, enrol } from "../kit/device.ts";
@@ -138,6 +139,36 @@ test("what is no TLS, what is slow and what comes too often does not keep others
   const login = { ...(await credentials(server, device)), clientId: "gw-1", ca: server.ca! };
   const connection = await connectMqtt(server, login);
   expect(connection.connected()).toBe(true);
+});
+
+test("over WebSocket packets have the bounds of the raw port, before a login and after it", async () => {
+  const server = await startBellwether({ tls: [] });
+  const url = `${server.url.replace("https", "wss")}/mqtt`;
+  const cut = async () => {
+    const { body } = await server.call("GET /metrics");
+    return Number(/^bellwether_mqtt_oversized_total (\S+)$/m.exec(body)?.[1]);
+  };
+  const frames = async (...sent: readonly Buffer[]) => {
+    const socket = new WebSocket(url, "mqtt", { ca: server.ca! });
+    onTestFinished(() => socket.terminate());
+    await once(socket, "open");
+    for (const bytes of sent) socket.send(bytes, { fin: false }, () => undefined);
+    await once(socket, "close");
+  };
+  expect(await cut()).toBe(0);
+  // A frame without end, as one that is never whole, and many of them: none reaches the guard of packets.
+  await frames(Buffer.alloc(4_096));
+  await frames(...Array.from({ length: 40 }, () => Buffer.alloc(100)));
+  expect(await cut()).toBe(2);
+
+  const device = await enrol(server, "gw-1");
+  const login = { ...(await credentials(server, device)), clientId: "gw-1", ca: server.ca! };
+  const connection = await connectMqtt({ ...server, mqttUrl: url }, login);
+  const topic = "bw/v1/plant-a/gw-1/up/telemetry";
+  await connection.publish(topic, Buffer.alloc(60_000));
+  await expect(connection.publish(topic, Buffer.alloc(66_000))).rejects.toThrow(/closed/);
+  expect(await cut()).toBe(3);
+  expect(server.alive()).toBe(true);
 });
 
 test("beyond loopback there is TLS or nothing", async () => {
