@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { globSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ERRORS } from "@bellwether/protocol/errors.ts";
 import { mapOf, validator } from "@bellwether/protocol/schema.ts";
@@ -12,6 +12,15 @@ const root = resolve(import.meta.dirname, "../..");
 describe("generated documents", () => {
   it.each(Object.entries(DOCUMENTS))('docs/%s is current (else: "npm run docs")', (file, text) => {
     expect(readFileSync(join(root, "docs", file), "utf8")).toBe(text());
+  });
+});
+
+describe("docs/SECURITY.md", () => {
+  it("shows each claim by tests that exist", () => {
+    const text = readFileSync(join(root, "docs/SECURITY.md"), "utf8");
+    const named = [...text.matchAll(/[\w./*-]+\.test\.ts/g)].map(([file]) => file);
+    expect(named.length).toBeGreaterThan(20);
+    expect(named.filter((file) => globSync(file, { cwd: root }).length === 0)).toEqual([]);
   });
 });
 
