@@ -1,10 +1,10 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { Readable, type Writable } from "node:stream";
 import { httpStatusOf, type Problem } from "@bellwether/protocol/errors.ts";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { PROBLEM_TYPE, problemBody } from "./problem.ts";
 import { matchesEtag, parseRange } from "./range.ts";
-import type { ArtifactAnswer, StreamAnswer } from "./route.ts";
+import { type ArtifactAnswer, type StreamAnswer, WrittenJson } from "./route.ts";
 
 const JSON_TYPE = "application/json; charset=utf-8";
 
@@ -17,7 +17,13 @@ export interface TextAnswer {
 
 /** The text of a success. */
 export function jsonAnswer(status: number, value: unknown): TextAnswer {
-  return { status, contentType: JSON_TYPE, text: value === undefined ? "" : JSON.stringify(value) };
+  return { status, contentType: JSON_TYPE, text: jsonText(value) };
+}
+
+/** The JSON of an answer; empty where there is none. */
+export function jsonText(value: unknown): string {
+  if (value instanceof WrittenJson) return value.text;
+  return value === undefined ? "" : JSON.stringify(value);
 }
 
 /** The text of a problem. */
@@ -46,7 +52,7 @@ export function sendText(reply: FastifyReply, answer: TextAnswer): FastifyReply 
 
 /** Sends a JSON answer of a GET with its entity tag, or 304 where the client has it already. */
 export function sendTagged(request: FastifyRequest, reply: FastifyReply, answer: TextAnswer): FastifyReply {
-  const etag = `"${createHash("sha256").update(answer.text).digest("base64url").slice(0, 22)}"`;
+  const etag = `"${hash("sha256", answer.text, "base64url").slice(0, 22)}"`;
   reply.header("etag", etag).header("cache-control", "private, no-cache");
   if (matchesEtag(request.headers["if-none-match"], etag)) return reply.code(304).send();
   return sendText(reply, answer);

@@ -22,11 +22,18 @@ export class BodyTooLarge extends Error {
   }
 }
 
+/** What a request's headers say of its body. */
+export interface BodyHeaders {
+  readonly contentType: string | undefined;
+  readonly contentLength: string | undefined;
+  readonly transferEncoding: string | undefined;
+}
+
 /** Reads, bounds, parses and checks the body of a request to `route`. */
 export async function readBody(
   route: Route,
   stream: Readable,
-  headers: { readonly contentType: string | undefined; readonly contentLength: string | undefined },
+  headers: BodyHeaders,
   bytesMax: number,
 ): Promise<Result<ReadBody>> {
   const tooLarge = (actual: number | string) =>
@@ -34,6 +41,8 @@ export async function readBody(
   const declared = Number(headers.contentLength ?? 0);
   if (declared > bytesMax) return tooLarge(declared);
   if (!route.body) {
+    // Without either header there is no body (RFC 9112 section 6.3), and nothing to wait for.
+    if (headers.contentLength === undefined && headers.transferEncoding === undefined) return ok(NONE);
     const bytes = await readAll(stream, 0);
     return bytes ? ok(NONE) : err("BAD_REQUEST", { reason: "this route takes no body" });
   }

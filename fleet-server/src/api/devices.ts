@@ -5,12 +5,13 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { parseSelector, selects } from "@bellwether/protocol/selector.ts";
 import { Type } from "typebox";
-import { PRESENCES, type PresenceRule, presenceOf } from "../devices/presence.ts";
+import { PRESENCES, type PresenceRule } from "../devices/presence.ts";
+import { deviceView, selectable } from "../devices/view.ts";
 import type { DeviceRecord } from "../store/devices.ts";
 import type { Store } from "../store/store.ts";
 import { type Caller, seesSite, siteScope } from "./caller.ts";
-import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
-import { defineRoute, type Route } from "./route.ts";
+import { cursors, PAGE_DEFAULT, pageOf, pageQuery } from "./page.ts";
+import { defineRoute, type Route, WrittenJson } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
 const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
@@ -61,11 +62,6 @@ export interface DeviceRoutesDeps {
   kick(device: string): void;
 }
 
-/** Labels and facts as selectors see them; site and device name are labels by themselves. */
-export function selectable(device: DeviceRecord): Record<string, string> {
-  return { ...device.facts, ...device.labels, site: device.site, device: device.device };
-}
-
 /** Names of the active devices a selector matches, of these sites. */
 export async function matchingDevices(
   store: Pick<Store, "devices">,
@@ -105,29 +101,20 @@ function readRoutes({ store, rule }: DeviceRoutesDeps): Route[] {
         if (!from.ok) return from;
         const selector = parseSelector(query.selector ?? "");
         if (!selector.ok) return selector;
-        const limit = query.limit ?? PAGE_DEFAULT;
         const sites = siteScope(caller);
-        const found: DeviceRecord[] = [];
-        let after = from.value?.after;
-        // A filter may leave out most of a page: read on until the page is full or nothing is left.
-        for (;;) {
-          const rows = await store.devices.list({
-            limit: 1_000,
-            ...(sites ? { sites } : {}),
-            ...(after ? { after } : {}),
-          });
-          found.push(
-            ...rows.filter(
-              (row) =>
-                selects(selector.value, selectable(row)) &&
-                (query.presence === undefined || presenceOf(row, request.nowMs, rule).presence === query.presence),
-            ),
-          );
-          after = rows.at(-1)?.device;
-          if (rows.length < 1_000 || found.length > limit) break;
-        }
-        const whole = page(found, limit, list, ({ device }) => ({ after: device }));
-        return ok({ ...whole, items: whole.items.map((device) => view(device, request.nowMs, rule)) });
+        const { items, last } = await store.devices.page({
+          limit: query.limit ?? PAGE_DEFAULT,
+          filter: {
+            selector: selector.value,
+            ...(query.presence === undefined ? {} : { presence: query.presence }),
+          },
+          nowMs: request.nowMs,
+          rule,
+          ...(sites ? { sites } : {}),
+          ...from.value,
+        });
+        const next = last === undefined ? "" : `,"next":${JSON.stringify(list.encode({ after: last }))}`;
+        return ok(new WrittenJson(`{"items":${items}${next}}`));
       },
     }),
     defineRoute({
@@ -147,7 +134,7 @@ function readRoutes({ store, rule }: DeviceRoutesDeps): Route[] {
           store.devices.reportedModels({ device: params.device }),
         ]);
         return ok({
-          ...view(device.value, request.nowMs, rule),
+          ...deviceView(device.value, request.nowMs, rule),
           keyHex: device.value.publicHex,
           health: device.value.state?.health ?? null,
           assets: births.map(({ asset, channels }) => ({ asset, channels })),
@@ -164,24 +151,6 @@ async function visible(store: Pick<Store, "devices">, name: string, caller: Call
   const device = await store.devices.get({ device: name });
   if (!device || !seesSite(caller, device.site)) return err("NOT_FOUND", { what: "device", name });
   return ok(device);
-}
-
-function view(device: DeviceRecord, nowMs: number, rule: PresenceRule) {
-  return {
-    device: device.device,
-    site: device.site,
-    phase: device.phase,
-    ...presenceOf(device, nowMs, rule),
-    lastSeenAtMs: device.lastSeenAtMs,
-    labels: { ...device.labels },
-    facts: { ...device.facts },
-    serial: device.serial,
-    agentVersion: device.agentVersion,
-    enrolledAtMs: device.enrolledAtMs,
-    cloned: device.clonedAtMs !== null,
-    clonedAtMs: device.clonedAtMs,
-    replacedBy: device.replacedBy,
-  };
 }
 
 /** Orders that bring a device from one phase into another; given again they change nothing. */
@@ -225,7 +194,7 @@ function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
         const { nowMs } = request;
         const changed = await store.devices.setPhase({ device: params.device, phase, from, nowMs });
         if (changed.ok && phase !== "active") kick(params.device);
-        return changed.ok ? ok(view(changed.value, request.nowMs, rule)) : changed;
+        return changed.ok ? ok(deviceView(changed.value, request.nowMs, rule)) : changed;
       },
     });
   };
@@ -244,7 +213,7 @@ function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
         const device = await visible(store, params.device, caller);
         if (!device.ok) return device;
         const changed = await store.devices.setLabels({ device: params.device, labels: body });
-        return changed.ok ? ok(view(changed.value, request.nowMs, rule)) : changed;
+        return changed.ok ? ok(deviceView(changed.value, request.nowMs, rule)) : changed;
       },
     }),
     phaseRoute("approve"),

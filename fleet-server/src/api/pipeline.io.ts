@@ -4,7 +4,16 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { RateLimiter } from "../governance/rate.ts";
 import { StoreBusy } from "../store/store.ts";
-import { jsonAnswer, problemAnswer, sendArtifact, sendProblem, sendStream, sendTagged, sendText } from "./answer.io.ts";
+import {
+  jsonAnswer,
+  jsonText,
+  problemAnswer,
+  sendArtifact,
+  sendProblem,
+  sendStream,
+  sendTagged,
+  sendText,
+} from "./answer.io.ts";
 import type { ApiLimits } from "./app.io.ts";
 import { BodyTooLarge, type ReadBody, readBody } from "./body.io.ts";
 import { allows, type Caller, callerName } from "./caller.ts";
@@ -122,6 +131,7 @@ async function readInput(pipeline: Pipeline, route: Route, request: FastifyReque
   const headers = {
     contentType: request.headers["content-type"],
     contentLength: request.headers["content-length"],
+    transferEncoding: request.headers["transfer-encoding"],
   };
   const bytesMax = route.bodyBytesMax ?? pipeline.limits.bodyBytesMax;
   const body = await readBody(route, request.raw, headers, bytesMax);
@@ -176,10 +186,7 @@ async function callHandler(
   reply: FastifyReply,
   prepared: Prepared,
 ): Promise<Result<unknown>> {
-  const gone = new AbortController();
-  reply.raw.once("close", () => {
-    if (!reply.raw.writableFinished) gone.abort();
-  });
+  let gone: AbortSignal | undefined;
   const context: Context<unknown, unknown, unknown> = {
     params: prepared.params,
     query: prepared.query,
@@ -192,7 +199,10 @@ async function callHandler(
         const value = request.headers[name];
         return Array.isArray(value) ? value[0] : value;
       },
-      signal: gone.signal,
+      get signal() {
+        gone ??= goneSignal(reply);
+        return gone;
+      },
       nowMs: prepared.nowMs,
     },
     reply: { header: (name, value) => void reply.header(name, value) },
@@ -205,6 +215,17 @@ async function callHandler(
     // A handler that did not read its raw body to the end must not leave the connection full of it.
     if (route.body && isRawBody(route.body) && !request.raw.readableEnded) request.raw.resume();
   }
+}
+
+/** Aborts when the client goes away before its answer is complete. Few handlers ask, so it is made for those. */
+function goneSignal(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  const closed = () => {
+    if (!reply.raw.writableFinished) gone.abort();
+  };
+  if (reply.raw.closed) closed();
+  else reply.raw.once("close", closed);
+  return gone.signal;
 }
 
 /** What a thrown error is to the caller. Only the log learns more than that something failed inside. */
@@ -230,7 +251,7 @@ async function judged(
   const result = await answering;
   if (!pipeline.checkAnswers) return result;
   const complaint = result.ok
-    ? route.validators.answer && complaintOf(route.validators.answer.check(jsonCopy(result.value)))
+    ? route.validators.answer && complaintOf(route.validators.answer.check(JSON.parse(jsonText(result.value))))
     : answerableCodes(route).includes(result.error.code)
       ? undefined
       : `${route.operation} answers ${result.error.code}, which its errors do not declare`;
@@ -241,10 +262,6 @@ async function judged(
 
 function complaintOf(checked: Result<unknown>): string | undefined {
   return checked.ok ? undefined : checked.error.message;
-}
-
-function jsonCopy(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value));
 }
 
 function idempotentCall(

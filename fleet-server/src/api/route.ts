@@ -28,6 +28,14 @@ export interface ArtifactAnswer {
   readonly immutable?: boolean;
 }
 
+/** A JSON answer that was written already, in a thread beside the store; it fits the answer's schema like any other. */
+export class WrittenJson {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
 /** What a handler may know about the request, and the few things it may set on the answer. */
 export interface RequestFacts {
   /** Request id: also in the answer's `x-request-id`, in the log and in the audit entry. */
@@ -72,7 +80,7 @@ type AnswerOf<A> = A extends "none"
     : A extends "artifact"
       ? ArtifactAnswer
       : A extends TSchema
-        ? Static<A>
+        ? Static<A> | WrittenJson
         : never;
 
 /** A route as a room writes it; see {@link defineRoute}. */

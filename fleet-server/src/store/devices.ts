@@ -7,6 +7,8 @@ import type {
 } from "@bellwether/protocol/messages/device.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { FeedClass } from "@bellwether/protocol/topics.ts";
+import type { PresenceRule } from "../devices/presence.ts";
+import type { DeviceFilter } from "../devices/view.ts";
 
 /** One device as it is kept. Times are the server's. */
 export interface DeviceRecord {
@@ -69,6 +71,23 @@ export interface SubscriberRecord {
   readonly revoked: boolean;
 }
 
+/** Which page of devices is wanted, and by what presence is judged. */
+export interface DevicePageQuery {
+  readonly sites?: readonly string[];
+  readonly after?: string;
+  readonly limit: number;
+  readonly filter: DeviceFilter;
+  readonly nowMs: number;
+  readonly rule: PresenceRule;
+}
+
+export interface DevicePage {
+  /** The devices as they are shown, a JSON array. */
+  readonly items: string;
+  /** Name of the last one, where there are more. */
+  readonly last?: string;
+}
+
 export interface DevicesStore {
   addEnrolmentToken(args: {
     readonly hash: string;
@@ -96,6 +115,8 @@ export interface DevicesStore {
     readonly after?: string;
     readonly limit: number;
   }): Promise<DeviceRecord[]>;
+  /** A page as the API shows it: filtered, judged and written in a reader's thread, where the network waits for nobody. */
+  page(args: DevicePageQuery): Promise<DevicePage>;
   setLabels(args: {
     readonly device: string;
     readonly labels: Readonly<Record<string, string>>;

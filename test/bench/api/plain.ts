@@ -47,6 +47,9 @@ function serve(): void {
       serial: row["serial"],
       agentVersion: row["agent_version"],
       enrolledAtMs: row["enrolled_at_ms"],
+      cloned: row["cloned_at_ms"] !== null,
+      clonedAtMs: row["cloned_at_ms"],
+      replacedBy: row["replaced_by"],
     }));
     response.setHeader("content-type", "application/json");
     response.end(JSON.stringify({ items }));

@@ -3,6 +3,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { CohortRecord, DeviceRecord, DevicesStore, RefusalRecord, SubscriberRecord } from "../devices.ts";
 import { type Commands, read, readList, statement, write } from "./command.ts";
+import { devicePage, deviceRows } from "./device-page.ts";
 import { type DeviceRow, deviceOf } from "./device-row.ts";
 import { enrolment } from "./enrolment.ts";
 import { lifeCycle } from "./life-cycle.ts";
@@ -102,15 +103,8 @@ export const devices = {
     return row && deviceOf(row);
   }),
 
-  list: readList((db, { sites, after, limit }) =>
-    (
-      statement(
-        db,
-        `SELECT * FROM devices WHERE device > @after AND (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))
-           ORDER BY device LIMIT @limit`,
-      ).all({ after: after ?? "", sites: sites ? JSON.stringify(sites) : null, limit }) as DeviceRow[]
-    ).map(deviceOf),
-  ),
+  list: readList((db, args) => deviceRows(db, args).map(deviceOf)),
+  page: read(devicePage),
 
   setLabels: write((db, { device, labels }) => changed(db, device, "labels", JSON.stringify(labels))),
 
