@@ -20,6 +20,7 @@ export interface TestDevice {
   readonly pipeline: Pipeline;
   /** What was reported last. */
   readonly reported: () => Reported;
+  /** Once; every further call waits for the first. */
   close(): Promise<void>;
 }
 
@@ -91,14 +92,21 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: 10
   for (const { model, slotDir, problem } of pipeline.outcomes) {
     if (problem) updater.onBroken(model, digestOfSlot(slotDir), problem);
   }
+  const end = async () => {
+    await updater.stop();
+    // Its inputs stop, and with them the thread and its memory.
+    await pipeline.quiet();
+    await pipeline.close();
+  };
+  let closed: Promise<void> | undefined;
   return {
     stateDir,
     updater,
     pipeline,
     reported: () => reported,
-    async close() {
-      await updater.stop();
-      await pipeline.close();
+    close() {
+      closed ??= end();
+      return closed;
     },
   };
 }
