@@ -5,6 +5,7 @@ import { answerableCodes } from "../fleet-server/src/api/codes.ts";
 import { openApiDocument } from "../fleet-server/src/api/openapi.ts";
 import type { Route } from "../fleet-server/src/api/route.ts";
 import { declaredRoutes } from "../fleet-server/src/api/routes.ts";
+import { attacksText } from "./attacks.ts";
 import { featuresText } from "./features.ts";
 import { asyncApiDocument, topicsText } from "./topics.ts";
 
@@ -15,6 +16,7 @@ const { version } = JSON.parse(readFileSync(`${here}/../package.json`, "utf8")) 
 export const DOCUMENTS: Readonly<Record<string, () => string>> = {
   "openapi.json": () => `${JSON.stringify(openApiDocument(declaredRoutes(version), version), undefined, 2)}\n`,
   "API.md": () => apiText(declaredRoutes(version)),
+  "ATTACKS.md": attacksText,
   "ERRORS.md": errorsText,
   "FEATURES.md": featuresText,
   "TOPICS.md": topicsText,

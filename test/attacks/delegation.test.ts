@@ -5,156 +5,23 @@ import { replayOf, snapshotWhere, startAgentProcess } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
 import { enrolDevice, startFleet, type TestFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
-import { testPackage, timesModel } from "../kit/packages.ts";
+import { testPackage } from "../kit/packages.ts";
 import { asOwner, uploadPackage } from "../kit/release.ts";
-import {
-  delegations,
-  directorBytes,
-  KEYS,
-  releaseOf,
-  retrainedBody,
-  sealed,
-  type TestRelease,
-  type TestRepository,
-  targetsBody,
-} from "../kit/tuf.ts";
-import { type Attack, confirmed, NEW, OLD, startRepository, victims } from "../kit/victims.ts";
+import { directorBytes } from "../kit/tuf.ts";
+import { confirmed, startRepository, victims } from "../kit/victims.ts";
+import { DELEGATION, INSIDE, OTHER_MODEL, publishRetrained, RETRAINED } from "./table/delegation.ts";
 
-const { attacked, expectUnharmed, expectRecovery, start } = victims();
+const { expectRefused, start } = victims();
 const LONG = { timeout: 180_000 };
-const INSIDE = { line: "3" };
-const OUTSIDE = { line: "4" };
 
-const RETRAINED: TestRelease = { ...NEW, cohort: "line-3" };
-const OTHER_MODEL: TestRelease = {
-  ...releaseOf(testPackage(timesModel(20), [20, 40, 60], { model: "fan-rul" }), 2),
-  cohort: "line-3",
-};
-
-/** Owners who released version 1 to everybody and delegated to the role; all that is online signs what it is given. */
-function publish(
-  repository: TestRepository,
-  retrained: readonly TestRelease[],
-  bent: { delegated?: object; more?: object; by?: readonly (typeof KEYS.thief)[] } = {},
-): void {
-  const { delegated = delegations(), more = {}, by = [KEYS.retraining] } = bent;
-  const targets = { ...targetsBody(3, [OLD]), delegations: delegated };
-  const body = { ...retrainedBody(1, retrained), ...more };
-  // The blobs lie there whatever the metadata say.
-  repository.publish(3, [OLD, ...retrained], {
-    targets: [3, sealed(targets, KEYS.targets)],
-    retrained: [1, sealed(body, ...by)],
-  });
-}
-
-const ATTACKS: Record<string, [code: string, attack: Attack, labels?: Record<string, string>]> = {
-  "a release for another model": [
-    "NOT_IN_TARGETS",
-    (repository) => {
-      publish(repository, [OTHER_MODEL]);
-      return directorBytes(3, [OTHER_MODEL]);
-    },
-  ],
-  "another model's manifest under its own path": [
-    "NOT_IN_TARGETS",
-    (repository) => {
-      const disguised = { ...OTHER_MODEL, model: "pump-rul" };
-      publish(repository, [disguised]);
-      return directorBytes(3, [disguised]);
-    },
-  ],
-  "a release for everybody": [
-    "NOT_IN_TARGETS",
-    (repository) => {
-      publish(repository, [NEW]);
-      return directorBytes(3, [NEW]);
-    },
-  ],
-  "a release for another cohort": [
-    "NOT_IN_TARGETS",
-    (repository) => {
-      const elsewhere = { ...NEW, cohort: "line-4" };
-      publish(repository, [elsewhere]);
-      return directorBytes(3, [elsewhere]);
-    },
-    OUTSIDE,
-  ],
-  "its own release, to a device outside the cohort": [
-    "RELEASE_OUTSIDE_COHORT",
-    (repository) => {
-      publish(repository, [RETRAINED]);
-      return directorBytes(3, [RETRAINED]);
-    },
-    OUTSIDE,
-  ],
-  "its own release, to a device that has no labels": [
-    "RELEASE_OUTSIDE_COHORT",
-    (repository) => {
-      publish(repository, [RETRAINED]);
-      return directorBytes(3, [RETRAINED]);
-    },
-    {},
-  ],
-  "its own word that the cohort is everybody": [
-    "RELEASE_OUTSIDE_COHORT",
-    (repository) => {
-      publish(repository, [RETRAINED], { more: { delegations: delegations("!retired") } });
-      return directorBytes(3, [RETRAINED]);
-    },
-    OUTSIDE,
-  ],
-  "a delegation whose selector says nothing": [
-    "RELEASE_OUTSIDE_COHORT",
-    (repository) => {
-      publish(repository, [RETRAINED], { delegated: delegations(" ") });
-      return directorBytes(3, [RETRAINED]);
-    },
-  ],
-  "what the owners have withdrawn": [
-    "RELEASE_WITHDRAWN",
-    (repository) => {
-      publish(repository, [RETRAINED], { delegated: delegations("line=3", [RETRAINED.manifestDigest]) });
-      return directorBytes(3, [RETRAINED]);
-    },
-  ],
-  "a role that the owners have switched off": [
-    "NOT_IN_TARGETS",
-    (repository) => {
-      publish(repository, [RETRAINED], { delegated: { keys: {}, roles: [] } });
-      return directorBytes(3, [RETRAINED]);
-    },
-  ],
-  "metadata of the role under every other online key": [
-    "METADATA_NOT_SIGNED",
-    (repository) => {
-      publish(repository, [RETRAINED], { by: [KEYS.snapshot, KEYS.timestamp, KEYS.director, KEYS.thief] });
-      return directorBytes(3, [RETRAINED]);
-    },
-  ],
-  "metadata of the role that have expired": [
-    "METADATA_EXPIRED",
-    (repository) => {
-      publish(repository, [RETRAINED], { more: { expires: "2020-01-01T00:00:00Z" } });
-      return directorBytes(3, [RETRAINED]);
-    },
-  ],
-};
-
-test.each(Object.entries(ATTACKS))("with every online key: %s", LONG, async (_, [code, attack, labels = INSIDE]) => {
-  const repository = await startRepository();
-  const victim = await attacked(repository, attack, { labels });
-  expect(victim.refusal.code).toBe(code);
-  await expectUnharmed(victim);
-  // The role's file stays in every later snapshot, whatever became of the role.
-  await expectRecovery(victim, repository, { retrained: [2, sealed(retrainedBody(2, []), KEYS.retraining)] });
-});
+test.each(DELEGATION)("with every online key: $attack ($code)", LONG, async (row) => await expectRefused(row));
 
 test(
   "what the role released for the device's own cohort is installed, beside a document's refused model",
   LONG,
   async () => {
     const repository = await startRepository();
-    publish(repository, [RETRAINED, OTHER_MODEL]);
+    publishRetrained(repository, [RETRAINED, OTHER_MODEL]);
     const { device } = await start(repository, { labels: INSIDE });
     device.updater.onDesired(directorBytes(3, [OTHER_MODEL, RETRAINED]));
     await confirmed(device, RETRAINED);

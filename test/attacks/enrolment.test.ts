@@ -1,13 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { keyPairOf, signBytes } from "@bellwether/protocol/trust/keys.ts";
-import { enrolmentBytes } from "@bellwether/protocol/trust/login.ts";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { type Answer, type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { answerTo, connectDevice, deviceLogin, type EnrolledDevice, enrol, nonceFor } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
 import { suiteFolder } from "../kit/folder.ts";
+import { type Asked, ENROLMENT, LOGIN, publicHexOf, signed, type World } from "./table/enrolment.ts";
 
 const dir = suiteFolder("bellwether-enrolment-");
 let server: Bellwether;
@@ -20,30 +19,6 @@ afterAll(async () => await server?.stop());
 let names = 0;
 const freshName = () => `gw-${++names}`;
 
-/** What a device asks when it enrols, before it is signed. */
-interface Asked {
-  token: string;
-  device: string;
-  serial?: string;
-  seed: Uint8Array;
-}
-/** Another serial number of the same batch; the token lists 1 to 3. */
-const other = ({ serial = "" }: Asked, number: number) => serial.replace(/1$/, String(number));
-const publicHexOf = (seed: Uint8Array) => Buffer.from(keyPairOf(seed).publicKey).toString("hex");
-
-/** The request as it goes over the wire, signed by its own key. */
-function signed({ token, device, serial, seed }: Asked) {
-  const publicHex = publicHexOf(seed);
-  const named = serial === undefined ? {} : { serial };
-  const bytes = enrolmentBytes({ token, device, publicHex, ...named });
-  return {
-    token,
-    device,
-    ...named,
-    key: { type: "ed25519", publicHex },
-    signatureHex: signBytes(bytes, seed).toString("hex"),
-  };
-}
 const send = (request: object) => server.call("POST /v1/enrolment", request, { token: null });
 const order = (device: string, what: string) => server.call(`POST /v1/devices/${device}/${what}`);
 
@@ -59,128 +34,22 @@ function expire(id: string): void {
   db.close();
 }
 
-/** S + L: the same signature to a verifier that does not look. */
-function malleated(signatureHex: string): string {
-  const order = 2n ** 252n + 27742317777372353535851937790883648493n;
-  const little = (hex: string) => BigInt(`0x${Buffer.from(hex, "hex").reverse().toString("hex")}`);
-  const s = (little(signatureHex.slice(64)) + order).toString(16).padStart(64, "0");
-  return signatureHex.slice(0, 64) + Buffer.from(s, "hex").reverse().toString("hex");
-}
-
-/** Attack, what changes in the request (or the world) after the unmodified one was accepted, and the refusal. */
-type Row = readonly [what: string, code: string, attack: (asked: Asked, tokenId: string) => Promise<object> | object];
-const ROWS: readonly Row[] = [
-  ["a token nobody made", "ENROLMENT_REFUSED", (asked) => signed({ ...asked, token: `${asked.token}x` })],
-  [
-    "a token that was revoked",
-    "ENROLMENT_TOKEN_REVOKED",
-    async (asked, id) => {
-      await server.call(`POST /v1/enrolment-tokens/${id}/revoke`);
-      return signed({ ...asked, device: freshName(), serial: other(asked, 2), seed: randomBytes(32) });
-    },
-  ],
-  [
-    "a token that has expired",
-    "ENROLMENT_TOKEN_EXPIRED",
-    (asked, id) => {
-      expire(id);
-      return signed({ ...asked, device: freshName(), serial: other(asked, 2), seed: randomBytes(32) });
-    },
-  ],
-  [
-    "a token whose uses are spent",
-    "ENROLMENT_TOKEN_USED_UP",
-    async (asked) => {
-      await send(signed({ ...asked, device: freshName(), serial: other(asked, 2), seed: randomBytes(32) }));
-      return signed({ ...asked, device: freshName(), serial: other(asked, 3), seed: randomBytes(32) });
-    },
-  ],
-  [
-    "a serial number that is not listed",
-    "ENROLMENT_SERIAL_UNLISTED",
-    (asked) => signed({ ...asked, device: freshName(), serial: other(asked, 9), seed: randomBytes(32) }),
-  ],
-  [
-    "no serial number where they are listed",
-    "ENROLMENT_SERIAL_UNLISTED",
-    ({ token }) => signed({ token, device: freshName(), seed: randomBytes(32) }),
-  ],
-  [
-    "a key that somebody else holds",
-    "ENROLMENT_SIGNATURE_INVALID",
-    (asked) => {
-      const honest = { ...asked, device: freshName(), serial: other(asked, 2), seed: randomBytes(32) };
-      return { ...signed(honest), key: { type: "ed25519", publicHex: publicHexOf(randomBytes(32)) } };
-    },
-  ],
-  [
-    "the signature of another request",
-    "ENROLMENT_SIGNATURE_INVALID",
-    (asked) => ({ ...signed(asked), device: freshName() }),
-  ],
-  [
-    "a malleated signature",
-    "ENROLMENT_SIGNATURE_INVALID",
-    (asked) => {
-      const request = signed(asked);
-      return { ...request, signatureHex: malleated(request.signatureHex) };
-    },
-  ],
-  [
-    "a key of small order, whose signatures anybody can make",
-    "KEY_INVALID",
-    (asked) => ({ ...signed(asked), key: { type: "ed25519", publicHex: `01${"00".repeat(31)}` } }),
-  ],
-  [
-    "the key of another device",
-    "KEY_IN_USE",
-    (asked) => signed({ ...asked, device: freshName(), serial: other(asked, 2) }),
-  ],
-  ["one key under two serial numbers", "KEY_IN_USE", (asked) => signed({ ...asked, serial: other(asked, 2) })],
-  ["another device's name", "DEVICE_NAME_TAKEN", (asked) => signed({ ...asked, seed: randomBytes(32) })],
-  [
-    "another site's device's name",
-    "DEVICE_NAME_TAKEN",
-    async (asked) => signed({ ...asked, token: (await tokenOf({ site: "plant-b" })).secret }),
-  ],
-  [
-    "the name where the feed begins",
-    "DEVICE_NAME_TAKEN",
-    (asked) => signed({ ...asked, device: "feed", serial: other(asked, 2), seed: randomBytes(32) }),
-  ],
-  [
-    "another device's serial number",
-    "SERIAL_TAKEN",
-    (asked) => signed({ ...asked, device: freshName(), seed: randomBytes(32) }),
-  ],
-  [
-    "a device that was revoked, again",
-    "DEVICE_REVOKED",
-    async (asked) => {
-      await order(asked.device, "revoke");
-      return signed({ ...asked, seed: randomBytes(32) });
-    },
-  ],
-  [
-    "a wiped device's name for another machine",
-    "SERIAL_DIFFERS",
-    async (asked) => {
-      await order(asked.device, "reset");
-      return signed({ ...asked, serial: other(asked, 2), seed: randomBytes(32) });
-    },
-  ],
-  [
-    "a wiped device's old key",
-    "KEY_IN_USE",
-    async (asked) => {
-      await order(asked.device, "reset");
-      return signed(asked);
-    },
-  ],
-];
+const answer = (device: EnrolledDevice, nonce: string, change: Partial<EnrolledDevice> = {}) => ({
+  device: device.device,
+  nonce,
+  signatureHex: answerTo(device, nonce, change),
+});
+const login = (request: object) => server.call("POST /v1/device/login", request, { token: null });
+const world: World = {
+  ...{ freshName, send, order, answer, login },
+  tokenOf: async (site) => (await tokenOf({ site })).secret,
+  revokeToken: (id) => server.call(`POST /v1/enrolment-tokens/${id}/revoke`),
+  expireToken: expire,
+  nonceFor: (device) => nonceFor(server, device),
+};
 
 describe("an enrolment is refused with", () => {
-  it.each(ROWS)("%s (%s)", async (_what, code, attack) => {
+  it.each(ENROLMENT)("$attack ($code)", async ({ code, bend }) => {
     // Serial numbers are unique in a site: every row has its own.
     const batch = randomBytes(4).toString("hex");
     const { secret, id } = await tokenOf({ serials: [1, 2, 3].map((number) => `${batch}-${number}`) });
@@ -188,7 +57,7 @@ describe("an enrolment is refused with", () => {
     const good = await send(signed(asked));
     expect([good.http, good.body.phase]).toEqual([201, "active"]);
     const before = await server.call("GET /v1/devices?limit=1000");
-    const refused = await send(await attack(asked, id));
+    const refused = await send(await bend(asked, world, id));
     expect([refused.body.code, refused.http >= 400 && refused.http < 500]).toEqual([code, true]);
     // Nothing came in, and the device that was there has its key.
     const after = await server.call("GET /v1/devices?limit=1000");
@@ -198,57 +67,11 @@ describe("an enrolment is refused with", () => {
   });
 });
 
-/** Attack on a login: what is done to the device, or to its answer to a nonce. */
-type LoginRow = readonly [what: string, code: string, attack: (device: EnrolledDevice) => Promise<object | undefined>];
-const answer = (device: EnrolledDevice, nonce: string, change: Partial<EnrolledDevice> = {}) => ({
-  device: device.device,
-  nonce,
-  signatureHex: answerTo(device, nonce, change),
-});
-const LOGINS: readonly LoginRow[] = [
-  ["after it was revoked", "DEVICE_REVOKED", async ({ device }) => void (await order(device, "revoke"))],
-  ["after it was reset", "DEVICE_WIPED", async ({ device }) => void (await order(device, "reset"))],
-  [
-    "with another key",
-    "DEVICE_LOGIN_REFUSED",
-    async (device) => answer(device, await nonceFor(server, device.device), { seed: randomBytes(32) }),
-  ],
-  [
-    "with a signature for another broker",
-    "DEVICE_LOGIN_REFUSED",
-    async (device) => answer(device, await nonceFor(server, device.device), { brokerId: "bw-another-broker" }),
-  ],
-  [
-    "with another device's nonce",
-    "DEVICE_LOGIN_REFUSED",
-    async (device) => answer(device, await nonceFor(server, freshName())),
-  ],
-  [
-    "with a nonce that served",
-    "DEVICE_LOGIN_REFUSED",
-    async (device) => {
-      const used = answer(device, await nonceFor(server, device.device));
-      await server.call("POST /v1/device/login", used, { token: null });
-      return used;
-    },
-  ],
-  [
-    "with a malleated signature",
-    "DEVICE_LOGIN_REFUSED",
-    async (device) => {
-      const whole = answer(device, await nonceFor(server, device.device));
-      return { ...whole, signatureHex: malleated(whole.signatureHex) };
-    },
-  ],
-];
-
 describe("a login is refused", () => {
-  it.each(LOGINS)("%s (%s)", async (_what, code, attack) => {
+  it.each(LOGIN)("$attack ($code)", async ({ code, bend }) => {
     const device = await enrol(server, freshName());
     expect((await deviceLogin(server, device)).http).toBe(200);
-    const request = (await attack(device)) ?? answer(device, await nonceFor(server, device.device));
-    const refused = await server.call("POST /v1/device/login", request, { token: null });
-    expect(refused.body.code).toBe(code);
+    expect((await login(await bend(device, world))).body.code).toBe(code);
   });
 });
 

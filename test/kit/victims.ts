@@ -1,22 +1,13 @@
 import { join } from "node:path";
 import { beforeAll, expect, onTestFinished } from "vitest";
+import type { Bend, UpdateRow } from "../attacks/table/row.ts";
 import { eventually } from "./eventually.ts";
 import { suiteFolder, temporaryFolder } from "./folder.ts";
-import { testPackage, timesModel } from "./packages.ts";
-import { directorBytes, releaseOf, type TestRelease, TestRepository } from "./tuf.ts";
+import { BOTH, NEW, OLD } from "./releases.ts";
+import { directorBytes, type TestRelease, TestRepository } from "./tuf.ts";
 import { copyOf, slotFiles, startUpdates, type TestDevice, type TestDeviceOptions } from "./updates.ts";
 
-/** Limits of models that must not be judged by how busy the machine is. */
-export const PATIENT = { limits: { p99LatencyMs: 10_000, memoryMb: 256 } } as const;
-
-/** What the attacked device runs, what its owners released after it, and what nobody released. */
-export const OLD = releaseOf(testPackage(timesModel(10), [10, 20, 30], PATIENT), 1);
-export const NEW = releaseOf(testPackage(timesModel(20), [20, 40, 60], PATIENT), 2);
-export const BOTH = [OLD, NEW];
-export const FOREIGN = releaseOf(testPackage(timesModel(30), [30, 60, 90], PATIENT), 3);
-
-/** Bends a repository; a buffer it returns is the director document that the device hears of. */
-export type Attack = (repository: TestRepository) => unknown;
+export { BOTH, endless, FOREIGN, NEW, OLD, PATIENT } from "./releases.ts";
 
 /** A repository that is closed when the test ends. */
 export async function startRepository(): Promise<TestRepository> {
@@ -51,49 +42,68 @@ export function victims() {
     return { device, served };
   }
 
+  /** Such a device hears of what was made of the repository. */
+  async function told(repository: TestRepository, bend: Bend, labels: UpdateRow["labels"] = {}, nowMs?: number) {
+    const given = bend(repository);
+    const victim = await start(repository, { labels, ...(nowMs === undefined ? {} : { now: () => nowMs }) });
+    victim.device.updater.onDesired(Buffer.isBuffer(given) ? given : directorBytes(3, [NEW]));
+    return victim;
+  }
+
+  /** Whatever was tried: the old model serves, its files are what they were, and no other file has a final name. */
+  async function expectUnharmed({ device, served }: { device: TestDevice; served: readonly unknown[] }): Promise<void> {
+    expect(served).toEqual([]);
+    expect(device.reported().models[0]?.active).toEqual({ version: 1, digest: OLD.manifestDigest });
+    const slotDir = expect.stringContaining(OLD.manifestDigest.replace("sha256:", ""));
+    expect(device.updater.servingAtStart()).toMatchObject([{ slotDir }]);
+    expect(slotFiles(device.stateDir)).toEqual(slotFiles(base));
+    const before = (await device.pipeline.figures()).models[0]?.inferences ?? 0;
+    await eventually("the old model answers", async () => {
+      const [model] = (await device.pipeline.figures()).models;
+      return model?.digest === OLD.manifestDigest && model.errors === 0 && model.inferences > before;
+    });
+  }
+
+  /**
+   * One row of the table: a device takes the unmodified documents; another of the same past refuses the attack with
+   * the row's code and goes on with the old model. The attack over, that one takes what its owners released.
+   */
+  async function expectRefused(row: UpdateRow): Promise<void> {
+    const { honest = edition3, bend, runs = NEW, labels, otherLabels = labels, nowMs, bounded } = row;
+    const repository = await startRepository();
+    const willing = await told(repository, honest, labels, nowMs);
+    await confirmed(willing.device, runs);
+    await willing.device.close();
+    repository.asked.length = 0;
+
+    const victim = await told(repository, bend, otherLabels, nowMs);
+    const { device } = victim;
+    const why = () => device.reported().refusals[0] ?? device.reported().models[0]?.error;
+    const refusal = await eventually("it is refused", why, 60_000);
+    expect(refusal.code).toBe(row.code);
+    if (row.reason) expect(refusal.message).toMatch(row.reason);
+    if (bounded) await eventually("it cost no more than it may", () => bounded(repository));
+    await expectUnharmed(victim);
+
+    repository.answers.clear();
+    if (row.again === undefined) {
+      repository.files.clear();
+      repository.publish(10, BOTH, row.afterwards);
+      device.updater.onDesired(directorBytes(10, [NEW]));
+    }
+    await confirmed(device, NEW);
+  }
+
   return {
     start,
-
+    expectUnharmed,
+    expectRefused,
     /** The state directory of another device of the same past, that is not started. */
     copy: () => copyOf(base, temporaryFolder()),
-
-    /** Attacks such a device; what it refused first, or failed for. */
-    async attacked(repository: TestRepository, attack: Attack, options: Partial<TestDeviceOptions> = {}) {
-      const given = attack(repository);
-      const victim = await start(repository, options);
-      victim.device.updater.onDesired(Buffer.isBuffer(given) ? given : directorBytes(3, [NEW]));
-      const why = () => victim.device.reported().refusals[0] ?? victim.device.reported().models[0]?.error;
-      return { ...victim, refusal: await eventually("it is refused", why, 60_000) };
-    },
-
-    /** Whatever was tried: the old model serves, its files are what they were, and no other file has a final name. */
-    async expectUnharmed({ device, served }: { device: TestDevice; served: readonly unknown[] }): Promise<void> {
-      expect(served).toEqual([]);
-      expect(device.reported().models[0]?.active).toEqual({ version: 1, digest: OLD.manifestDigest });
-      const slotDir = expect.stringContaining(OLD.manifestDigest.replace("sha256:", ""));
-      expect(device.updater.servingAtStart()).toMatchObject([{ slotDir }]);
-      expect(slotFiles(device.stateDir)).toEqual(slotFiles(base));
-      const before = (await device.pipeline.figures()).models[0]?.inferences ?? 0;
-      await eventually("the old model answers", async () => {
-        const [model] = (await device.pipeline.figures()).models;
-        return model?.digest === OLD.manifestDigest && model.errors === 0 && model.inferences > before;
-      });
-    },
-
-    /** The attack over, the same device takes what its owners released: nothing of the attack has stayed. */
-    async expectRecovery(
-      { device }: { device: TestDevice },
-      repository: TestRepository,
-      bent: Parameters<TestRepository["publish"]>[2] = {},
-    ): Promise<void> {
-      repository.answers.clear();
-      repository.files.clear();
-      repository.publish(10, BOTH, bent);
-      device.updater.onDesired(directorBytes(10, [NEW]));
-      await confirmed(device, NEW);
-    },
   };
 }
+
+const edition3: Bend = (repository) => repository.publish(3, BOTH);
 
 /** Waits until a release has proved itself on the device. */
 export function confirmed(device: TestDevice, release: TestRelease, limitMs = 60_000): Promise<unknown> {
@@ -102,21 +112,4 @@ export function confirmed(device: TestDevice, release: TestRelease, limitMs = 60
     return model?.phase === "idle" && model.outcome === "succeeded" && model.active?.digest === release.manifestDigest;
   };
   return eventually(`version ${release.version} is confirmed`, judge, limitMs);
-}
-
-const ENDLESS_BYTES = 64 * 1_048_576;
-
-/** Answers with more bytes than anybody should take; how many were taken. */
-export function endless(repository: TestRepository, path: string, headers = {}, chunk = Buffer.alloc(65_536, "[")) {
-  const sent = { bytes: 0 };
-  repository.answers.set(path, (_, response) => {
-    response.writeHead(200, headers);
-    const go = () => {
-      while (!response.closed && sent.bytes < ENDLESS_BYTES && response.write(chunk)) sent.bytes += chunk.byteLength;
-      if (sent.bytes >= ENDLESS_BYTES) response.destroy();
-    };
-    response.on("drain", go);
-    go();
-  });
-  return sent;
 }

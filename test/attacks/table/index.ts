@@ -1,0 +1,72 @@
+import { DELEGATION } from "./delegation.ts";
+import { DIRECTOR } from "./director.ts";
+import { ENROLMENT, LOGIN } from "./enrolment.ts";
+import { METADATA } from "./metadata.ts";
+import type { Row } from "./row.ts";
+import { PACKAGES, TRANSFER } from "./transfer.ts";
+
+/** Rows that one test runs, one after the other. */
+export interface Section {
+  readonly title: string;
+  /** Who attacks, and what goes on undisturbed. */
+  readonly about: string;
+  readonly test: string;
+  /** The name under which the test imports them. */
+  readonly name: string;
+  readonly rows: readonly Row[];
+}
+
+const UNDISTURBED = "the device goes on predicting with the model it had, and later takes what its owners released.";
+
+/** Every attack of the table, as docs/ATTACKS.md lists them. */
+export const SECTIONS: readonly Section[] = [
+  {
+    title: "Release metadata",
+    about: `Whoever serves the release repository, or sits before it, with whatever keys the row says; ${UNDISTURBED}`,
+    test: "test/attacks/repository.test.ts",
+    name: "METADATA",
+    rows: METADATA,
+  },
+  {
+    title: "Director documents",
+    about: `Whoever sends a device what it should run; ${UNDISTURBED}`,
+    test: "test/attacks/updates.test.ts",
+    name: "DIRECTOR",
+    rows: DIRECTOR,
+  },
+  {
+    title: "Transfers",
+    about: `Whoever answers in the repository's place; ${UNDISTURBED}`,
+    test: "test/attacks/updates.test.ts",
+    name: "TRANSFER",
+    rows: TRANSFER,
+  },
+  {
+    title: "Files of a release",
+    about: `Whoever holds the blob store; ${UNDISTURBED}`,
+    test: "test/attacks/updates.test.ts",
+    name: "PACKAGES",
+    rows: PACKAGES,
+  },
+  {
+    title: "Automatic retraining's role",
+    about: `Whoever holds the role's key and every other online key; ${UNDISTURBED}`,
+    test: "test/attacks/delegation.test.ts",
+    name: "DELEGATION",
+    rows: DELEGATION,
+  },
+  {
+    title: "Enrolment",
+    about: "Whoever reaches the server, with an enrolment token or without; nothing comes in, and no key changes.",
+    test: "test/attacks/enrolment.test.ts",
+    name: "ENROLMENT",
+    rows: ENROLMENT,
+  },
+  {
+    title: "Logins of devices",
+    about: "Whoever has heard or holds something of a device that logs in.",
+    test: "test/attacks/enrolment.test.ts",
+    name: "LOGIN",
+    rows: LOGIN,
+  },
+];
