@@ -30,8 +30,8 @@ async function replay(file: string, stopAfter: number): Promise<{ rows: Telemetr
         nowMs: () => 0,
         connectMqtt: () => ({ close: async () => {} }),
         probes: {
-          cpuLoad: () => undefined,
-          memoryUsedFraction: () => undefined,
+          cpuLoad: async () => undefined,
+          memoryUsedFraction: async () => undefined,
           diskUsedFraction: async () => undefined,
           temperatureC: async () => undefined,
         },

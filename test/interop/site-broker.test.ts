@@ -56,8 +56,8 @@ inputs:
     nowMs: () => 1,
     connectMqtt: connectSiteBroker,
     probes: {
-      cpuLoad: () => undefined,
-      memoryUsedFraction: () => undefined,
+      cpuLoad: async () => undefined,
+      memoryUsedFraction: async () => undefined,
       diskUsedFraction: async () => undefined,
       temperatureC: async () => undefined,
     },

@@ -1,14 +1,15 @@
 import { readFileSync } from "node:fs";
 import { readdir, readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import { otherProbes } from "./other-probes.io.ts";
 import { type CpuTicks, cpuLoadBetween, diskUsedFraction, hottestC, parseCpuTicks, parseMemory } from "./probes.ts";
 
-/** Reads the device's own condition: cheap enough (about 0.1 ms) to be asked every second. */
+/** Reads the device's own condition: on Linux cheap enough (about 0.1 ms) to be asked every second. */
 export interface Probes {
   /** Busy fraction of all cores since the reading before, 0 to 1. */
-  cpuLoad(): number | undefined;
+  cpuLoad(): Promise<number | undefined>;
   /** Fraction of memory that no new program could have, 0 to 1. */
-  memoryUsedFraction(): number | undefined;
+  memoryUsedFraction(): Promise<number | undefined>;
   /** Fraction in use of the file system that holds `path`, 0 to 1. */
   diskUsedFraction(path: string): Promise<number | undefined>;
   /** Hottest zone of the board in degrees Celsius, or hottest sensor where it has no zones; undefined without either. */
@@ -18,16 +19,21 @@ export interface Probes {
 }
 
 /** Probes of this machine. Each holds its own last CPU reading: callers with different periods have their own probes. */
-export function createProbes(sensors = "/sys/class"): Probes {
+export function createProbes(): Probes {
+  return process.platform === "linux" ? createLinuxProbes() : { ...createLinuxProbes(), ...otherProbes() };
+}
+
+/** Probes that read what the kernel shows as files: no library, no process. */
+export function createLinuxProbes(sensors = "/sys/class"): Probes {
   let ticks: CpuTicks | undefined;
   return {
-    cpuLoad() {
+    async cpuLoad() {
       const now = parseCpuTicks(readProc("stat"));
       const before = ticks;
       ticks = now;
       return now && before ? cpuLoadBetween(before, now) : undefined;
     },
-    memoryUsedFraction() {
+    async memoryUsedFraction() {
       const memory = parseMemory(readProc("meminfo"));
       return memory ? 1 - memory.availableBytes / memory.totalBytes : undefined;
     },
@@ -50,7 +56,7 @@ function readProc(name: "stat" | "meminfo"): string {
   try {
     return readFileSync(`/proc/${name}`, "utf8");
   } catch {
-    return ""; // not Linux: parsed as "no figure"
+    return ""; // parsed as "no figure"
   }
 }
 

@@ -2,7 +2,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
-import { createProbes } from "./probes.io.ts";
+import { otherProbes } from "./other-probes.io.ts";
+import { createLinuxProbes } from "./probes.io.ts";
 import { cpuLoadBetween, diskUsedFraction, hottestC, parseCpuTicks, parseMemory } from "./probes.ts";
 
 const stat = (line: string) => `${line}\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5 0\n`;
@@ -56,7 +57,20 @@ test("a board's thermal zones are its temperature; a PC's sensors are where it h
   const sensors = { "hwmon/hwmon0/temp1_input": "71000\n", "hwmon/hwmon0/temp1_max": "99000\n" };
   const zones = { "thermal/thermal_zone0/temp": "40000\n", "thermal/thermal_zone12/temp": "52250\n" };
   const others = { "thermal/cooling_device0/temp": "90000\n", "thermal/thermal_zone0/type": "cpu-thermal\n" };
-  expect(await createProbes(sysClass({ ...sensors, ...zones, ...others })).temperatureC()).toBe(52.25);
-  expect(await createProbes(sysClass({ ...sensors, ...others })).temperatureC()).toBe(71);
-  expect(await createProbes(sysClass({})).temperatureC()).toBeUndefined();
+  expect(await createLinuxProbes(sysClass({ ...sensors, ...zones, ...others })).temperatureC()).toBe(52.25);
+  expect(await createLinuxProbes(sysClass({ ...sensors, ...others })).temperatureC()).toBe(71);
+  expect(await createLinuxProbes(sysClass({})).temperatureC()).toBeUndefined();
+});
+
+test("what other machines are asked through agrees with what this one says itself", async () => {
+  const [own, other] = [createLinuxProbes(), otherProbes()];
+  await other.cpuLoad();
+  const spunUntil = performance.now() + 200;
+  while (performance.now() < spunUntil);
+  const load = await other.cpuLoad();
+  expect(load).toBeGreaterThan(0);
+  expect(load).toBeLessThanOrEqual(1);
+  expect(Math.abs((await other.memoryUsedFraction())! - (await own.memoryUsedFraction())!)).toBeLessThan(0.1);
+  const celsius = await other.temperatureC();
+  expect(celsius === undefined || (celsius > 0 && celsius < 150)).toBe(true);
 });

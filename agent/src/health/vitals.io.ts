@@ -27,8 +27,8 @@ export function readVitals(probes: Probes, stateDir: string, figures: () => Pipe
     if (reading) return;
     reading = true;
     try {
-      cpuLoad = probes.cpuLoad() ?? cpuLoad;
-      memoryUsedFraction = probes.memoryUsedFraction() ?? memoryUsedFraction;
+      cpuLoad = (await probes.cpuLoad()) ?? cpuLoad;
+      memoryUsedFraction = (await probes.memoryUsedFraction()) ?? memoryUsedFraction;
       diskUsedFraction = (await probes.diskUsedFraction(stateDir)) ?? diskUsedFraction;
       temperatureC = await probes.temperatureC();
     } finally {

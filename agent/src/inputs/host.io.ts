@@ -16,7 +16,7 @@ export function createHostInput(config: HostInputConfig, context: InputContext):
     () => declaredOf(config.points),
     async (emit, signal) => {
       // A load is a difference between two readings: the first only sets the mark.
-      if (sources.has("cpu.load")) context.probes.cpuLoad();
+      if (sources.has("cpu.load")) await read("cpu.load", context.probes, config.diskPath);
       let dueAt = performance.now() + config.intervalMs;
       while (!signal.aborted) {
         await sleepUntil(dueAt, signal);
@@ -48,8 +48,8 @@ function inUnit({ source, unit }: HostPoint, reading: number | undefined): numbe
 /** One probe; undefined where the machine does not have it or it failed. */
 async function read(source: HostSource, probes: HostProbes, diskPath: string): Promise<number | undefined> {
   try {
-    if (source === "cpu.load") return probes.cpuLoad();
-    if (source === "memory.used_fraction") return probes.memoryUsedFraction();
+    if (source === "cpu.load") return await probes.cpuLoad();
+    if (source === "memory.used_fraction") return await probes.memoryUsedFraction();
     if (source === "disk.used_fraction") return await probes.diskUsedFraction(diskPath);
     return await probes.temperatureC();
   } catch {

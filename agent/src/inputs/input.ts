@@ -29,8 +29,8 @@ export interface InputAdapter {
 
 /** The readings of the device itself that the host input takes; `createProbes` of health fits. */
 export interface HostProbes {
-  cpuLoad(): number | undefined;
-  memoryUsedFraction(): number | undefined;
+  cpuLoad(): Promise<number | undefined>;
+  memoryUsedFraction(): Promise<number | undefined>;
   diskUsedFraction(path: string): Promise<number | undefined>;
   temperatureC(): Promise<number | undefined>;
 }

@@ -43,8 +43,8 @@ function run(config: InputConfig, change: Partial<InputContext> = {}, emit?: Emi
     nowMs: () => 1_000,
     connectMqtt: () => ({ close: async () => {} }),
     probes: {
-      cpuLoad: () => 0.25,
-      memoryUsedFraction: () => 0.5,
+      cpuLoad: async () => 0.25,
+      memoryUsedFraction: async () => 0.5,
       diskUsedFraction: async () => undefined,
       temperatureC: async () => {
         throw new Error("no sensor");
