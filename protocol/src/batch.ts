@@ -1,16 +1,24 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type TSchema, Type } from "typebox";
-import { BATCH_RECORDS_MAX, columnsOfRows, type ResolutionOf, rowsOfColumns, telemetryColumns } from "./columns.ts";
+import {
+  BATCH_RECORDS_MAX,
+  type ColumnFault,
+  columnsOfRows,
+  type ResolutionOf,
+  rowsOfColumns,
+  telemetryColumns,
+} from "./columns.ts";
 import { DriftRecord } from "./messages/drift.ts";
 import {
   batchEnvelope,
   EventRecord,
-  InferenceRecord,
+  type InferenceRecord,
   SampleVectorRecord,
   type Stream,
   type StreamBatch,
   type TelemetryRow,
 } from "./messages/stream.ts";
+import { columnsOfPredictions, predictionColumns, predictionsOfColumns } from "./prediction-columns.ts";
 import { err, ok, type Result } from "./result.ts";
 import { type Validator, validator } from "./schema.ts";
 
@@ -33,23 +41,23 @@ function recordsOf<T extends TSchema>(schema: T) {
 export const BATCH_SCHEMAS = {
   event: recordsOf(EventRecord),
   drift: recordsOf(DriftRecord),
-  inference: recordsOf(InferenceRecord),
+  inference: Type.Object({ ...batchEnvelope, ...predictionColumns }),
   samples: recordsOf(SampleVectorRecord),
   telemetry: Type.Object({ ...batchEnvelope, ...telemetryColumns }),
 } as const;
 
 const telemetryBatch = validator("The telemetry batch", BATCH_SCHEMAS.telemetry);
+const inferenceBatch = validator("The inference batch", BATCH_SCHEMAS.inference);
 const recordBatches = {
   event: validator("The event batch", BATCH_SCHEMAS.event),
   drift: validator("The drift batch", BATCH_SCHEMAS.drift),
-  inference: validator("The inference batch", BATCH_SCHEMAS.inference),
   samples: validator("The samples batch", BATCH_SCHEMAS.samples),
 } as const;
 const noResolution: ResolutionOf = () => undefined;
 
 /**
- * The bytes of a batch: telemetry in columns (integer steps where `resolutionOf` knows a resolution), the other streams
- * as JSON records; a zstd frame where that is shorter. Members that no schema knows travel too. The same batch gives
+ * The bytes of a batch: telemetry in columns (integer steps where `resolutionOf` knows a resolution), predictions in
+ * columns, the other streams as JSON records; a zstd frame where that is shorter. Members that no schema knows travel too. The same batch gives
  * the same bytes.
  */
 export function encodeBatch(batch: StreamBatch, resolutionOf: ResolutionOf = noResolution): Uint8Array {
@@ -59,11 +67,16 @@ export function encodeBatch(batch: StreamBatch, resolutionOf: ResolutionOf = noR
 
 function encode(batch: StreamBatch, resolutionOf: ResolutionOf): { bytes: Uint8Array; jsonBytes: number } {
   const { stream, records, ...envelope } = batch;
-  const body = stream === "telemetry" ? columnsOfRows(records as readonly TelemetryRow[], resolutionOf) : { records };
-  const json = Buffer.from(JSON.stringify({ ...envelope, ...body }), "utf8");
+  const json = Buffer.from(JSON.stringify({ ...envelope, ...bodyOf(stream, records, resolutionOf) }), "utf8");
   if (json.length <= PLAIN_BYTES_MAX) return { bytes: json, jsonBytes: json.length };
   const packed = zstdCompressSync(json, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
   return { bytes: packed.length < json.length ? packed : json, jsonBytes: json.length };
+}
+
+function bodyOf(stream: Stream, records: StreamBatch["records"], resolutionOf: ResolutionOf): object {
+  if (stream === "telemetry") return columnsOfRows(records as readonly TelemetryRow[], resolutionOf);
+  if (stream === "inference") return columnsOfPredictions(records as readonly InferenceRecord[]);
+  return { records };
 }
 
 /** A batch that fits a packet, with the range of seq it covers (both ends included). */
@@ -130,8 +143,7 @@ export function decodeBatch<S extends Stream>(stream: S, bytes: Uint8Array): Res
   const json = inflate(stream, bytes);
   if (!json.ok) return json;
   if (nestsDeeper(json.value, NESTING_MAX)) return err("BATCH_UNREADABLE", { stream, reason: NESTING_REASON });
-  const batch =
-    stream === "telemetry" ? decodeTelemetry(json.value) : decodeRecords(stream as Exclude<S, "telemetry">, json.value);
+  const batch = decoded(stream, json.value);
   if (!batch.ok) return batch;
   const wrong = contradictionIn(batch.value);
   if (wrong !== undefined) return err("BATCH_INCONSISTENT", { stream, ...wrong });
@@ -158,20 +170,27 @@ function nestsDeeper(json: Uint8Array, levelsMax: number): boolean {
   return false;
 }
 
-function decodeTelemetry(json: Uint8Array): Result<StreamBatch> {
-  const parsed = telemetryBatch.parse(json, BATCH_JSON_BYTES_MAX);
-  if (!parsed.ok) return parsed;
-  const { order, groups, ...envelope } = parsed.value;
-  const records = rowsOfColumns(order === undefined ? { groups } : { order, groups });
-  if (!Array.isArray(records)) return err("BATCH_INCONSISTENT", { stream: "telemetry", ...records });
-  return ok({ ...envelope, stream: "telemetry", records } as StreamBatch);
-}
-
-function decodeRecords(stream: Exclude<Stream, "telemetry">, json: Uint8Array): Result<StreamBatch> {
+function decoded(stream: Stream, json: Uint8Array): Result<StreamBatch> {
+  if (stream === "telemetry") return decodeColumns(stream, telemetryBatch, rowsOfColumns, json);
+  if (stream === "inference") return decodeColumns(stream, inferenceBatch, predictionsOfColumns, json);
   const schema: Validator<unknown> = recordBatches[stream];
   const parsed = schema.parse(json, BATCH_JSON_BYTES_MAX);
   if (!parsed.ok) return parsed;
   return ok({ ...(parsed.value as object), stream } as StreamBatch);
+}
+
+function decodeColumns<Group>(
+  stream: "telemetry" | "inference",
+  schema: Validator<{ order?: number[]; groups: Group[] }>,
+  recordsOf: (columns: { order?: number[]; groups: Group[] }) => unknown[] | ColumnFault,
+  json: Uint8Array,
+): Result<StreamBatch> {
+  const parsed = schema.parse(json, BATCH_JSON_BYTES_MAX);
+  if (!parsed.ok) return parsed;
+  const { order, groups, ...envelope } = parsed.value;
+  const records = recordsOf(order === undefined ? { groups } : { order, groups });
+  if (!Array.isArray(records)) return err("BATCH_INCONSISTENT", { stream, ...records });
+  return ok({ ...envelope, stream, records } as unknown as StreamBatch);
 }
 
 function contradictionIn(batch: StreamBatch): { path: string; reason: string } | undefined {

@@ -1,4 +1,4 @@
-import { type Static, Type } from "typebox";
+import { type Static, type TSchema, Type } from "typebox";
 import { Name, TimeMs } from "./ids.ts";
 import type { TelemetryRow } from "./messages/stream.ts";
 import { gridOf } from "./resolution.ts";
@@ -9,8 +9,17 @@ export const BATCH_RECORDS_MAX = 10_000;
 /** The resolution a channel declares, or undefined where it declares none. */
 export type ResolutionOf = (asset: string, channel: string) => number | undefined;
 
-const Indexes = Type.Array(Type.Integer({ minimum: 0 }), { maxItems: BATCH_RECORDS_MAX });
+/** Schema of a column: a list with an entry for each row, or for some. */
+export function columnOf<S extends TSchema>(of: S) {
+  return Type.Array(of, { maxItems: BATCH_RECORDS_MAX });
+}
+
+/** Schema of places in a batch or a group, 0-based. */
+export const Indexes = columnOf(Type.Integer({ minimum: 0 }));
 const Delta = Type.Integer({ minimum: -Number.MAX_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER });
+
+/** Time of the first row, then the difference of each further row to the one before it. */
+export const TimeColumn = { t0: TimeMs, dt: Type.Array(Delta, { maxItems: BATCH_RECORDS_MAX - 1 }) };
 
 /** One channel of one asset. Either `steps` with `resolution`, or `values`. */
 export const TelemetryColumn = Type.Object({
@@ -19,9 +28,9 @@ export const TelemetryColumn = Type.Object({
   at: Type.Optional(Indexes),
   resolution: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
   /** Values in steps of the resolution, each as the difference to the one before it that is not null. */
-  steps: Type.Optional(Type.Array(Type.Union([Delta, Type.Null()]), { maxItems: BATCH_RECORDS_MAX })),
+  steps: Type.Optional(columnOf(Type.Union([Delta, Type.Null()]))),
   /** Values as they are, where no resolution is declared or the values do not lie on its grid. */
-  values: Type.Optional(Type.Array(Type.Union([Type.Number(), Type.Null()]), { maxItems: BATCH_RECORDS_MAX })),
+  values: Type.Optional(columnOf(Type.Union([Type.Number(), Type.Null()]))),
   /** Positions in `values` of negative zeros, which JSON writers lose. */
   negativeZeros: Type.Optional(Indexes),
   /** Rows of the group where the channel's quality is not good. */
@@ -33,9 +42,7 @@ export type TelemetryColumn = Static<typeof TelemetryColumn>;
 /** All rows of one asset in a batch, in their order: times and one column per channel. */
 export const TelemetryGroup = Type.Object({
   asset: Name,
-  /** Time of the first row, then the difference of each further row to the one before it. */
-  t0: TimeMs,
-  dt: Type.Array(Delta, { maxItems: BATCH_RECORDS_MAX - 1 }),
+  ...TimeColumn,
   channels: Type.Array(TelemetryColumn, { maxItems: 1_024 }),
 });
 export type TelemetryGroup = Static<typeof TelemetryGroup>;
@@ -94,7 +101,7 @@ function addRow(group: GroupDraft, row: TelemetryRow): void {
   let place = 0;
   for (const channel in values) {
     const expected = usual[place++];
-    const column = expected?.channel === channel ? expected : columnOf(group, channel);
+    const column = expected?.channel === channel ? expected : draftOf(group, channel);
     const value = values[channel] as number | null;
     // A column that every row had so far needs no list of its rows.
     if (column.values.length !== index && column.at === undefined) column.at = firstRows(column.values.length);
@@ -107,7 +114,7 @@ function addRow(group: GroupDraft, row: TelemetryRow): void {
   }
   if (row.quality === undefined) return;
   for (const channel of Object.keys(row.quality)) {
-    const column = columnOf(group, channel);
+    const column = draftOf(group, channel);
     const marks = row.quality[channel] === "bad" ? column.bad : column.uncertain;
     if (column.bad.at(-1) !== index) marks.push(index);
   }
@@ -117,7 +124,7 @@ function firstRows(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index);
 }
 
-function columnOf(group: GroupDraft, channel: string): ColumnDraft {
+function draftOf(group: GroupDraft, channel: string): ColumnDraft {
   let column = group.columns.get(channel);
   if (column === undefined) {
     column = { channel, at: undefined, values: [], uncertain: [], bad: [] };
@@ -129,8 +136,6 @@ function columnOf(group: GroupDraft, channel: string): ColumnDraft {
 
 function finishGroup(asset: string, group: GroupDraft, resolutionOf: ResolutionOf): TelemetryGroup {
   const { times } = group;
-  const dt: number[] = [];
-  for (let row = 1; row < times.length; row++) dt.push((times[row] as number) - (times[row - 1] as number));
   const channels = [...group.columns].map(([channel, draft]): TelemetryColumn => {
     const resolution = resolutionOf(asset, channel);
     const steps = resolution === undefined ? undefined : stepsOfValues(draft.values, resolution);
@@ -144,7 +149,26 @@ function finishGroup(asset: string, group: GroupDraft, resolutionOf: ResolutionO
       ...(draft.bad.length === 0 ? {} : { bad: draft.bad }),
     };
   });
-  return { asset, t0: times[0] as number, dt, channels };
+  return { asset, ...differencesOf(times), channels };
+}
+
+/** Times as they travel; there is at least one. */
+export function differencesOf(times: readonly number[]): { t0: number; dt: number[] } {
+  const dt: number[] = [];
+  for (let row = 1; row < times.length; row++) dt.push((times[row] as number) - (times[row - 1] as number));
+  return { t0: times[0] as number, dt };
+}
+
+/** The times again; undefined where one lies outside the calendar. */
+export function timesOf({ t0, dt }: { readonly t0: number; readonly dt: readonly number[] }): number[] | undefined {
+  const times = [t0];
+  let timeMs = t0;
+  for (const delta of dt) {
+    timeMs += delta;
+    if (timeMs < 0 || timeMs > 8.64e15) return undefined;
+    times.push(timeMs);
+  }
+  return times;
 }
 
 /** The values as differences of steps, or undefined when even one would not come back as the same double. */
@@ -193,15 +217,20 @@ export function rowsOfColumns(columns: TelemetryColumns): TelemetryRow[] | Colum
     if (!Array.isArray(rows)) return rows;
     perGroup.push(rows);
   }
+  return inOrder(perGroup, columns.order);
+}
+
+/** Records of several groups in the order of the batch, or what is wrong with that order. */
+export function inOrder<T>(perGroup: T[][], order: readonly number[] | undefined): T[] | ColumnFault {
   const count = perGroup.reduce((sum, rows) => sum + rows.length, 0);
   if (count > BATCH_RECORDS_MAX) return { path: "/groups", reason: `more than ${BATCH_RECORDS_MAX} rows` };
-  if (columns.order === undefined) {
+  if (order === undefined) {
     return perGroup.length > 1 ? { path: "/order", reason: "missing beside several groups" } : (perGroup[0] ?? []);
   }
-  if (columns.order.length !== count) return { path: "/order", reason: `not ${count} entries, one per row` };
+  if (order.length !== count) return { path: "/order", reason: `not ${count} entries, one per row` };
   const next = perGroup.map(() => 0);
-  const rows: MutableRow[] = [];
-  for (const group of columns.order) {
+  const rows: T[] = [];
+  for (const group of order) {
     const row = perGroup[group]?.[next[group] as number];
     if (row === undefined) return { path: "/order", reason: `too many rows of group ${group}` };
     next[group] = (next[group] as number) + 1;
@@ -211,13 +240,9 @@ export function rowsOfColumns(columns: TelemetryColumns): TelemetryRow[] | Colum
 }
 
 function rowsOfGroup(group: TelemetryGroup, path: string): MutableRow[] | ColumnFault {
-  let timeMs = group.t0;
-  const rows: MutableRow[] = [{ asset: group.asset, observedAtMs: timeMs, values: {} }];
-  for (const delta of group.dt) {
-    timeMs += delta;
-    if (timeMs < 0 || timeMs > 8.64e15) return { path: `${path}/dt`, reason: "a time outside the calendar" };
-    rows.push({ asset: group.asset, observedAtMs: timeMs, values: {} });
-  }
+  const times = timesOf(group);
+  if (times === undefined) return { path: `${path}/dt`, reason: "a time outside the calendar" };
+  const rows = times.map((observedAtMs): MutableRow => ({ asset: group.asset, observedAtMs, values: {} }));
   const seen = new Set<string>();
   for (const [index, column] of group.channels.entries()) {
     const at = `${path}/channels/${index}`;

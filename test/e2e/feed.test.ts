@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createInterface } from "node:readline";
+import { encodeBatch } from "@bellwether/protocol/batch.ts";
 import type { InferenceRecord } from "@bellwether/protocol/messages/stream.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { expect, onTestFinished, test } from "vitest";
@@ -91,13 +92,14 @@ test("nothing is in the feed that is not in the store: poison, duplicates and co
   const device = await connectDevice(server, enrolled);
   const topic = deviceTopic("plant-a", "gw-1").up("inference");
   const clock = { bootId: "b", monoMs: 1, wallMs: Date.now(), clockSynced: true };
-  const batch = { v: 1, epoch: device.epoch, fromSeq: 1, hist: false, clock };
-  const first = JSON.stringify({ ...batch, records: [prediction("pump-1", 1)] });
-  await device.publish(topic, first);
-  await device.publish(topic, first);
-  await device.publish(topic, JSON.stringify({ ...batch, records: [prediction("pump-1", 666)] }));
-  await device.publish(topic, JSON.stringify({ ...batch, fromSeq: 2, records: [{ asset: "pump-1", value: 667 }] }));
-  await device.publish(topic, JSON.stringify({ ...batch, fromSeq: 3, records: [prediction("pump-1", 2)] }));
+  const batch = { v: 1, epoch: device.epoch, stream: "inference", hist: false, clock } as const;
+  const says = (fromSeq: number, value: number, changes: Partial<InferenceRecord> = {}) =>
+    encodeBatch({ ...batch, fromSeq, records: [{ ...prediction("pump-1", value), ...changes }] });
+  await device.publish(topic, says(1, 1));
+  await device.publish(topic, says(1, 1));
+  await device.publish(topic, says(1, 666));
+  await device.publish(topic, says(2, 667, { model: "../rul" }));
+  await device.publish(topic, says(3, 2));
   await eventually("the last prediction", () => of(reader, "/prediction").length >= 2);
   const { body } = await server.call("GET /v1/predictions?device=gw-1");
   expect(body.items.map(({ value }: { value: number }) => value)).toEqual([1, 2]);

@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { BATCH_RECORDS_MAX, decodeBatch } from "@bellwether/protocol/batch.ts";
-import type { Stream, StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import type { Stream, StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { Range } from "../../ingest/ranges.ts";
 import type { IncomingBatch } from "../ingest.ts";
 import { statement } from "./command.ts";
-import { partsOfRun } from "./ingest-group.ts";
+import { MESSAGE_TABLES, type MessageStream, partsOfRun } from "./ingest-batches.ts";
 
 /**
  * Whether every record of a batch that is stored already says the same there, however the batches were cut then. Where
@@ -14,14 +14,15 @@ import { partsOfRun } from "./ingest-group.ts";
  */
 export function agreesWithStored(db: Database, incoming: IncomingBatch, batch: StreamBatch, epochNo: number): boolean {
   const range: Range = [batch.fromSeq, batch.fromSeq + batch.records.length - 1];
-  if (incoming.stream === "telemetry") return telemetryAgrees(db, incoming, batch, epochNo, range);
+  if (incoming.stream === "telemetry" || incoming.stream === "inference") {
+    return messagesAgree(db, incoming.stream, incoming, batch, epochNo, range);
+  }
   const stored = storedBodies(db, incoming, epochNo, range);
   return stored.every(({ seq, body }) => isDeepStrictEqual(JSON.parse(body), batch.records[seq - batch.fromSeq]));
 }
 
 /** Streams whose records have a table of their own. */
 const TABLES: Readonly<Partial<Record<Stream, string>>> = {
-  inference: "predictions",
   event: "events",
   drift: "drift_windows",
 };
@@ -48,8 +49,9 @@ function storedBodies(
   return rows as { seq: number; body: string }[];
 }
 
-function telemetryAgrees(
+function messagesAgree(
   db: Database,
+  stream: MessageStream,
   { device, bytes }: IncomingBatch,
   batch: StreamBatch,
   epochNo: number,
@@ -58,7 +60,7 @@ function telemetryAgrees(
   // No run of messages is longer than one message may be, so one that overlaps begins at most that far before.
   const stored = statement(
     db,
-    `SELECT from_seq, bytes, cuts FROM telemetry_batches
+    `SELECT from_seq, bytes, cuts FROM ${MESSAGE_TABLES[stream]}
      WHERE device = ? AND epoch_no = ? AND from_seq BETWEEN ? AND ? AND to_seq >= ?`,
   ).all(device, epochNo, from - BATCH_RECORDS_MAX, to, from) as {
     from_seq: number;
@@ -67,10 +69,10 @@ function telemetryAgrees(
   }[];
   return stored.flatMap(partsOfRun).every((one) => {
     if (one.fromSeq === from && one.bytes.equals(bytes)) return true;
-    const rows: readonly TelemetryRow[] = unwrap(decodeBatch("telemetry", one.bytes)).records;
-    return rows.every((row, index) => {
+    const { records } = unwrap(decodeBatch<MessageStream>(stream, one.bytes));
+    return records.every((record, index) => {
       const seq = one.fromSeq + index;
-      return seq < from || seq > to || isDeepStrictEqual(row, batch.records[seq - from]);
+      return seq < from || seq > to || isDeepStrictEqual(record, batch.records[seq - from]);
     });
   });
 }

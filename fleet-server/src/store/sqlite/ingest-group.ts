@@ -3,7 +3,9 @@ import type { InferenceRecord, TelemetryRow } from "@bellwether/protocol/message
 import type { Database } from "better-sqlite3";
 import { NOTHING, type Position, type Range } from "../../ingest/ranges.ts";
 import { statement } from "./command.ts";
+import { MESSAGE_TABLES, type MessageStream } from "./ingest-batches.ts";
 import { isNewer, keepLatest, type NewestRecord, type StoredAt } from "./ingest-latest.ts";
+import { PredictionSums } from "./prediction-sums.ts";
 
 /** Bytes of messages that lie together in one row of the table: reading one of them reads them all. */
 const RUN_BYTES_MAX = 65_536;
@@ -16,12 +18,14 @@ interface KnownPosition {
   changed: boolean;
 }
 
-/** Telemetry messages of one device that follow each other. */
+/** Messages of one device and stream that follow each other. */
 interface Run {
+  readonly stream: MessageStream;
   readonly at: StoredAt;
   readonly from: number;
   to: number;
   readonly assets: Set<string>;
+  readonly sums: PredictionSums;
   firstAtMs: number;
   lastAtMs: number;
   committedAtMs: number;
@@ -77,15 +81,16 @@ export class IngestGroup {
     return known;
   }
 
-  /** Keeps a telemetry message; one that follows the last of its device lies beside it. */
-  addTelemetry(
+  /** Keeps a message as it came; one that follows the last of its device and stream lies beside it. */
+  addMessage(
+    stream: MessageStream,
     at: StoredAt,
     [from, to]: Range,
-    rows: readonly TelemetryRow[],
+    records: readonly (TelemetryRow | InferenceRecord)[],
     bytes: Uint8Array,
     committedAtMs: number,
   ): void {
-    const key = `${at.device}/${at.epochNo}`;
+    const key = runKey(at.device, at.epochNo, stream);
     let run = this.#runs.get(key);
     if (run !== undefined && !follows(run, at, from, to, bytes.byteLength)) {
       this.#writeRun(run);
@@ -93,24 +98,26 @@ export class IngestGroup {
     }
     if (run === undefined) {
       const nothing = { firstAtMs: Number.POSITIVE_INFINITY, lastAtMs: 0, parts: [], cuts: [], bytes: 0 };
-      run = { at, from, to, assets: new Set(), committedAtMs, ...nothing };
+      run = { stream, at, from, to, assets: new Set(), sums: new PredictionSums(), committedAtMs, ...nothing };
       this.#runs.set(key, run);
     }
-    for (const { asset, observedAtMs } of rows) {
+    for (const record of records) {
+      const { asset, observedAtMs } = record;
       run.assets.add(asset);
       if (observedAtMs < run.firstAtMs) run.firstAtMs = observedAtMs;
       if (observedAtMs > run.lastAtMs) run.lastAtMs = observedAtMs;
+      if (stream === "inference") run.sums.add(record as InferenceRecord);
     }
     run.to = to;
     run.committedAtMs = committedAtMs;
     run.parts.push(bytes);
-    run.cuts.push([rows.length, bytes.byteLength]);
+    run.cuts.push([records.length, bytes.byteLength]);
     run.bytes += bytes.byteLength;
   }
 
-  /** Writes the telemetry of a device that is still in memory: what is stored of it is about to be read. */
-  settle(device: string, epochNo: number): void {
-    const key = `${device}/${epochNo}`;
+  /** Writes what of a device's stream is still in memory: what is stored of it is about to be read. */
+  settle(device: string, epochNo: number, stream: string): void {
+    const key = runKey(device, epochNo, stream);
     const run = this.#runs.get(key);
     if (run === undefined) return;
     this.#writeRun(run);
@@ -140,8 +147,12 @@ export class IngestGroup {
   }
 
   #writeRun(run: Run): void {
-    const { at, parts, cuts } = run;
-    statement(this.#db, "INSERT INTO telemetry_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)").run(
+    const { stream, at, parts, cuts, committedAtMs } = run;
+    const { lastInsertRowid } = statement(
+      this.#db,
+      `INSERT INTO ${MESSAGE_TABLES[stream]} (device, epoch_no, from_seq, to_seq, site, assets, first_at_ms, last_at_ms,
+         offset_ms, hist, committed_at_ms, bytes, cuts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ).run(
       at.device,
       at.epochNo,
       run.from,
@@ -152,11 +163,16 @@ export class IngestGroup {
       run.lastAtMs,
       at.offsetMs,
       at.hist,
-      run.committedAtMs,
+      committedAtMs,
       parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts),
       parts.length === 1 ? null : JSON.stringify(cuts),
     );
+    run.sums.write(this.#db, Number(lastInsertRowid), at, committedAtMs);
   }
+}
+
+function runKey(device: string, epochNo: number, stream: string): string {
+  return `${device}/${epochNo}/${stream}`;
 }
 
 function follows(run: Run, at: StoredAt, from: number, to: number, bytes: number): boolean {
@@ -168,30 +184,6 @@ function follows(run: Run, at: StoredAt, from: number, to: number, bytes: number
     to - run.from < BATCH_RECORDS_MAX &&
     run.bytes + bytes <= RUN_BYTES_MAX
   );
-}
-
-/** One message of a stored run. */
-export interface StoredPart {
-  readonly fromSeq: number;
-  readonly bytes: Buffer;
-}
-
-/** The messages that lie in a row of the table, in the order of seq. */
-export function partsOfRun(row: {
-  readonly from_seq: number;
-  readonly bytes: Buffer;
-  readonly cuts: string | null;
-}): StoredPart[] {
-  if (row.cuts === null) return [{ fromSeq: row.from_seq, bytes: row.bytes }];
-  const cuts: [rows: number, bytes: number][] = JSON.parse(row.cuts);
-  let fromSeq = row.from_seq;
-  let at = 0;
-  return cuts.map(([rows, bytes]) => {
-    const part = { fromSeq, bytes: row.bytes.subarray(at, at + bytes) };
-    fromSeq += rows;
-    at += bytes;
-    return part;
-  });
 }
 
 /** The number of a device's epoch, given at first sight. */

@@ -1,83 +1,18 @@
-import { decodeBatch } from "@bellwether/protocol/batch.ts";
 import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
-import { unwrap } from "@bellwether/protocol/result.ts";
 import type { DeadLetter, IngestStore, Latest, LatestOfAsset, StoredGap, StoredRow } from "../ingest.ts";
 import { type Commands, read, statement } from "./command.ts";
-import { partsOfRun } from "./ingest-group.ts";
+import { type Bound, type Condition, equal, inSites, where } from "./conditions.ts";
+import { BATCH_COLUMNS, type BatchRow, batchesAfter, recordsOfBatch } from "./ingest-batches.ts";
+import { storedPredictions } from "./prediction-reads.ts";
 
 type Reads = Omit<IngestStore, "commit" | "openSession" | "keepDeadLetter">;
-
-type Bound = Readonly<Record<string, string | number | null>>;
-
-/** A condition of a query with its values; undefined where the caller did not ask for it. */
-type Condition = readonly [sql: string, bound: Bound] | undefined;
-
-/** Conditions that were asked for, and only those: one that is always there keeps SQLite from its indexes. */
-function where(conditions: readonly Condition[]): { sql: string; bound: Bound } {
-  const asked = conditions.filter((condition) => condition !== undefined);
-  return {
-    sql: asked.length === 0 ? "" : `WHERE ${asked.map(([sql]) => sql).join(" AND ")}`,
-    bound: Object.assign({}, ...asked.map(([, bound]) => bound)),
-  };
-}
-
-function equal(column: string, value: string | undefined): Condition {
-  return value === undefined ? undefined : [`${column} = @${column}`, { [column]: value }];
-}
-
-function inSites(sites: readonly string[] | undefined, column = "site"): Condition {
-  return sites && [`${column} IN (SELECT value FROM json_each(@sites))`, { sites: JSON.stringify(sites) }];
-}
-
-function after(at: readonly [string, number, number] | undefined, columns: string): Condition {
-  return at && [`(${columns}) > (@afterDevice, @afterEpoch, @afterSeq)`, place(at)];
-}
-
-function place([afterDevice, afterEpoch, afterSeq]: readonly [string, number, number]): Bound {
-  return { afterDevice, afterEpoch, afterSeq };
-}
-
-/** Batches that hold anything after a place; begins at the batch the place is in, so that the primary key finds it. */
-function batchesAfter(at: readonly [string, number, number] | undefined): Condition {
-  return (
-    at && [
-      `(device, epoch_no, from_seq) >= (@afterDevice, @afterEpoch, (
-         SELECT coalesce(max(from_seq), 0) FROM telemetry_batches
-         WHERE device = @afterDevice AND epoch_no = @afterEpoch AND from_seq <= @afterSeq))
-       AND (device, epoch_no, to_seq) > (@afterDevice, @afterEpoch, @afterSeq)`,
-      place(at),
-    ]
-  );
-}
 
 function afterId(id: number | undefined): Condition {
   return ["id > @afterId", { afterId: id ?? 0 }];
 }
 
-interface BatchRow {
-  readonly device: string;
-  readonly epoch_no: number;
-  readonly from_seq: number;
-  readonly to_seq: number;
-  readonly offset_ms: number;
-  readonly hist: number;
-  readonly committed_at_ms: number;
-  readonly bytes: Buffer;
-  readonly cuts: string | null;
-}
-
 function rowsOfBatch(batch: BatchRow): StoredRow[] {
-  return partsOfRun(batch).flatMap(({ fromSeq, bytes }) =>
-    unwrap(decodeBatch("telemetry", bytes)).records.map((row, index) => ({
-      ...row,
-      device: batch.device,
-      epoch: batch.epoch_no,
-      seq: fromSeq + index,
-      correctedAtMs: row.observedAtMs + batch.offset_ms,
-      committedAtMs: batch.committed_at_ms,
-      hist: batch.hist === 1,
-    })),
-  );
+  return recordsOfBatch("telemetry", batch).map(({ record, ...stored }) => ({ ...record, ...stored }));
 }
 
 interface RecordRow {
@@ -110,7 +45,7 @@ const RECORD_COLUMNS = "id, device, epoch_no, seq, corrected_at_ms, committed_at
 export const ingestReads = {
   rows: read((db, { device, asset, sites, fromMs, toMs, after: place, batches }) => {
     const { sql, bound } = where([
-      batchesAfter(place),
+      batchesAfter("telemetry", place),
       equal("device", device),
       fromMs === undefined ? undefined : ["last_at_ms >= @fromMs", { fromMs }],
       toMs === undefined ? undefined : ["first_at_ms < @toMs", { toMs }],
@@ -121,7 +56,7 @@ export const ingestReads = {
     ]);
     const found = statement(
       db,
-      `SELECT device, epoch_no, from_seq, to_seq, offset_ms, hist, committed_at_ms, bytes, cuts FROM telemetry_batches ${sql}
+      `SELECT ${BATCH_COLUMNS} FROM telemetry_batches ${sql}
        ORDER BY device, epoch_no, from_seq LIMIT @batches`,
     ).all({ ...bound, batches }) as BatchRow[];
     const [ofDevice, ofEpoch, upTo] = place ?? ["", 0, 0];
@@ -167,25 +102,7 @@ export const ingestReads = {
     return rows.map((row) => ({ site: row.site, asset: row.asset, ...latest<EventRecord>(row) }));
   }),
 
-  predictions: read(
-    (db, { order = "commit", after: place, device, asset, model, digest, sites, afterId: id, limit }) => {
-      const { sql, bound } = where([
-        order === "commit" ? afterId(id) : after(place, "device, epoch_no, seq"),
-        equal("device", device),
-        equal("asset", asset),
-        equal("model", model),
-        equal("digest", digest),
-        inSites(sites),
-      ]);
-      const by = order === "commit" ? "id" : "device, epoch_no, seq";
-      return (
-        statement(db, `SELECT ${RECORD_COLUMNS} FROM predictions ${sql} ORDER BY ${by} LIMIT @limit`).all({
-          ...bound,
-          limit,
-        }) as RecordRow[]
-      ).map((row) => recordOf<InferenceRecord>(row));
-    },
-  ),
+  predictions: read(storedPredictions),
 
   events: read((db, { device, asset, sites, afterId: id, limit }) => {
     const { sql, bound } = where([afterId(id), equal("device", device), equal("asset", asset), inSites(sites)]);

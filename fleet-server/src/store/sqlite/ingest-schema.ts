@@ -89,4 +89,42 @@ export const ingestMigrations = [
    ) STRICT;
    INSERT INTO telemetry_batches SELECT *, NULL FROM telemetry_messages;
    DROP TABLE telemetry_messages;`,
+  // Predictions lie as they came, like telemetry, and what gates ask of them is added up once, at their commit. What was a
+  // row for each before becomes a message for each.
+  `CREATE TABLE prediction_batches (
+     id INTEGER PRIMARY KEY,
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+     site TEXT NOT NULL, assets TEXT NOT NULL, first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL,
+     offset_ms INTEGER NOT NULL, hist INTEGER NOT NULL, committed_at_ms INTEGER NOT NULL, bytes BLOB NOT NULL,
+     cuts TEXT,
+     UNIQUE (device, epoch_no, from_seq)
+   ) STRICT;
+   CREATE TABLE prediction_sums (
+     device TEXT NOT NULL, model TEXT NOT NULL, committed_at_ms INTEGER NOT NULL, batch INTEGER NOT NULL,
+     asset TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL, hist INTEGER NOT NULL,
+     n INTEGER NOT NULL, errors INTEGER NOT NULL, alerts INTEGER NOT NULL, pairs INTEGER NOT NULL,
+     sum_value REAL NOT NULL, sum_predecessor REAL NOT NULL, sum_value_squared REAL NOT NULL,
+     sum_predecessor_squared REAL NOT NULL, sum_product REAL NOT NULL, latencies_us BLOB,
+     PRIMARY KEY (device, model, committed_at_ms, batch, asset, version, digest)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX prediction_batches_by_device ON prediction_batches (device);
+   CREATE INDEX prediction_sums_by_asset ON prediction_sums (asset, batch);
+   CREATE INDEX prediction_sums_by_model ON prediction_sums (model, batch);
+   INSERT INTO prediction_batches
+     SELECT id, device, epoch_no, seq, seq, site, json_array(asset), observed_at_ms, observed_at_ms,
+       corrected_at_ms - observed_at_ms, hist, committed_at_ms,
+       CAST(json_object('v', 1, 'fromSeq', seq, 'hist', json(iif(hist, 'true', 'false')),
+         'epoch', (SELECT epoch FROM epochs e WHERE e.device = p.device AND e.epoch_no = p.epoch_no),
+         'clock', json('{"bootId":"unknown","monoMs":0,"wallMs":0,"clockSynced":false}'),
+         'groups', json_array(json_object('asset', asset, 'model', model, 'version', version, 'digest', digest,
+           't0', observed_at_ms, 'dt', json_array(), 'moreAt', json_array(0), 'more', json_array(
+             json_remove(body, '$.asset', '$.model', '$.version', '$.digest', '$.observedAtMs'))))) AS BLOB), NULL
+     FROM predictions p ORDER BY id;
+   INSERT INTO prediction_sums
+     SELECT device, model, committed_at_ms, id, asset, version, digest, hist, 1, error IS NOT NULL, alert,
+       predecessor_value IS NOT NULL, coalesce(iif(predecessor_value IS NULL, 0, value), 0), coalesce(predecessor_value, 0),
+       coalesce(iif(predecessor_value IS NULL, 0, value * value), 0), coalesce(predecessor_value * predecessor_value, 0),
+       coalesce(value * predecessor_value, 0), NULL
+     FROM predictions;
+   DROP TABLE predictions;`,
 ];

@@ -111,7 +111,7 @@ function commitOne(db: Database, group: IngestGroup, incoming: IncomingBatch, wi
   // A gap says that records gave way, never what they were: where some arrived after all, it contradicts nothing. It may
   // also come again longer or shorter than before.
   const known = parts.reduce((left, [from, to]) => left - (to - from + 1), count);
-  if (known > 0) group.settle(device, epochNo);
+  if (known > 0) group.settle(device, epochNo, stream);
   if (known > 0 && !batch.gap && !agreesWithStored(db, incoming, batch, epochNo)) {
     return { ...answer, outcome: "conflict", ack: ack(position) };
   }
@@ -180,16 +180,12 @@ function storePart(
     return [];
   }
   const records = batch.records.slice(from - batch.fromSeq, to - batch.fromSeq + 1);
-  if (stream === "telemetry") {
+  if (stream === "telemetry" || stream === "inference") {
     const whole = records.length === batch.records.length;
     const bytes = whole ? incoming.bytes : encodeBatch({ ...batch, fromSeq: from, records } as StreamBatch);
-    group.addTelemetry(at, [from, to], records as TelemetryRow[], bytes, receivedAtMs);
-    keepNewest(group, at, from, records as TelemetryRow[], () => ROW_KIND);
-  } else if (stream === "inference") {
-    for (const [index, record] of records.entries()) {
-      addPrediction(db, at, from + index, record as InferenceRecord, receivedAtMs);
-    }
-    keepNewest(group, at, from, records as InferenceRecord[], ({ model }) => predictionKind(model));
+    const kept = records as (TelemetryRow | InferenceRecord)[];
+    group.addMessage(stream, at, [from, to], kept, bytes, receivedAtMs);
+    keepNewest(group, at, from, kept);
   } else if (stream === "event") {
     for (const [index, record] of records.entries()) {
       addEvent(db, at, from + index, record as EventRecord, receivedAtMs);
@@ -208,48 +204,21 @@ function storePart(
 }
 
 /** Offers the newest of each asset and kind among records that begin at `from`. */
-function keepNewest<T extends TelemetryRow | InferenceRecord>(
+function keepNewest(
   group: IngestGroup,
   at: StoredAt,
   from: number,
-  records: readonly T[],
-  kindOf: (record: T) => string,
+  records: readonly (TelemetryRow | InferenceRecord)[],
 ): void {
   const seen = new Set<string>();
   for (let index = records.length - 1; index >= 0; index--) {
-    const record = records[index] as T;
-    const kind = kindOf(record);
+    const record = records[index] as TelemetryRow | InferenceRecord;
+    const kind = "model" in record ? predictionKind(record.model) : ROW_KIND;
     const key = `${record.asset}/${kind}`;
     if (seen.has(key)) continue;
     seen.add(key);
     group.keepNewest(at, kind, from + index, record);
   }
-}
-
-function addPrediction(db: Database, at: StoredAt, seq: number, record: InferenceRecord, committedAtMs: number): void {
-  statement(
-    db,
-    `INSERT INTO predictions (device, epoch_no, seq, site, asset, observed_at_ms, corrected_at_ms, committed_at_ms, model,
-       version, digest, value, error, latency_us, alert, hist, predecessor_digest, predecessor_value, body)
-     VALUES (@device, @epochNo, @seq, @site, @asset, @observedAtMs, @observedAtMs + @offsetMs, @committedAtMs, @model,
-       @version, @digest, @value, @error, @latencyUs, @alert, @hist, @predecessorDigest, @predecessorValue, @body)`,
-  ).run({
-    ...at,
-    seq,
-    committedAtMs,
-    asset: record.asset,
-    observedAtMs: record.observedAtMs,
-    model: record.model,
-    version: record.version,
-    digest: record.digest,
-    value: record.value ?? null,
-    error: record.error ?? null,
-    latencyUs: record.latencyUs ?? null,
-    alert: record.alert ? 1 : 0,
-    predecessorDigest: record.predecessor?.digest ?? null,
-    predecessorValue: record.predecessor?.value ?? null,
-    body: JSON.stringify(record),
-  });
 }
 
 function addEvent(db: Database, at: StoredAt, seq: number, record: EventRecord, committedAtMs: number): void {

@@ -13,6 +13,7 @@ import type {
   RolloutsStore,
 } from "../rollouts.ts";
 import { type Commands, read, write } from "./command.ts";
+import { latencyQuantile } from "./prediction-sums.ts";
 
 export const rolloutsMigrations = [
   `CREATE TABLE rollouts (
@@ -88,15 +89,12 @@ const ADD_EXECUTION = `INSERT INTO rollout_executions (rollout, device, wave, ph
   VALUES (?, ?, ?, 'queued', ?) ON CONFLICT DO NOTHING`;
 
 /** Over one asset's predictions: counts, and the sums from which shift and correlation follow exactly. */
-const SUMS = `p.device, p.asset, count(*) AS n, count(p.error) AS errors, total(p.alert = 1) AS alerts,
-  count(p.predecessor_value) AS pairs,
-  total(CASE WHEN p.predecessor_value IS NOT NULL THEN p.value END) AS sumValue,
-  total(p.predecessor_value) AS sumPredecessor,
-  total(CASE WHEN p.predecessor_value IS NOT NULL THEN p.value * p.value END) AS sumValueSquared,
-  total(p.predecessor_value * p.predecessor_value) AS sumPredecessorSquared,
-  total(p.value * p.predecessor_value) AS sumProduct`;
+const SUMS = `p.device, p.asset, sum(p.n) AS n, sum(p.errors) AS errors, sum(p.alerts) AS alerts, sum(p.pairs) AS pairs,
+  sum(p.sum_value) AS sumValue, sum(p.sum_predecessor) AS sumPredecessor,
+  sum(p.sum_value_squared) AS sumValueSquared, sum(p.sum_predecessor_squared) AS sumPredecessorSquared,
+  sum(p.sum_product) AS sumProduct`;
 
-const OF_ROLLOUT = `FROM rollout_executions e JOIN predictions p ON p.device = e.device
+const OF_ROLLOUT = `FROM rollout_executions e JOIN prediction_sums p ON p.device = e.device
   WHERE e.rollout = @rollout AND p.model = @model AND p.hist = 0`;
 const WITHIN = "AND p.committed_at_ms >= @sinceMs AND p.committed_at_ms < @untilMs";
 
@@ -104,12 +102,7 @@ function evidenceOf(db: Database, query: EvidenceQuery) {
   const sums = (where: string) =>
     db.prepare(`SELECT ${SUMS} ${OF_ROLLOUT} ${where} GROUP BY p.device, p.asset`).all(query) as PredictionSums[];
   const inWave = `AND e.wave = @wave AND e.assigned_at_ms IS NOT NULL AND p.digest = @digest ${WITHIN}`;
-  const latency = db
-    .prepare(
-      `SELECT p.latency_us AS us ${OF_ROLLOUT} ${inWave} AND p.latency_us IS NOT NULL ORDER BY p.latency_us
-       LIMIT 1 OFFSET (SELECT CAST(0.95 * (count(*) - 1) AS INTEGER) ${OF_ROLLOUT} ${inWave} AND p.latency_us IS NOT NULL)`,
-    )
-    .get(query) as { us: number } | undefined;
+  const latencies = db.prepare(`SELECT p.latencies_us ${OF_ROLLOUT} ${inWave} AND p.latencies_us IS NOT NULL`);
   return {
     wave: sums(inWave),
     control: sums(`AND e.wave > @wave AND e.assigned_at_ms IS NULL AND p.digest <> @digest ${WITHIN}`),
@@ -118,7 +111,7 @@ function evidenceOf(db: Database, query: EvidenceQuery) {
       `AND e.wave = @wave AND p.digest <> @digest
        AND p.committed_at_ms >= 2 * @sinceMs - @untilMs AND p.committed_at_ms < @sinceMs`,
     ),
-    p95LatencyUs: latency?.us ?? null,
+    p95LatencyUs: latencyQuantile(latencies.pluck().all(query) as Buffer[], 0.95),
   };
 }
 
@@ -335,8 +328,9 @@ export const rollouts = {
       db
         .prepare(
           `SELECT e.device FROM rollout_executions e WHERE e.rollout = ? AND e.wave = ? AND e.phase = 'succeeded'
-         AND NOT EXISTS (SELECT 1 FROM predictions p WHERE p.device = e.device AND p.digest = ? AND p.hist = 0
-                         AND p.error IS NULL AND p.committed_at_ms >= ?) ORDER BY e.device`,
+         AND NOT EXISTS (SELECT 1 FROM prediction_sums p
+                         WHERE p.device = e.device AND p.model = (SELECT model FROM rollouts WHERE id = e.rollout)
+                         AND p.digest = ? AND p.hist = 0 AND p.n > p.errors AND p.committed_at_ms >= ?) ORDER BY e.device`,
         )
         .pluck()
         .all(id, wave, digest, sinceMs) as string[],
