@@ -13,6 +13,7 @@ import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
 import { createDeviceLogin } from "./broker/login.io.ts";
 import { createDirector, documentExpiry } from "./devices/director.io.ts";
+import { Instances } from "./devices/instances.ts";
 import { createReferences } from "./drift/references.io.ts";
 import { createDriftWatch } from "./drift/watch.io.ts";
 import { writeDurably } from "./files.io.ts";
@@ -170,10 +171,17 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     warn: (sentence) => log("warn", sentence),
   });
   closers.push(() => expiries.stop());
+  const instances = new Instances();
   const ingest = createIngest({
     store,
     toDevice: (device, topic, payload) => theBroker().toDevice(device, topic, payload),
     feed,
+    onOpened: (device, instance) => {
+      if (!instances.opened(device, instance ?? "")) return;
+      const text = "two processes speak for it in turn: its key is on two machines";
+      const flagged = store.devices.flagCloned({ device, text, nowMs: now(), reference: instance ?? "" });
+      flagged.catch((cause) => report("clone", cause));
+    },
     onReported: () => undefined,
     now,
     report,

@@ -49,6 +49,7 @@ export async function startLinkServer(
       return !server.mute && broker.toDevice(device, topic, payload);
     },
     feed: { wanted: () => false, committed: () => undefined, presence: () => undefined },
+    onOpened: () => undefined,
     onReported: () => undefined,
     now,
     report,

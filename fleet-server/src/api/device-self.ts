@@ -1,15 +1,102 @@
 import { Name } from "@bellwether/protocol/ids.ts";
-import { DeviceLoginResponse, DeviceProof, DeviceStatus, NonceResponse } from "@bellwether/protocol/messages/device.ts";
+import {
+  DeviceLoginResponse,
+  DeviceProof,
+  DeviceStatus,
+  KeyRotation,
+  NonceResponse,
+} from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
+import { rotationBytes, verifyHex, wipeBytes } from "@bellwether/protocol/trust/login.ts";
 import { Type } from "typebox";
 import type { DeviceLogin } from "../broker/login.io.ts";
-import type { DeviceRecord } from "../store/devices.ts";
+import type { DeviceRecord, DevicesStore } from "../store/devices.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
 
-/** What a device asks for itself: a nonce, a login, and how its enrolment stands. */
-export function deviceSelfRoutes({ login }: { readonly login: DeviceLogin }): Route[] {
+const LOGIN_CODES = [
+  "DEVICE_LOGIN_REFUSED",
+  "DEVICE_PENDING",
+  "DEVICE_WIPED",
+  "DEVICE_REJECTED",
+  "DEVICE_REVOKED",
+] as const;
+
+/** What these routes need. */
+export interface DeviceSelfDeps {
+  readonly store: { readonly devices: DevicesStore };
+  readonly login: DeviceLogin;
+  kick(device: string): void;
+}
+
+/** What a device asks for itself: a nonce, a login, how its enrolment stands, another key, and to be forgotten. */
+export function deviceSelfRoutes(deps: DeviceSelfDeps): Route[] {
+  return [...loginRoutes(deps), rotateRoute(deps), wipeRoute(deps)];
+}
+
+function statusOf({ device, site, phase, clonedAtMs }: DeviceRecord) {
+  return { device, site, phase, cloned: clonedAtMs !== null };
+}
+
+function rotateRoute({ store, login, kick }: DeviceSelfDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/device/rotate-key",
+    operation: "rotateDeviceKey",
+    summary: "Puts a new key in a device's key's place, signed by both; given again it changes nothing.",
+    role: "public",
+    // Every change is in the audit log under the device's name, which a public call is not.
+    audit: false,
+    body: KeyRotation,
+    answer: DeviceStatus,
+    errors: [...LOGIN_CODES, "KEY_INVALID", "KEY_IN_USE"],
+    handler: async ({ body, request }) => {
+      const { device, nonce, newPublicHex, newSignatureHex } = body;
+      const newKey = readPublicKey(newPublicHex);
+      if (!newKey.ok) return newKey;
+      const bytes = rotationBytes(login.brokerId, device, nonce, newPublicHex);
+      if (!verifyHex(bytes, newSignatureHex, newKey.value)) return err("DEVICE_LOGIN_REFUSED");
+      // Its answer was lost: the new key is the device's already, and proves it by itself.
+      const done = (await store.devices.get({ device }))?.publicHex === newPublicHex;
+      const proved = mayConnect(await login.prove(device, nonce, done ? newSignatureHex : body.signatureHex, bytes));
+      if (!proved.ok) return proved;
+      if (proved.value.publicHex === newPublicHex) return ok(statusOf(proved.value));
+      const { publicHex } = proved.value;
+      const order = { device, publicHex, newPublicHex, nowMs: request.nowMs, reference: request.id };
+      const rotated = await store.devices.rotateKey(order);
+      if (!rotated.ok) return rotated;
+      kick(device);
+      return ok(statusOf(rotated.value));
+    },
+  });
+}
+
+function wipeRoute({ store, login, kick }: DeviceSelfDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/device/wipe",
+    operation: "wipeDevice",
+    summary: "A device says that it forgets its key: it is shut out until it enrols again.",
+    role: "public",
+    audit: false,
+    body: DeviceProof,
+    answer: DeviceStatus,
+    errors: ["DEVICE_LOGIN_REFUSED", "NOT_FOUND", "CONFLICT"],
+    handler: async ({ body, request }) => {
+      const { device, nonce, signatureHex } = body;
+      const proved = await login.prove(device, nonce, signatureHex, wipeBytes(login.brokerId, device, nonce));
+      if (!proved) return err("DEVICE_LOGIN_REFUSED");
+      const wiped = await store.devices.wipe({ device, nowMs: request.nowMs, reference: request.id });
+      if (!wiped.ok) return wiped;
+      kick(device);
+      return ok(statusOf(wiped.value));
+    },
+  });
+}
+
+function loginRoutes({ login }: DeviceSelfDeps): Route[] {
   return [
     defineRoute({
       method: "POST",
@@ -51,24 +138,11 @@ export function deviceSelfRoutes({ login }: { readonly login: DeviceLogin }): Ro
       handler: async ({ body }) => {
         const device = await login.prove(body.device, body.nonce, body.signatureHex);
         if (!device) return err("DEVICE_LOGIN_REFUSED");
-        return ok({
-          device: device.device,
-          site: device.site,
-          phase: device.phase,
-          cloned: device.clonedAtMs !== null,
-        });
+        return ok(statusOf(device));
       },
     }),
   ];
 }
-
-const LOGIN_CODES = [
-  "DEVICE_LOGIN_REFUSED",
-  "DEVICE_PENDING",
-  "DEVICE_WIPED",
-  "DEVICE_REJECTED",
-  "DEVICE_REVOKED",
-] as const;
 
 /** A device that proved its key is told why it is shut out; anybody else hears one and the same refusal. */
 function mayConnect(device: DeviceRecord | undefined): Result<DeviceRecord> {

@@ -24,6 +24,7 @@ async function start(change: (store: Store) => Partial<Pick<Store, "devices" | "
       return true;
     },
     feed: { wanted: () => false, committed: (batches) => void fed.push(batches.length), presence: () => undefined },
+    onOpened: () => undefined,
     onReported: () => undefined,
     now: () => nowMs,
     report: (problem, detail) => void reports.push({ problem, detail }),

@@ -18,6 +18,8 @@ export interface IngestPorts {
     committed(batches: readonly CommittedBatch[]): void;
     presence(device: string): void;
   };
+  /** A process of a device opened a session; undefined for one that gives no name. */
+  onOpened(device: string, instance: string | undefined): void;
   /** A device was heard: its session may just have begun. */
   onReported(device: string): void;
   now(): number;
@@ -132,11 +134,12 @@ export function createIngest(ports: IngestPorts): Ingest {
     if (message.kind === "state") {
       const state = stateMessage.parse(bytes);
       if (!state.ok) return refuse(message, state.error);
-      const { epoch, streams, online } = state.value;
+      const { epoch, streams, online, instance } = state.value;
       const wrong = streams?.find(({ firstHeld, next }) => firstHeld > next);
       if (wrong) return refuse(message, contradiction(wrong.stream));
       // A last will is the broker's word, not the device's: it must not make the device look alive.
       if (online) seen.set(device, ports.now());
+      if (epoch !== undefined) ports.onOpened(device, instance);
       if (!(await ports.store.devices.state({ device, message: state.value }))) return;
       ports.feed.presence(device);
       if (epoch === undefined || streams === undefined) return;

@@ -88,6 +88,13 @@ export interface DevicePage {
   readonly last?: string;
 }
 
+/** Something that is done to a device, and the request or record that is the reason. */
+interface DeviceOrder {
+  readonly device: string;
+  readonly nowMs: number;
+  readonly reference: string;
+}
+
 export interface DevicesStore {
   addEnrolmentToken(args: {
     readonly hash: string;
@@ -128,6 +135,15 @@ export interface DevicesStore {
     readonly from?: readonly DevicePhase[];
     readonly nowMs: number;
   }): Promise<Result<DeviceRecord>>;
+
+  /** The device itself says that its key is gone. */
+  wipe(args: DeviceOrder): Promise<Result<DeviceRecord>>;
+  /** Puts a new key in the place of `publicHex`, if that is the key still; `KEY_IN_USE` where any device had it. */
+  rotateKey(
+    args: DeviceOrder & { readonly publicHex: string; readonly newPublicHex: string },
+  ): Promise<Result<DeviceRecord>>;
+  /** Flags a device whose key is on two machines; says so in the audit log the first time. */
+  flagCloned(args: DeviceOrder & { readonly text: string }): Promise<void>;
 
   /** Notes when devices were heard; only ever later. */
   seen(args: { readonly at: readonly (readonly [device: string, atMs: number])[] }): Promise<void>;

@@ -25,6 +25,8 @@ export const StateMessage = Type.Object({
   heartbeatMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })),
   epoch: Type.Optional(Epoch),
   streams: Type.Optional(Type.Array(StreamPosition, { maxItems: 5 })),
+  /** Random name of the agent's process, in the state that opens a session: two machines with one key show by it. */
+  instance: Type.Optional(Type.String({ minLength: 8, maxLength: 64 })),
   health: Type.Optional(
     Type.Object({
       rssMb: Type.Number(),
@@ -205,6 +207,16 @@ export const DeviceProof = Type.Object(
     device: Name,
     nonce: Type.String({ minLength: 16, maxLength: 256 }),
     signatureHex: Type.String({ pattern: "^[0-9a-f]{128}$" }),
+  },
+  { additionalProperties: false },
+);
+
+/** Body of `POST /v1/device/rotate-key`: the old key's and the new key's signatures over the same `rotationBytes`. */
+export const KeyRotation = Type.Object(
+  {
+    ...DeviceProof.properties,
+    newPublicHex: Type.String({ pattern: "^[0-9a-f]{64}$" }),
+    newSignatureHex: Type.String({ pattern: "^[0-9a-f]{128}$" }),
   },
   { additionalProperties: false },
 );

@@ -18,6 +18,16 @@ export function loginBytes(brokerId: string, device: string, nonce: string): Buf
   return canonicalBytes({ context: "bellwether/login/v1", brokerId, device, nonce });
 }
 
+/** What a device signs to have its key forgotten; a signature of a login must not wipe it. */
+export function wipeBytes(brokerId: string, device: string, nonce: string): Buffer {
+  return canonicalBytes({ context: "bellwether/wipe/v1", brokerId, device, nonce });
+}
+
+/** What a device signs, with its old key and with the new one, to go over to the new one. */
+export function rotationBytes(brokerId: string, device: string, nonce: string, newPublicHex: string): Buffer {
+  return canonicalBytes({ context: "bellwether/rotation/v1", brokerId, device, nonce, newPublicHex });
+}
+
 /** Verifies a hex signature over login or enrolment bytes; anything malformed is false. */
 export function verifyHex(bytes: Uint8Array, signatureHex: string, publicKey: Uint8Array): boolean {
   return /^[0-9a-f]{128}$/.test(signatureHex) && verifyBytes(bytes, Buffer.from(signatureHex, "hex"), publicKey);

@@ -3,7 +3,7 @@ import type { Database } from "better-sqlite3";
 import type { DeviceRecord, DevicesStore, EnrolmentTokenRecord } from "../devices.ts";
 import { type Commands, read, write } from "./command.ts";
 import { type DeviceRow, deviceOf } from "./device-row.ts";
-import { beginKey } from "./life-cycle.ts";
+import { beginKey, keyFault } from "./keys.ts";
 import { noteSecurity } from "./security.ts";
 
 type Enrolment = Pick<DevicesStore, "addEnrolmentToken" | "listEnrolmentTokens" | "revokeEnrolmentToken" | "enrol">;
@@ -54,21 +54,6 @@ function spend(db: Database, { id }: EnrolmentTokenRecord): Result<void> {
     .prepare("UPDATE enrolment_tokens SET uses_left = uses_left - 1 WHERE id = ? AND uses_left > 0")
     .run(id);
   return changes === 1 ? ok(undefined) : err("ENROLMENT_TOKEN_USED_UP", { token: id });
-}
-
-/** Refuses a key that any device has or had; the device that has it now is flagged, as it runs on two machines. */
-function keyFault(db: Database, { device, publicHex, nowMs, reference }: Asked) {
-  const owner = db.prepare("SELECT device FROM device_keys WHERE public_hex = ?").pluck().get(publicHex) as
-    | string
-    | undefined;
-  if (owner === undefined) return undefined;
-  db.prepare("UPDATE devices SET cloned_at_ms = coalesce(cloned_at_ms, ?) WHERE device = ? AND public_hex = ?").run(
-    nowMs,
-    owner,
-    publicHex,
-  );
-  noteSecurity(db, { device: owner, code: "KEY_IN_USE", text: `${device} offered its key`, reference }, nowMs);
-  return err("KEY_IN_USE");
 }
 
 /** A device of this name is known: its answer was lost, or it was wiped, or somebody wants its name. */

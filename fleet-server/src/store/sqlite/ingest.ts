@@ -19,6 +19,7 @@ import { epochNumber, IngestGroup, readPosition, writePosition } from "./ingest-
 import { keepAlarm, predictionKind, ROW_KIND, type StoredAt } from "./ingest-latest.ts";
 import { ingestReads } from "./ingest-reads.ts";
 import { ingestWire } from "./ingest-wire.ts";
+import { noteSecurity } from "./security.ts";
 
 export { ingestMigrations } from "./ingest-schema.ts";
 
@@ -235,6 +236,10 @@ function addEvent(db: Database, at: StoredAt, seq: number, record: EventRecord, 
     body: JSON.stringify(record),
   });
   keepAlarm(db, at, seq, record);
+  if (record.kind === "security") {
+    const { code, text } = record;
+    noteSecurity(db, { device: at.device, code, text, reference: `event/${at.epochNo}/${seq}` }, committedAtMs);
+  }
 }
 
 function addGap(

@@ -1,34 +1,66 @@
-import { err, ok } from "@bellwether/protocol/result.ts";
+import type { DevicePhase } from "@bellwether/protocol/messages/device.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
-import type { DevicesStore } from "../devices.ts";
+import type { DeviceRecord, DevicesStore } from "../devices.ts";
 import { type Commands, write } from "./command.ts";
 import { type DeviceRow, deviceOf } from "./device-row.ts";
+import { beginKey, endKey, keyFault } from "./keys.ts";
+import { noteSecurity } from "./security.ts";
 
-/** Notes that a key is a device's, now and for ever: no other device may have it, nor may it come back. */
-export function beginKey(db: Database, device: string, publicHex: string, nowMs: number): void {
-  db.prepare("INSERT INTO device_keys (public_hex, device, since_ms) VALUES (?, ?, ?)").run(publicHex, device, nowMs);
+type LifeCycle = Pick<DevicesStore, "setPhase" | "wipe" | "rotateKey" | "flagCloned">;
+
+function rowOf(db: Database, device: string): DeviceRow | undefined {
+  return db.prepare("SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
 }
 
-/** Notes that a key has ended; `successor` is the key that follows it. */
-export function endKey(db: Database, publicHex: string, nowMs: number, successor: string | null = null): void {
-  db.prepare("UPDATE device_keys SET ended_at_ms = ?, successor = ? WHERE public_hex = ? AND ended_at_ms IS NULL").run(
-    nowMs,
-    successor,
-    publicHex,
-  );
+function setPhase(
+  db: Database,
+  { device, phase, from, nowMs }: Parameters<LifeCycle["setPhase"]>[0],
+): Result<DeviceRecord> {
+  const row = rowOf(db, device);
+  if (!row) return err("NOT_FOUND", { what: "device", name: device });
+  if (row.phase === phase) return ok(deviceOf(row));
+  if (from && !from.includes(row.phase)) {
+    return err("CONFLICT", { what: "The device", name: device, reason: `it is ${row.phase}` });
+  }
+  if (phase !== "pending" && phase !== "active") endKey(db, row.public_hex, nowMs);
+  const changed = db.prepare("UPDATE devices SET phase = ? WHERE device = ? RETURNING *").get(phase, device);
+  return ok(deviceOf(changed as DeviceRow));
 }
+
+const WIPEABLE: readonly DevicePhase[] = ["pending", "active"];
 
 /** What becomes of a device after it was let in. */
 export const lifeCycle = {
-  setPhase: write((db, { device, phase, from, nowMs }) => {
-    const row = db.prepare("SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
-    if (!row) return err("NOT_FOUND", { what: "device", name: device });
-    if (row.phase === phase) return ok(deviceOf(row));
-    if (from && !from.includes(row.phase)) {
-      return err("CONFLICT", { what: "The device", name: device, reason: `it is ${row.phase}` });
+  setPhase: write(setPhase),
+
+  wipe: write((db, { device, nowMs, reference }) => {
+    const before = rowOf(db, device)?.phase;
+    const wiped = setPhase(db, { device, phase: "wiped", from: WIPEABLE, nowMs });
+    if (wiped.ok && before !== "wiped") {
+      noteSecurity(db, { device, code: "DEVICE_WIPED", text: "the device was wiped at the device", reference }, nowMs);
     }
-    if (phase !== "pending" && phase !== "active") endKey(db, row.public_hex, nowMs);
-    const changed = db.prepare("UPDATE devices SET phase = ? WHERE device = ? RETURNING *").get(phase, device);
+    return wiped;
+  }),
+
+  rotateKey: write((db, { device, publicHex, newPublicHex, nowMs, reference }) => {
+    const row = rowOf(db, device);
+    if (row?.phase !== "active" || row.public_hex !== publicHex) return err("DEVICE_LOGIN_REFUSED");
+    const used = keyFault(db, { device, publicHex: newPublicHex, nowMs, reference });
+    if (used) return used;
+    beginKey(db, device, newPublicHex, nowMs);
+    endKey(db, publicHex, nowMs, newPublicHex);
+    const changed = db
+      .prepare("UPDATE devices SET public_hex = ?, cloned_at_ms = NULL WHERE device = ? RETURNING *")
+      .get(newPublicHex, device);
+    noteSecurity(db, { device, code: "KEY_ROTATED", text: `its key is ${newPublicHex} now`, reference }, nowMs);
     return ok(deviceOf(changed as DeviceRow));
   }),
-} as const satisfies Commands<Pick<DevicesStore, "setPhase">>;
+
+  flagCloned: write((db, { device, text, nowMs, reference }) => {
+    const { changes } = db
+      .prepare("UPDATE devices SET cloned_at_ms = ? WHERE device = ? AND cloned_at_ms IS NULL")
+      .run(nowMs, device);
+    if (changes === 1) noteSecurity(db, { device, code: "KEY_CLONED", text, reference }, nowMs);
+  }),
+} as const satisfies Commands<LifeCycle>;
