@@ -135,11 +135,11 @@ export function createIngest(ports: IngestPorts): Ingest {
       const state = stateMessage.parse(bytes);
       if (!state.ok) return refuse(message, state.error);
       const { epoch, streams, online, instance } = state.value;
+      if (epoch !== undefined) ports.onOpened(device, instance);
       const wrong = streams?.find(({ firstHeld, next }) => firstHeld > next);
       if (wrong) return refuse(message, contradiction(wrong.stream));
       // A last will is the broker's word, not the device's: it must not make the device look alive.
       if (online) seen.set(device, ports.now());
-      if (epoch !== undefined) ports.onOpened(device, instance);
       if (!(await ports.store.devices.state({ device, message: state.value }))) return;
       ports.feed.presence(device);
       if (epoch === undefined || streams === undefined) return;
