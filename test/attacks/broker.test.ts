@@ -3,22 +3,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createConnection, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { zstdCompressSync } from "node:zlib";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
-import {
-  answerTo,
-  connectDevice,
-  connectMqtt,
-  credentials,
-  deviceLogin,
-  enrol,
-  nonceFor,
-  rowsOf,
-  subscriber,
-} from "../kit/device.ts";
+import { connectDevice, connectMqtt, enrol, rowsOf, subscriber } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
+import { PACKETS, POISON, zstdBomb } from "./table/broker.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "bellwether-attacks-"));
 let server: Bellwether;
@@ -38,14 +28,6 @@ async function healthy(): Promise<number> {
   const start = performance.now();
   expect((await server.call("GET /healthz", undefined, { token: null })).http).toBe(200);
   return performance.now() - start;
-}
-
-/** What is heard is noted within half a second. */
-async function isOnline(device: string): Promise<void> {
-  await eventually(`${device} is online`, async () => {
-    const { body } = await server.call(`GET /v1/devices/${device}`);
-    return body.presence === "online";
-  });
 }
 
 async function metric(name: string): Promise<number> {
@@ -108,248 +90,63 @@ test("a flood before login keeps memory flat, and the server goes on answering",
   expect(device.connected()).toBe(true);
 });
 
-test("a packet over 2 KB before login closes its own connection only, before its body is read", async () => {
-  const device = await connectDevice(server, await enrol(server, freshName()));
-  const cutBefore = await metric("bellwether_mqtt_oversized_total");
-  const under = await rawSocket();
-  under.write(header(CONNECT, 2_048));
-  const over = await rawSocket();
-  over.write(header(CONNECT, 2_049));
-  await goneWithin(over);
-  expect(under.closed).toBe(false);
-  expect(await metric("bellwether_mqtt_oversized_total")).toBe(cutBefore + 1);
-  await device.acknowledged("telemetry", await device.send("telemetry", rowsOf("pump-1", 5)));
-});
-
-test("a packet over 64 KB after login closes its own connection only", async () => {
-  const big = await enrol(server, freshName());
-  const device = await connectDevice(server, big);
+test.each(PACKETS)("$attack ($code) closes its own connection only", async ({ loggedIn, limit }) => {
   const other = await connectDevice(server, await enrol(server, freshName()));
-  const topic = deviceTopic(big.site, big.device).up("telemetry");
-  // Just inside: taken, and kept as a dead letter.
-  await device.publish(topic, randomBytes(65_536 - topic.length - 4));
-  expect(device.connected()).toBe(true);
-  await expect(device.publish(topic, randomBytes(65_536))).rejects.toThrow("closed the connection");
-  await other.acknowledged("telemetry", await other.send("telemetry", rowsOf("pump-1", 5)));
-  await expect(connectDevice(server, big, { session: 2 })).resolves.toMatchObject({ session: 2 });
-});
-
-test("a device reads nothing but what it is told itself", async () => {
-  const [mine, theirs] = [await enrol(server, freshName()), await enrol(server, freshName())];
-  const device = await connectDevice(server, mine);
-  const root = `bw/v1/${mine.site}`;
-  const forbidden = [
-    "#",
-    "+/#",
-    "bw/#",
-    `${root}/#`,
-    `${root}/+/down/#`,
-    `${root}/+/down/ack`,
-    `${root}/${theirs.device}/down/#`,
-    `${root}/${theirs.device}/up/#`,
-    `${root}/${mine.device}/#`,
-    `${root}/${mine.device}/up/#`,
-    `${root}/feed/#`,
-    `${root}/feed/pump-1/last`,
-    "$SYS/#",
-    "$bw/#",
-    "$share/group/bw/v1/plant-a/feed/#",
-  ];
-  for (const filter of forbidden) expect([filter, await device.subscribe(filter)]).toEqual([filter, 128]);
-  const other = await connectDevice(server, theirs);
-  await other.acknowledged("telemetry", await other.send("telemetry", rowsOf("pump-1", 5)));
-  await device.acknowledged("telemetry", await device.send("telemetry", rowsOf("pump-2", 5)));
-  const own = `${root}/${mine.device}/down/`;
-  expect(device.messages.filter(({ topic }) => !topic.startsWith(own))).toEqual([]);
-});
-
-test("a device speaks for nobody but itself", async () => {
-  const [mine, theirs] = [await enrol(server, freshName()), await enrol(server, freshName())];
-  const watching = await connectMqtt(server, await subscriber(server, freshName("reader")));
-  expect(await watching.subscribe(`bw/v1/${mine.site}/feed/#`)).toBeLessThan(128);
-  const victim = await connectDevice(server, theirs);
-  const root = `bw/v1/${mine.site}`;
-  const forbidden = [
-    `${root}/${theirs.device}/up/state`,
-    `${root}/${theirs.device}/up/telemetry`,
-    `${root}/${theirs.device}/down/desired`,
-    `${root}/${mine.device}/down/desired`,
-    `${root}/${mine.device}/up/nothing`,
-    `bw/v1/plant-b/${mine.device}/up/telemetry`,
-    `${root}/feed/pump-1/last`,
-    `${root}/feed/pump-1/alarm/on`,
-    "$SYS/bellwether/new/clients",
-    "$bw/taken",
-    "elsewhere",
-  ];
-  for (const [index, topic] of forbidden.entries()) {
-    const device = await connectDevice(server, mine, { session: index + 1 });
-    const offline = JSON.stringify({ v: 1, session: 9_999, online: false });
-    await expect(device.publish(topic, offline, { qos: 1, retain: true }), topic).rejects.toThrow("closed");
+  const cutBefore = await metric("bellwether_mqtt_oversized_total");
+  if (loggedIn) {
+    const big = await enrol(server, freshName());
+    const device = await connectDevice(server, big);
+    const topic = deviceTopic(big.site, big.device).up("telemetry");
+    // Just inside: taken, and kept as a dead letter. The packet has a topic's length and an identifier besides.
+    await device.publish(topic, randomBytes(limit - topic.length - 4));
+    expect(device.connected()).toBe(true);
+    await expect(device.publish(topic, randomBytes(limit + 1 - topic.length - 4))).rejects.toThrow("closed");
+    await expect(connectDevice(server, big, { session: 2 })).resolves.toMatchObject({ session: 2 });
+  } else {
+    const under = await rawSocket();
+    under.write(header(CONNECT, limit));
+    const over = await rawSocket();
+    over.write(header(CONNECT, limit + 1));
+    await goneWithin(over);
+    expect(under.closed).toBe(false);
   }
-  await isOnline(theirs.device);
-  expect(victim.connected()).toBe(true);
-  expect(victim.messages.filter(({ topic }) => topic.endsWith("/desired"))).toEqual([]);
-  const late = await connectMqtt(server, await subscriber(server, freshName("reader")));
-  await late.subscribe(`${root}/feed/#`);
-  await eventually("the retained feed", () => late.messages.some(({ topic }) => topic.endsWith("/device")));
-  expect([...watching.messages, ...late.messages].filter(({ topic }) => topic.includes("/alarm/"))).toEqual([]);
+  expect(await metric("bellwether_mqtt_oversized_total")).toBe(cutBefore + 1);
+  await other.acknowledged("telemetry", await other.send("telemetry", rowsOf("pump-1", 5)));
 });
 
-test("a subscriber reads the feed of its sites, and publishes nothing at all", async () => {
-  const login = await subscriber(server, freshName("reader"), ["plant-a"]);
-  const reader = await connectMqtt(server, login);
-  const refused = ["#", "bw/v1/+/feed/#", "bw/v1/plant-a/#", "bw/v1/plant-a/+/up/#", "bw/v1/plant-a/gw-1/up/telemetry"];
-  refused.push("bw/v1/plant-a/gw-1/down/desired", "bw/v1/plant-b/feed/#", "$SYS/#");
-  for (const filter of refused) expect([filter, await reader.subscribe(filter)]).toEqual([filter, 128]);
-  expect(await reader.subscribe("bw/v1/plant-a/feed/+/last")).toBeLessThan(128);
-  for (const topic of ["bw/v1/plant-a/feed/pump-1/last", "bw/v1/plant-a/gw-1/up/state", "anything"]) {
-    const writer = await connectMqtt(server, login);
-    await expect(writer.publish(topic, "{}", { qos: 1, retain: true }), topic).rejects.toThrow("closed");
-  }
-});
-
-test("a subscriber cannot take a device's connection by taking its name", async () => {
+test.each(POISON)("$attack is a dead letter ($code), and the stream goes on", async ({ stream, bytes, code }) => {
   const enrolled = await enrol(server, freshName());
   const device = await connectDevice(server, enrolled);
-  const login = await subscriber(server, freshName("reader"));
-  const first = await connectMqtt(server, { ...login, clientId: enrolled.device });
-  await first.subscribe("bw/v1/plant-a/feed/#");
-  const other = await subscriber(server, freshName("reader"));
-  const second = await connectMqtt(server, { ...other, clientId: enrolled.device });
-  await second.subscribe("bw/v1/plant-a/feed/#");
-  await device.acknowledged("telemetry", await device.send("telemetry", rowsOf("pump-1", 5)));
-  expect([device.connected(), first.connected(), second.connected()]).toEqual([true, true, true]);
+  const honest = async () => device.acknowledged("telemetry", await device.send("telemetry", rowsOf("pump-1", 5)));
+  const letters = async () => (await server.call(`GET /v1/dead-letters?device=${enrolled.device}`)).body.items;
+  await honest();
+  expect(await letters()).toEqual([]);
+  await device.publish(deviceTopic(enrolled.site, enrolled.device).up(stream), bytes());
+  const [letter] = await eventually("a dead letter", async () => {
+    const kept = await letters();
+    return kept.length > 0 && kept;
+  });
+  expect(letter.code).toBe(code);
+  await honest();
 });
 
-test("a subscriber's filters are bounded, and nothing of a subscriber outlives its connection", async () => {
-  const login = await subscriber(server, freshName("reader"));
-  const reader = await connectMqtt(server, { ...login, clean: false, clientId: "keeper" });
-  const granted: number[] = [];
-  for (let n = 0; n < 120; n++) granted.push(await reader.subscribe(`bw/v1/plant-a/feed/asset-${n}/last`));
-  const count = granted.filter((code) => code < 128).length;
-  expect(count).toBeGreaterThan(10);
-  expect(count).toBeLessThanOrEqual(100);
-  expect(granted.slice(count).every((code) => code === 128)).toBe(true);
-  await reader.end();
-  const again = await connectMqtt(server, { ...login, clean: false, clientId: "keeper" });
-  expect(await again.subscribe("bw/v1/plant-a/feed/asset-119/last")).toBeLessThan(128);
-});
-
-test("a login answers one fresh nonce of this broker, once, by the device's own key", async () => {
-  const [mine, theirs] = [await enrol(server, freshName()), await enrol(server, freshName())];
-  const nonce = await nonceFor(server, mine.device);
-  const username = `${mine.site}/${mine.device}`;
-  const connectAs = (password: string, change: { username?: string; clientId?: string } = {}) =>
-    connectMqtt(server, { username, clientId: mine.device, password, ...change });
-  const wrong: [string, Parameters<typeof connectAs>][] = [
-    ["another broker", [`${nonce}.${answerTo(mine, nonce, { brokerId: "bw-another-broker" })}`]],
-    ["another device's name signed", [`${nonce}.${answerTo(mine, nonce, { device: theirs.device })}`]],
-    ["another device's key", [`${nonce}.${answerTo(mine, nonce, { seed: theirs.seed })}`]],
-    ["no signature", [`${nonce}.`]],
-    ["no nonce", [answerTo(mine, nonce)]],
-    ["another site", [`${nonce}.${answerTo(mine, nonce)}`, { username: `plant-b/${mine.device}` }]],
-    ["another client id", [`${nonce}.${answerTo(mine, nonce)}`, { clientId: theirs.device }]],
-    ["one level more", [`${nonce}.${answerTo(mine, nonce)}`, { username: `${username}/x` }]],
-    ["a name the server does not know", [`${nonce}.${answerTo(mine, nonce)}`, { username: "plant-a/nobody" }]],
-  ];
-  const others = await nonceFor(server, theirs.device);
-  wrong.push(["another device's nonce", [`${others}.${answerTo(mine, others)}`]]);
-  const forged = `${(Date.now() + 60_000).toString(36)}.${randomBytes(16).toString("base64url")}.AAAA`;
-  wrong.push(["a nonce nobody gave", [`${forged}.${answerTo(mine, forged)}`]]);
-  for (const [what, args] of wrong) await expect(connectAs(...args), what).rejects.toThrow(/refused|closed/i);
-
-  const again = await nonceFor(server, mine.device);
-  const password = `${again}.${answerTo(mine, again)}`;
-  const first = await connectAs(password);
-  await expect(connectAs(password), "the same nonce again").rejects.toThrow(/refused/i);
-  const overHttp = { device: mine.device, nonce: again, signatureHex: answerTo(mine, again) };
-  const http = await server.call("POST /v1/device/login", overHttp, { token: null });
-  expect([http.http, http.body.code]).toEqual([401, "DEVICE_LOGIN_REFUSED"]);
-  expect(first.connected()).toBe(true);
-});
-
-test("a pending device is refused until somebody approves it", async () => {
-  const enrolled = await enrol(server, freshName(), { preapproved: false });
-  expect(enrolled.phase).toBe("pending");
-  await expect(connectDevice(server, enrolled)).rejects.toThrow(/refused/i);
-  expect((await deviceLogin(server, enrolled)).body.code).toBe("DEVICE_PENDING");
-  expect((await server.call(`POST /v1/devices/${enrolled.device}/approve`)).http).toBe(200);
-  expect((await connectDevice(server, enrolled)).connected()).toBe(true);
-});
-
-test("a revoked device is cut off at once, stays out, and its token is worth nothing", async () => {
-  const enrolled = await enrol(server, freshName());
-  const device = await connectDevice(server, enrolled);
-  const { token } = (await deviceLogin(server, enrolled)).body;
-  const timestamp = () => server.call("GET /v1/repository/metadata/timestamp.json", undefined, { token });
-  expect((await timestamp()).http).toBe(200);
-  const early = await credentials(server, enrolled);
-  expect((await server.call(`POST /v1/devices/${enrolled.device}/revoke`)).http).toBe(200);
-  await eventually("the session is cut", () => !device.connected());
-  expect((await timestamp()).http).toBe(401);
-  await expect(connectMqtt(server, { ...early, clientId: enrolled.device })).rejects.toThrow(/refused/i);
-  await expect(connectDevice(server, enrolled)).rejects.toThrow(/refused/i);
-  expect((await deviceLogin(server, enrolled)).body.code).toBe("DEVICE_REVOKED");
-  expect((await server.call(`POST /v1/devices/${enrolled.device}/approve`)).http).toBe(409);
-});
-
-test("a revocation that meets logins under way leaves none of them connected", async () => {
-  const enrolled = await enrol(server, freshName());
-  const logins = await Promise.all(Array.from({ length: 20 }, () => credentials(server, enrolled)));
-  const attempts = logins.map((login) => connectMqtt(server, { ...login, clientId: enrolled.device }));
-  const revoked = server.call(`POST /v1/devices/${enrolled.device}/revoke`);
-  const settled = await Promise.allSettled(attempts);
-  expect((await revoked).http).toBe(200);
-  const open = settled.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []));
-  await eventually("all are cut", () => open.every((connection) => !connection.connected()));
-});
-
-test("a second connection of a device replaces the first, whose will cannot take the state back", async () => {
-  const enrolled = await enrol(server, freshName());
-  const first = await connectDevice(server, enrolled, { session: 1 });
-  const second = await connectDevice(server, enrolled, { session: 2 });
-  await eventually("the first is replaced", () => !first.connected());
-  await second.acknowledged("telemetry", await second.send("telemetry", rowsOf("pump-1", 5)));
-  await isOnline(enrolled.device);
-});
-
-test("zstd bombs and poison become dead letters; the process lives and other streams go on", async () => {
+test("bombs and poison without end cost no memory; the process lives and other streams go on", async () => {
   const enrolled = await enrol(server, freshName());
   const device = await connectDevice(server, enrolled);
   const topics = deviceTopic(enrolled.site, enrolled.device);
-  const bomb = zstdCompressSync(Buffer.alloc(400_000_000, 0x20));
+  const bomb = zstdBomb();
   expect(bomb.length).toBeLessThan(60_000);
-  const envelope = { v: 1, epoch: "00000000000000ff", fromSeq: 1, hist: false };
-  const clock = { bootId: "b", monoMs: 1, wallMs: Date.now(), clockSynced: true };
-  const poison: [stream: "telemetry" | "inference" | "event" | "drift" | "samples", bytes: Uint8Array][] = [
-    ["telemetry", bomb],
-    ["telemetry", bomb.subarray(0, 100)],
-    ["telemetry", randomBytes(5_000)],
-    ["telemetry", Buffer.alloc(0)],
-    ["telemetry", Buffer.from("[".repeat(60_000))],
-    ["telemetry", Buffer.from(JSON.stringify({ ...envelope, clock, groups: [] }))],
-    ["inference", Buffer.from(JSON.stringify({ ...envelope, clock, records: [{ asset: "../../etc" }] }))],
-    ["event", Buffer.from('{"__proto__":{"polluted":true},"v":1}')],
-    ["drift", Buffer.from("null")],
-    ["samples", Buffer.from('"\\ud800"')],
-  ];
   const beforeMb = server.rssMb();
-  for (const [stream, bytes] of poison) await device.publish(topics.up(stream), bytes);
-  for (let n = 0; n < 10; n++) {
-    const other = Buffer.concat([bomb, Buffer.of(n)]);
-    await device.publish(topics.up("telemetry"), other);
-  }
+  for (let n = 0; n < 10; n++) await device.publish(topics.up("telemetry"), Buffer.concat([bomb, Buffer.of(n)]));
   for (const kind of ["state", "birth", "reported"] as const) {
     await device.publish(topics.up(kind), bomb);
     await device.publish(topics.up(kind), '{"v":1,"session":-1}');
   }
   await device.acknowledged("telemetry", await device.send("telemetry", rowsOf("pump-1", 5)));
-  const letters = await eventually("dead letters", async () => {
+  await eventually("dead letters", async () => {
     const { body } = await server.call(`GET /v1/dead-letters?device=${enrolled.device}&limit=100`);
-    return body.items.length >= poison.length + 10 && body.items;
+    return body.items.length >= 10;
   });
-  expect(new Set(letters.map(({ code }: { code: string }) => code)).size).toBeGreaterThanOrEqual(3);
   expect(server.rssMb() - beforeMb).toBeLessThan(60);
   expect(server.alive()).toBe(true);
   await healthy();

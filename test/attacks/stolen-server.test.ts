@@ -8,7 +8,6 @@ import { beforeAll, expect, onTestFinished, test } from "vitest";
 import type { TargetsChange } from "../../fleet-server/src/registry/release-request.ts";
 import { startBellwether } from "../kit/bellwether.ts";
 import { eventually } from "../kit/eventually.ts";
-
 import { suiteFolder, temporaryFolder } from "../kit/folder.ts";
 import { signedFor } from "../kit/owner.ts";
 import { testPackage, timesModel } from "../kit/packages.ts";
@@ -16,9 +15,7 @@ import { asOwner, releaseVersion, uploadTo } from "../kit/release.ts";
 import {
   directorBytes,
   RETRAINING,
-  releaseOf,
   retrainedBody,
-  rootBody,
   sealed,
   snapshotBody,
   type TestRelease,
@@ -26,19 +23,11 @@ import {
   timestampBody,
 } from "../kit/tuf.ts";
 import { copyOf, slotFiles, startUpdates, type TestDevice } from "../kit/updates.ts";
-import { confirmed, FOREIGN, OLD, PATIENT } from "../kit/victims.ts";
+import { confirmed, OLD, PATIENT } from "../kit/victims.ts";
+import { EVIL, IN_COHORT, OTHER_MODEL, STOLEN, type StolenRow, type Thief } from "./table/stolen.ts";
 
 const LONG = { timeout: 240_000 };
 const INSIDE = { line: "3" };
-const OUTSIDE = { line: "4" };
-/** The thief's model: nobody has released it. */
-const EVIL = FOREIGN;
-const IN_COHORT: TestRelease = { ...EVIL, cohort: "line-3" };
-const OTHER_MODEL: TestRelease = {
-  ...releaseOf(testPackage(timesModel(30), [30, 60, 90], { model: "fan-rul", ...PATIENT }), 3),
-  cohort: "line-3",
-};
-
 const folder = suiteFolder("bellwether-stolen-");
 /** The data directory of a server, as it lay on a stolen disk; nothing of the owners' folder is with it. */
 const stolen = join(folder, "stolen");
@@ -116,79 +105,48 @@ function forge(
   repository.metadata("timestamp.json", sealed(over, keyOf("timestamp")));
 }
 
-const newestTargets = () => {
+const newestTargetsFile = () => {
   const names = readdirSync(join(stolen, "repository/metadata")).filter((name) => name.endsWith(".targets.json"));
-  return metadata(`${Math.max(...names.map((name) => Number.parseInt(name, 10)))}.targets.json`);
+  const newest = Math.max(...names.map((name) => Number.parseInt(name, 10)));
+  return join(stolen, `repository/metadata/${newest}.targets.json`);
 };
-const directed = (...releases: TestRelease[]) => directorBytes(2, releases, { key: keyOf("director") });
-const withEvil = (version: number) => {
-  const { manifestLength: length, manifestDigest, releaseCounter } = EVIL;
-  const evil = { length, hashes: { sha256: manifestDigest.replace("sha256:", "") }, custom: { releaseCounter } };
-  const targets = newestTargets();
-  return { ...targets, version, targets: { ...targets.targets, "models/pump-rul/3/manifest.json": evil } };
+const newestTargets = () => JSON.parse(readFileSync(newestTargetsFile(), "utf8")).signed;
+const thief: Thief = {
+  keyOf,
+  everyKey,
+  forge,
+  directed: (...releases) => directorBytes(2, releases, { key: keyOf("director") }),
+  targetsWithEvil(version) {
+    const { manifestLength: length, manifestDigest, releaseCounter } = EVIL;
+    const evil = { length, hashes: { sha256: manifestDigest.replace("sha256:", "") }, custom: { releaseCounter } };
+    const targets = newestTargets();
+    return { ...targets, version, targets: { ...targets.targets, "models/pump-rul/3/manifest.json": evil } };
+  },
+  ownersSignatures: () => JSON.parse(readFileSync(newestTargetsFile(), "utf8")).signatures,
 };
 
-type Attack = (repository: TestRepository) => Buffer;
-const ATTACKS: Record<string, [code: string, attack: Attack, labels?: Record<string, string>]> = {
-  "a director that names what nobody released": ["NOT_IN_TARGETS", () => directed(EVIL)],
-  "targets that release it, under every key of the server": [
-    "METADATA_NOT_SIGNED",
-    (repository) => {
-      forge(repository, { targets: (version) => sealed(withEvil(version), ...everyKey()) });
-      return directed(EVIL);
-    },
-  ],
-  "targets that release it, under the owner's signature of others": [
-    "METADATA_NOT_SIGNED",
-    (repository) => {
-      const { signatures } = JSON.parse(
-        readFileSync(join(stolen, `repository/metadata/${newestTargets().version}.targets.json`), "utf8"),
-      );
-      forge(repository, {
-        targets: (version) => Buffer.from(JSON.stringify({ signatures, signed: withEvil(version) })),
-      });
-      return directed(EVIL);
-    },
-  ],
-  "a root that names the thief, under every key of the server": [
-    "METADATA_NOT_SIGNED",
-    (repository) => {
-      repository.metadata("2.root.json", sealed(rootBody(2), ...everyKey()));
-      return directed(EVIL);
-    },
-  ],
-  "a retraining role that releases for everybody": [
-    "NOT_IN_TARGETS",
-    (repository) => {
-      forge(repository, { retrained: (version) => sealed(retrainedBody(version, [EVIL]), keyOf(RETRAINING)) });
-      return directed(EVIL);
-    },
-  ],
-  "a retraining role that releases another model": [
-    "NOT_IN_TARGETS",
-    (repository) => {
-      forge(repository, { retrained: (version) => sealed(retrainedBody(version, [OTHER_MODEL]), keyOf(RETRAINING)) });
-      return directed(OTHER_MODEL);
-    },
-  ],
-  "a retraining role that releases to a device outside its cohort": [
-    "RELEASE_OUTSIDE_COHORT",
-    (repository) => {
-      forge(repository, { retrained: (version) => sealed(retrainedBody(version, [IN_COHORT]), keyOf(RETRAINING)) });
-      return directed(IN_COHORT);
-    },
-    OUTSIDE,
-  ],
-  "a retraining role's file under every other key of the server": [
-    "METADATA_NOT_SIGNED",
-    (repository) => {
-      const own = Buffer.from(keyOf(RETRAINING).publicKey);
-      const others = everyKey().filter(({ publicKey }) => !own.equals(publicKey));
-      forge(repository, { retrained: (version) => sealed(retrainedBody(version, [IN_COHORT]), ...others) });
-      return directed(IN_COHORT);
-    },
-  ],
+/** What only the owners can make of the published targets. */
+async function signedByOwners(...changes: TargetsChange[]): Promise<Buffer> {
+  const base = readFileSync(newestTargetsFile(), "utf8");
+  const request = { v: 1 as const, requestedAtMs: Date.now(), base, changes };
+  return Buffer.from(unwrap(await signedFor(request, join(folder, "server-keys"))));
+}
+const { model, version, manifestDigest, manifestLength, releaseCounter } = EVIL;
+const released: TargetsChange = {
+  change: "release",
+  ...{ model, version, manifestDigest, manifestLength, releaseCounter },
 };
+
+/** The unmodified documents; the release they name. */
+async function honestly(repository: TestRepository, by: StolenRow["honest"]): Promise<TestRelease> {
+  if (by === "owners") {
+    const targets = await signedByOwners(released);
+    forge(repository, { targets: () => targets });
+    return EVIL;
+  }
+  forge(repository, { retrained: (version) => sealed(retrainedBody(version, [IN_COHORT]), keyOf(RETRAINING)) });
+  return IN_COHORT;
+}
 
 async function victimOf(repository: TestRepository, labels: Readonly<Record<string, string>>): Promise<TestDevice> {
   const victim = await startDevice(repository, copyOf(device, temporaryFolder()), labels);
@@ -211,15 +169,27 @@ test("the disk holds the online keys, and none that may sign root or targets", L
   for (const key of [...named("root"), ...named("targets")]) expect(publicKeys).not.toContain(key);
 });
 
-test.each(Object.entries(ATTACKS))("a server made of the stolen disk: %s", LONG, async (_, [code, attack, labels]) => {
+test.each(STOLEN)("a server made of the stolen disk: $attack ($code)", LONG, async (row) => {
+  const honest = await hostile();
+  const release = await honestly(honest, row.honest);
+  const willing = await victimOf(honest, INSIDE);
+  willing.updater.onDesired(thief.directed(release));
+  await confirmed(willing, release);
+  await willing.close();
+
   const repository = await hostile();
-  const document = attack(repository);
-  const victim = await victimOf(repository, labels ?? INSIDE);
+  const document = row.bend(repository, thief);
+  const victim = await victimOf(repository, row.labels ?? INSIDE);
   victim.updater.onDesired(document);
   const refusal = await eventually("it is refused", () => victim.reported().refusals[0], 90_000);
-  expect(refusal.code).toBe(code);
+  expect(refusal.code).toBe(row.code);
   expect(victim.reported().models[0]?.active).toEqual({ version: 1, digest: OLD.manifestDigest });
   expect(slotFiles(victim.stateDir)).toEqual(slotFiles(device));
+  const before = (await victim.pipeline.figures()).models[0]?.inferences ?? 0;
+  await eventually("the old model answers", async () => {
+    const [serving] = (await victim.pipeline.figures()).models;
+    return serving?.digest === OLD.manifestDigest && serving.inferences > before;
+  });
 });
 
 test(
@@ -227,10 +197,10 @@ test(
   LONG,
   async () => {
     const repository = await hostile();
-    forge(repository, { retrained: (version) => sealed(retrainedBody(version, [IN_COHORT]), keyOf(RETRAINING)) });
+    const release = await honestly(repository, "role");
     const victim = await victimOf(repository, INSIDE);
-    victim.updater.onDesired(directed(IN_COHORT));
-    await confirmed(victim, IN_COHORT);
+    victim.updater.onDesired(thief.directed(release));
+    await confirmed(victim, release);
   },
 );
 
@@ -247,16 +217,9 @@ test("a stolen director that counts as high as numbers go is over when the owner
   await refused("DIRECTOR_ROLLBACK");
 
   const fresh = keyPairOf(randomBytes(32));
-  const base = readFileSync(join(stolen, `repository/metadata/${newestTargets().version}.targets.json`), "utf8");
-  const { model, version, manifestDigest, manifestLength, releaseCounter } = EVIL;
-  const released = { model, version, manifestDigest, manifestLength, releaseCounter };
-  const changes: TargetsChange[] = [
-    { change: "director", publicKeys: [Buffer.from(fresh.publicKey).toString("hex")] },
-    { change: "release", ...released },
-  ];
-  const request = { v: 1 as const, requestedAtMs: Date.now(), base, changes };
-  const targets = unwrap(await signedFor(request, join(folder, "server-keys")));
-  forge(repository, { targets: () => Buffer.from(targets) });
+  const publicKeys = [Buffer.from(fresh.publicKey).toString("hex")];
+  const targets = await signedByOwners({ change: "director", publicKeys }, released);
+  forge(repository, { targets: () => targets });
   victim.updater.onDesired(directorBytes(3, [EVIL], { key: fresh }));
   await confirmed(victim, EVIL);
   // The thief's numbers went with his key, and the new one's count on from there.

@@ -6,7 +6,7 @@ import { keyPairOf, signBytes } from "@bellwether/protocol/trust/keys.ts";
 import { enrolmentBytes, loginBytes } from "@bellwether/protocol/trust/login.ts";
 import { type IClientOptions, type IClientPublishOptions, type MqttClient, connect as mqttConnect } from "mqtt";
 import { onTestFinished } from "vitest";
-import type { Bellwether } from "./bellwether.ts";
+import type { Answer, Bellwether } from "./bellwether.ts";
 import { eventually } from "./eventually.ts";
 
 /** A device that enrolled: its key, and what the server told it. */
@@ -31,24 +31,33 @@ export async function enrol(
     .digest();
   const publicHex = Buffer.from(keyPairOf(seed).publicKey).toString("hex");
   const request = { token: token.body.secret as string, device, publicHex };
-  const answer = await server.call(
-    "POST /v1/enrolment",
-    {
-      token: request.token,
-      device,
-      key: { type: "ed25519", publicHex },
-      signatureHex: signBytes(enrolmentBytes(request), seed).toString("hex"),
-    },
-    { token: null },
-  );
+  const answer = await publicCall(server, "POST /v1/enrolment", {
+    token: request.token,
+    device,
+    key: { type: "ed25519", publicHex },
+    signatureHex: signBytes(enrolmentBytes(request), seed).toString("hex"),
+  });
   if (answer.http !== 201) throw new Error(`enrolment of ${device}: ${JSON.stringify(answer.body)}`);
   return { site, device, seed, brokerId: answer.body.brokerId, phase: answer.body.phase };
 }
 
 /** A fresh nonce of the server for a device of this name. */
 export async function nonceFor(server: Bellwether, device: string): Promise<string> {
-  const answer = await server.call("POST /v1/device/nonce", { device }, { token: null });
+  const answer = await publicCall(server, "POST /v1/device/nonce", { device });
   return answer.body.nonce;
+}
+
+/** A request without a token, again for as long as this address asks too often. */
+function publicCall(server: Bellwether, target: string, body: object): Promise<Answer> {
+  return eventually(
+    target,
+    async () => {
+      const answer = await server.call(target, body, { token: null });
+      return answer.http !== 429 && answer;
+    },
+    60_000,
+    250,
+  );
 }
 
 /** The signature over a nonce, as hex; every part may be changed to something wrong. */

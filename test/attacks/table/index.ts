@@ -1,8 +1,18 @@
+import {
+  CONNECT,
+  DEVICE_PUBLISH,
+  DEVICE_SUBSCRIBE,
+  PACKETS,
+  POISON,
+  READER_PUBLISH,
+  READER_SUBSCRIBE,
+} from "./broker.ts";
 import { DELEGATION } from "./delegation.ts";
 import { DIRECTOR } from "./director.ts";
 import { ENROLMENT, LOGIN } from "./enrolment.ts";
 import { METADATA } from "./metadata.ts";
 import type { Row } from "./row.ts";
+import { STOLEN } from "./stolen.ts";
 import { PACKAGES, TRANSFER } from "./transfer.ts";
 
 /** Rows that one test runs, one after the other. */
@@ -56,6 +66,13 @@ export const SECTIONS: readonly Section[] = [
     rows: DELEGATION,
   },
   {
+    title: "A stolen server",
+    about: `Whoever holds the server's data directory with every online key in it; ${UNDISTURBED}`,
+    test: "test/attacks/stolen-server.test.ts",
+    name: "STOLEN",
+    rows: STOLEN,
+  },
+  {
     title: "Enrolment",
     about: "Whoever reaches the server, with an enrolment token or without; nothing comes in, and no key changes.",
     test: "test/attacks/enrolment.test.ts",
@@ -68,5 +85,55 @@ export const SECTIONS: readonly Section[] = [
     test: "test/attacks/enrolment.test.ts",
     name: "LOGIN",
     rows: LOGIN,
+  },
+  {
+    title: "Logins over MQTT",
+    about: "Whoever has heard or holds something of a device; the connection that it has goes on.",
+    test: "test/attacks/access.test.ts",
+    name: "CONNECT",
+    rows: CONNECT,
+  },
+  {
+    title: "What a device says over MQTT",
+    about:
+      "A device that turned against the others; whom it speaks of loses nothing. {me} and {other} are devices of {site}.",
+    test: "test/attacks/access.test.ts",
+    name: "DEVICE_PUBLISH",
+    rows: DEVICE_PUBLISH,
+  },
+  {
+    title: "What a device hears",
+    about: "The same device, listening.",
+    test: "test/attacks/access.test.ts",
+    name: "DEVICE_SUBSCRIBE",
+    rows: DEVICE_SUBSCRIBE,
+  },
+  {
+    title: "What a subscriber hears",
+    about: "An account of plant-a.",
+    test: "test/attacks/access.test.ts",
+    name: "READER_SUBSCRIBE",
+    rows: READER_SUBSCRIBE,
+  },
+  {
+    title: "What a subscriber says",
+    about: "The same account.",
+    test: "test/attacks/access.test.ts",
+    name: "READER_PUBLISH",
+    rows: READER_PUBLISH,
+  },
+  {
+    title: "Packets",
+    about: "Whoever reaches the broker, or has a device; others are served as before.",
+    test: "test/attacks/broker.test.ts",
+    name: "PACKETS",
+    rows: PACKETS,
+  },
+  {
+    title: "Poison",
+    about: "A device that sends what nobody can read; its own stream goes on, too.",
+    test: "test/attacks/broker.test.ts",
+    name: "POISON",
+    rows: POISON,
   },
 ];
