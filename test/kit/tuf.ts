@@ -243,7 +243,7 @@ export class TestRepository {
       answer(request, response);
       return;
     }
-    const bytes = authorization === "Bearer token" ? this.files.get(path) : undefined;
+    const bytes = authorization?.startsWith("Bearer token") ? this.files.get(path) : undefined;
     const from = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0);
     response.writeHead(bytes === undefined ? 404 : from > 0 ? 206 : 200);
     response.end(bytes?.subarray(from));

@@ -115,8 +115,9 @@ export async function runMetadataWorker(): Promise<void> {
 
 async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
   const { dir, baseUrl, token, targets } = request;
-  const next = prepareGeneration(request);
+  let next: ReturnType<typeof prepareGeneration> | undefined;
   try {
+    next = prepareGeneration(request);
     const updater = new Updater({
       metadataDir: next.folder,
       metadataBaseUrl: `${baseUrl}/metadata`,
@@ -151,7 +152,7 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
     const directorKeys = Array.isArray(keys) ? keys.filter((key): key is string => typeof key === "string") : [];
     return { ok: true, directorKeys, targets: found, refused };
   } catch (cause) {
-    rmSync(next.folder, { recursive: true, force: true });
+    if (next) rmSync(next.folder, { recursive: true, force: true });
     return { ok: false, ...refusalOf(cause) };
   }
 }
