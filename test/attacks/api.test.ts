@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { deviceLogin, enrol } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
+import { CALLS, type Call } from "./table/api.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "bellwether-api-"));
 let server: Bellwether;
@@ -44,6 +45,29 @@ function raw(method: string, path: string, headers: Record<string, string> = {},
 }
 
 const healthy = async () => expect((await server.call("GET /healthz", undefined, { token: null })).http).toBe(200);
+
+let callers: Promise<Record<string, string>> | undefined;
+const callersOf = async () => ({
+  admin: server.admin,
+  viewer: await tokenOf(["viewer"]),
+  operatorOfA: await tokenOf(["operator"], ["plant-a"]),
+  device: (await deviceLogin(server, await enrol(server, "gw-mine", { site: "plant-a" }))).body.token as string,
+  other: (await enrol(server, "gw-other", { site: "plant-b" })).device,
+});
+
+test.each(CALLS)("$attack ($code)", async ({ honest, bent, code }) => {
+  callers ??= callersOf();
+  const tokens = await callers;
+  const say = ({ target, body, by = "admin", headers = {} }: Call) => {
+    const token = typeof by === "object" ? by.token : by === "nobody" ? null : tokens[by]!;
+    return server.call(target.replace("{mine}", "gw-mine").replace("{other}", "gw-other"), body, { token, headers });
+  };
+  const taken = await say(honest);
+  expect([200, 201], JSON.stringify(taken.body)).toContain(taken.http);
+  const refused = await say(bent);
+  expect(refused.body.code).toBe(code);
+  expect(refused.http).toBeGreaterThanOrEqual(400);
+});
 
 test("a body over its limit answers 413 whether its length is announced or not, and costs no memory", async () => {
   const beforeMb = server.rssMb();

@@ -1,3 +1,4 @@
+import { CALLS } from "./api.ts";
 import {
   CONNECT,
   DEVICE_PUBLISH,
@@ -11,8 +12,10 @@ import { DELEGATION } from "./delegation.ts";
 import { DIRECTOR } from "./director.ts";
 import { ENROLMENT, LOGIN } from "./enrolment.ts";
 import { METADATA } from "./metadata.ts";
+import { UPLOADS } from "./models.ts";
 import type { Row } from "./row.ts";
 import { STOLEN } from "./stolen.ts";
+import { IMPOSTORS } from "./tls.ts";
 import { PACKAGES, TRANSFER } from "./transfer.ts";
 
 /** Rows that one test runs, one after the other. */
@@ -135,5 +138,26 @@ export const SECTIONS: readonly Section[] = [
     test: "test/attacks/broker.test.ts",
     name: "POISON",
     rows: POISON,
+  },
+  {
+    title: "Impostors of the server",
+    about: "Whoever answers at the server's address; he is told nothing at all, over HTTPS and over MQTT.",
+    test: "test/attacks/transport.test.ts",
+    name: "IMPOSTORS",
+    rows: IMPOSTORS,
+  },
+  {
+    title: "The REST API",
+    about: "Whoever reaches the API, with a token or without; what is refused has changed nothing.",
+    test: "test/attacks/api.test.ts",
+    name: "CALLS",
+    rows: CALLS,
+  },
+  {
+    title: "Uploads of models",
+    about: "Whoever may upload; the server answers everybody else within 100 ms meanwhile (99th percentile).",
+    test: "test/attacks/models.test.ts",
+    name: "UPLOADS",
+    rows: UPLOADS,
   },
 ];
