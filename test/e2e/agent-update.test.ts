@@ -55,7 +55,12 @@ test("a released model reaches the device, proves itself on live rows, and its p
   await rollOut(fleet, first.version, confirm);
   const proven = await reportedWhere(fleet, "edge-1", "version 1 succeeded", ({ outcome }) => outcome === "succeeded");
   expect(proven).toMatchObject({ phase: "idle", active: { version: 1, digest: first.manifestDigest } });
-  expect(proven.evidence).toMatchObject({ goldenMatched: true, errors: 0 });
+  const { soakedMs, soakStartedAtMs, soakEndedAtMs, firstInferenceAtMs, lastInferenceAtMs } = proven.evidence!;
+  expect(proven.evidence).toMatchObject({ goldenMatched: true, goldenMaxError: 0, errors: 0 });
+  expect(soakEndedAtMs! - soakStartedAtMs!).toBe(soakedMs);
+  expect(firstInferenceAtMs!).toBeLessThan(lastInferenceAtMs!);
+  expect(lastInferenceAtMs!).toBeLessThanOrEqual(soakEndedAtMs!);
+  expect(Date.now() - soakEndedAtMs!).toBeLessThan(120_000);
   expect(proven.evidence!.inferences).toBeGreaterThanOrEqual(50);
   expect(proven.evidence!.soakedMs).toBeGreaterThanOrEqual(1_000);
 

@@ -43,6 +43,7 @@ interface Served {
   readonly predictor: Predictor;
   predecessor: Predictor | undefined;
   sinceMs: number;
+  firstAtMs: number | undefined;
   lastAtMs: number | undefined;
 }
 
@@ -89,6 +90,7 @@ export class Engine {
         predictor: predictor.value,
         predecessor: shadow?.value,
         sinceMs: before?.predictor === predictor.value ? before.sinceMs : this.#options.nowMs(),
+        firstAtMs: before?.predictor === predictor.value ? before.firstAtMs : undefined,
         lastAtMs: before?.predictor === predictor.value ? before.lastAtMs : undefined,
       });
     }
@@ -116,7 +118,10 @@ export class Engine {
         served.predecessor?.push(row);
       }
       const { records, events, drift } = await served.predictor.flush();
-      if (records.length > 0) served.lastAtMs = this.#options.nowMs();
+      if (records.length > 0) {
+        served.lastAtMs = this.#options.nowMs();
+        served.firstAtMs ??= served.lastAtMs;
+      }
       const compared =
         served.predecessor === undefined
           ? records
@@ -129,7 +134,7 @@ export class Engine {
   }
 
   figures(): ModelFigures[] {
-    return [...this.#served.entries()].map(([model, { predictor, sinceMs, lastAtMs }]) => ({
+    return [...this.#served.entries()].map(([model, { predictor, sinceMs, firstAtMs, lastAtMs }]) => ({
       model,
       version: predictor.session.manifest.version,
       digest: predictor.session.digest,
@@ -137,6 +142,7 @@ export class Engine {
       assets: predictor.assets,
       ...predictor.figures(),
       sinceMs,
+      ...(firstAtMs === undefined ? {} : { firstAtMs }),
       ...(lastAtMs === undefined ? {} : { lastAtMs }),
     }));
   }

@@ -35,6 +35,7 @@ export interface ModelFigures {
   readonly alerts: number;
   readonly p99LatencyUs: number;
   readonly sinceMs: number;
+  readonly firstAtMs?: number;
   readonly lastAtMs?: number;
 }
 

@@ -1,9 +1,17 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Problem } from "@bellwether/protocol/errors.ts";
-import { parseGolden, runGolden } from "@bellwether/protocol/package/golden.ts";
-import { err, type Result } from "@bellwether/protocol/result.ts";
+import { type Golden, parseGolden, runGolden, vectorOf } from "@bellwether/protocol/package/golden.ts";
+import { buildTensors } from "@bellwether/protocol/package/tensors.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { SelfTestFindings } from "../update/machine.ts";
+import type { SelfTestAnswer } from "../update/selftest.io.ts";
 import { openSession } from "./session.io.ts";
+
+type ModelSession = Extract<Awaited<ReturnType<typeof openSession>>, { ok: true }>["value"];
+
+/** Runs that are timed, and how long timing may take where each is slow. */
+const TIMED_RUNS = 31;
+const TIMED_MS_MAX = 2_000;
 
 /**
  * Role "selftest", a child process: loads a slot and holds it against its golden vectors, at the batch sizes it will be
@@ -11,13 +19,13 @@ import { openSession } from "./session.io.ts";
  */
 export async function runSelfTest(slotDir: string): Promise<void> {
   const tested = await test(slotDir);
-  const answer: { ok: true } | { ok: false; problem: Problem } = tested.ok
-    ? { ok: true }
+  const answer: SelfTestAnswer = tested.ok
+    ? { ok: true, findings: tested.value }
     : { ok: false, problem: tested.error };
   process.send?.(answer, () => process.disconnect());
 }
 
-async function test(slotDir: string): Promise<Result<unknown>> {
+async function test(slotDir: string): Promise<Result<SelfTestFindings>> {
   const session = await openSession(slotDir);
   if (!session.ok) return session;
   let bytes: Buffer;
@@ -28,5 +36,26 @@ async function test(slotDir: string): Promise<Result<unknown>> {
     return err("SLOT_UNREADABLE", { slot: slotDir, file: "golden.json", reason });
   }
   const golden = parseGolden(bytes, session.value.manifest);
-  return golden.ok ? runGolden(session.value.manifest, golden.value, session.value.run) : golden;
+  if (!golden.ok) return golden;
+  const { manifest, run } = session.value;
+  const report = await runGolden(manifest, golden.value, run);
+  if (!report.ok) return report;
+  const medianUs = await medianLatencyUs(session.value, golden.value);
+  const limitUs = manifest.limits.p99LatencyMs * 1_000;
+  // Live inference judges the tail; here half of all runs is asked, which a busy moment of the device does not move.
+  if (medianUs > limitUs) return err("SELF_TEST_TOO_SLOW", { medianUs: Math.round(medianUs), limitUs });
+  return ok({ goldenMaxError: report.value.maxDifference });
+}
+
+/** Median time of a run of one vector, on the device it will serve on. */
+async function medianLatencyUs({ manifest, run }: ModelSession, { cases }: Golden): Promise<number> {
+  const timesUs: number[] = [];
+  const startMs = performance.now();
+  for (let i = 0; i < TIMED_RUNS && (i === 0 || performance.now() - startMs < TIMED_MS_MAX); i++) {
+    const inputs = buildTensors(manifest, [vectorOf(cases[i % cases.length]!)]);
+    const beganMs = performance.now();
+    await run(inputs);
+    timesUs.push((performance.now() - beganMs) * 1_000);
+  }
+  return timesUs.sort((a, b) => a - b)[timesUs.length >> 1]!;
 }

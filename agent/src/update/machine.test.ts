@@ -35,10 +35,8 @@ const live = (figures: Partial<LiveFigures>, limitP99Us = 1_000): UpdateEvent =>
   limitP99Us,
 });
 const desired = (wanted: Target): UpdateEvent => ({ kind: "desired", target: wanted });
-const done = (kind: "downloaded" | "verified" | "selfTested" | "activated", of = NEW): UpdateEvent => ({
-  kind,
-  digest: of,
-});
+const done = (kind: "downloaded" | "verified" | "selfTested" | "activated", digest = NEW): UpdateEvent =>
+  kind === "selfTested" ? { kind, digest, findings: { goldenMaxError: 0.25 } } : { kind, digest };
 const failed = (code: "DIGEST_MISMATCH", more = {}): UpdateEvent => ({
   kind: "stepFailed",
   digest: NEW,
@@ -67,7 +65,7 @@ const activated = [desired(target(NEW)), done("downloaded"), done("verified"), d
 
 describe("an update", () => {
   it("goes all the way: download, verify, self-test, activate, confirm", () => {
-    const { state, effects } = run([...activated, live({}), [200, live({})]]);
+    const { state, effects } = run([...activated, live({}), [200, live({ firstAtMs: 55, lastAtMs: 255 })]]);
     expect(effects).toEqual(["download", "verify", "selfTest", "serve", "serve", "cleanUp"]);
     expect(state).toMatchObject({
       phase: "idle",
@@ -75,7 +73,18 @@ describe("an update", () => {
       active: { digest: NEW },
       previous: { digest: OLD },
     });
-    expect(state.evidence).toMatchObject({ goldenMatched: true, inferences: 10, soakedMs: 210 });
+    expect(state.evidence).toEqual({
+      goldenMatched: true,
+      goldenMaxError: 0.25,
+      inferences: 10,
+      errors: 0,
+      p99LatencyUs: 500,
+      firstInferenceAtMs: 55,
+      lastInferenceAtMs: 255,
+      soakStartedAtMs: 50,
+      soakEndedAtMs: 260,
+      soakedMs: 210,
+    });
   });
 
   it.each<[string, (UpdateEvent | [number, UpdateEvent])[], string, string]>([

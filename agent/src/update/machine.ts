@@ -1,5 +1,5 @@
 import { type ErrorCode, type Problem, problem } from "@bellwether/protocol/errors.ts";
-import type { UpdatePhase } from "@bellwether/protocol/messages/device.ts";
+import type { DeploymentEvidence, UpdatePhase } from "@bellwether/protocol/messages/device.ts";
 import type { DirectedModel } from "@bellwether/protocol/trust/director.ts";
 
 /** A model package on this device's disk that was verified. */
@@ -11,15 +11,6 @@ export interface Slot {
 /** What the director wants, with the version of the document that said so. */
 export interface Target extends DirectedModel {
   readonly directorVersion: number;
-}
-
-/** What a target proved. */
-export interface Evidence {
-  readonly goldenMatched: boolean;
-  readonly inferences: number;
-  readonly errors: number;
-  readonly p99LatencyUs: number;
-  readonly soakedMs: number;
 }
 
 export type Outcome = "succeeded" | "failed" | "rejected" | "rolledBack";
@@ -38,9 +29,11 @@ export interface ModelState {
   readonly outcome?: Outcome;
   readonly error?: Problem & { readonly atMs: number };
   readonly progress?: number;
-  readonly evidence?: Evidence;
+  readonly evidence?: DeploymentEvidence;
+  /** What the target's self-test found. */
+  readonly selfTest?: SelfTestFindings;
   /** Evidence of digests that succeeded here: a revert to one of them needs no second proof. */
-  readonly proofs: Readonly<Record<string, Evidence>>;
+  readonly proofs: Readonly<Record<string, DeploymentEvidence>>;
   /** Digests that failed here, with the wish that asked for them: the same wish is not tried again. */
   readonly quarantined: Readonly<Record<string, number>>;
   readonly attempts: number;
@@ -49,12 +42,19 @@ export interface ModelState {
   readonly interruptions: number;
 }
 
+/** What a self-test that was passed found. */
+export interface SelfTestFindings {
+  readonly goldenMaxError: number;
+}
+
 /** Live figures of the active model since it was activated. */
 export interface LiveFigures {
   readonly digest: string;
   readonly inferences: number;
   readonly errors: number;
   readonly p99LatencyUs: number;
+  readonly firstAtMs?: number;
+  readonly lastAtMs?: number;
 }
 
 export type UpdateEvent =
@@ -62,7 +62,7 @@ export type UpdateEvent =
   | { readonly kind: "progress"; readonly digest: string; readonly fraction: number }
   | { readonly kind: "downloaded"; readonly digest: string }
   | { readonly kind: "verified"; readonly digest: string }
-  | { readonly kind: "selfTested"; readonly digest: string }
+  | { readonly kind: "selfTested"; readonly digest: string; readonly findings: SelfTestFindings }
   | { readonly kind: "activated"; readonly digest: string }
   /**
    * A step failed. `again`: for want of the network or of room, so it is worth another try. `rejected`: it does not fit
@@ -91,6 +91,7 @@ export type UpdateEffect =
   | { readonly kind: "cleanUp" };
 
 type StepFailed = Extract<UpdateEvent, { kind: "stepFailed" }>;
+type SelfTested = Extract<UpdateEvent, { kind: "selfTested" }>;
 
 export interface UpdateStep {
   readonly state: ModelState;
@@ -156,7 +157,9 @@ const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
   },
   selfTesting: {
     desired: beginInstead,
-    selfTested: forTarget((state) => to({ ...state, phase: "activating" }, { kind: "serve", answer: "activated" })),
+    selfTested: forTarget<SelfTested>((state, _target, { findings }) =>
+      to({ ...state, phase: "activating", selfTest: findings }, { kind: "serve", answer: "activated" }),
+    ),
     stepFailed: forTarget<StepFailed>(retryOrFail),
     activeBroken: fallBack,
     resumed: (state) => (state.target ? to(state, { kind: "selfTest", target: state.target }) : to(state)),
@@ -260,6 +263,7 @@ function begin(state: ModelState, { target }: { kind: "desired"; target: Target 
     outcome: _outcome,
     progress: _progress,
     evidence: _evidence,
+    selfTest: _selfTest,
     ...rest
   } = state;
   const digest = target.manifestDigest;
@@ -334,11 +338,17 @@ function confirm(state: ModelState, event: Extract<UpdateEvent, { kind: "live" }
   const { inferences: needed, soakMs, deadlineMs, errorFraction } = target.confirm;
   const soakedMs = nowMs - confirmingSinceMs;
   const total = figures.inferences + figures.errors;
-  const evidence: Evidence = {
+  const { firstAtMs, lastAtMs } = figures;
+  const evidence: DeploymentEvidence = {
     goldenMatched: true,
+    ...state.selfTest,
     inferences: figures.inferences,
     errors: figures.errors,
     p99LatencyUs: figures.p99LatencyUs,
+    ...(firstAtMs === undefined ? {} : { firstInferenceAtMs: firstAtMs }),
+    ...(lastAtMs === undefined ? {} : { lastInferenceAtMs: lastAtMs }),
+    soakStartedAtMs: confirmingSinceMs,
+    soakEndedAtMs: nowMs,
     soakedMs,
   };
   const judged: ModelState = { ...state, evidence, progress: Math.min(1, figures.inferences / needed) };
@@ -356,7 +366,7 @@ function confirm(state: ModelState, event: Extract<UpdateEvent, { kind: "live" }
   return rollBack(judged, code, { inferences: figures.inferences, needed, deadlineMs }, nowMs);
 }
 
-function succeed(state: ModelState, evidence: Evidence): UpdateStep {
+function succeed(state: ModelState, evidence: DeploymentEvidence): UpdateStep {
   const { confirmingSinceMs: _since, error: _error, active, ...rest } = state;
   const proofs = active ? keepNewest({ ...state.proofs, [active.digest]: evidence }) : state.proofs;
   return to(

@@ -214,10 +214,10 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         };
         const tested = manifest.ok ? await selfTest(ports.spawner, slotDir, limits, abort.signal) : manifest;
         if (abort.signal.aborted) return;
-        return settle(model, digest, tested.ok ? tested : { ...tested, again: false, rejected: false }, {
-          kind: "selfTested",
-          digest,
-        });
+        if (!tested.ok) {
+          handle(model, { kind: "stepFailed", digest, problem: tested.error });
+        } else handle(model, { kind: "selfTested", digest, findings: tested.value });
+        return;
       }
       case "serve":
         return serve(model, effect.answer);

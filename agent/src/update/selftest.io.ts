@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { SelfTestFindings } from "./machine.ts";
 
 /** What a self-test may take; a model that takes more is refused with the child, not with the agent. */
 export interface SelfTestLimits {
@@ -10,7 +11,9 @@ export interface SelfTestLimits {
   readonly memoryBytes: number;
 }
 
-export type SelfTestAnswer = { readonly ok: true } | { readonly ok: false; readonly problem: Problem };
+export type SelfTestAnswer =
+  | { readonly ok: true; readonly findings: SelfTestFindings }
+  | { readonly ok: false; readonly problem: Problem };
 
 /** What Node with ONNX Runtime needs before any model is loaded, measured generously. */
 const BASE_BYTES = 220 * 1024 * 1024;
@@ -22,10 +25,10 @@ export function selfTest(
   slotDir: string,
   limits: SelfTestLimits,
   signal: AbortSignal,
-): Promise<Result<void>> {
+): Promise<Result<SelfTestFindings>> {
   return new Promise((resolve) => {
     const child = spawner.child("selftest", [slotDir], { stdio: ["ignore", "ignore", "ignore", "ipc"] });
-    const end = (result: Result<void>) => {
+    const end = (result: Result<SelfTestFindings>) => {
       clearTimeout(wall);
       clearInterval(watch);
       signal.removeEventListener("abort", giveUp);
@@ -43,8 +46,8 @@ export function selfTest(
     }, WATCH_EVERY_MS);
     signal.addEventListener("abort", giveUp, { once: true });
     child.once("message", (answer) => {
-      const { ok: passed, problem } = answer as SelfTestAnswer & { problem?: Problem };
-      end(passed || !problem ? ok(undefined) : { ok: false, error: problem });
+      const said = answer as SelfTestAnswer;
+      end(said.ok ? ok(said.findings) : { ok: false, error: said.problem });
     });
     child.once("error", (cause) => fail(cause.message));
     child.once("exit", (code, killedBy) => fail(`it ended by ${killedBy ?? `code ${code}`}`));

@@ -1,4 +1,5 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
+import { DeploymentEvidence } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
@@ -71,16 +72,7 @@ const ExecutionAnswer = Type.Object(
     progress: Type.Union([Type.Number(), Type.Null()]),
     errorCode: Type.Union([Type.String(), Type.Null()]),
     errorMessage: Type.Union([Type.String(), Type.Null()]),
-    evidence: Type.Union([
-      Type.Object({
-        goldenMatched: Type.Boolean(),
-        inferences: Type.Integer(),
-        errors: Type.Integer(),
-        p99LatencyUs: Type.Number(),
-        soakedMs: Type.Number(),
-      }),
-      Type.Null(),
-    ]),
+    evidence: Type.Union([DeploymentEvidence, Type.Null()]),
     lastSeenAtMs: Type.Union([Time, Type.Null()]),
   },
   closed,

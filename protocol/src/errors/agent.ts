@@ -109,6 +109,12 @@ export const AGENT_ERRORS = {
     sentence: "{errors} of {total} live inferences failed, more than the share of {allowed} that is allowed.",
     remedy: "Look at the errors of the device's predictions, and at the input it had.",
   },
+  SELF_TEST_TOO_SLOW: {
+    http: 422,
+    sentence:
+      "Half of the runs of the self-test took {medianUs} us or more; the manifest allows {limitUs} us for 99 of 100.",
+    remedy: "Use a smaller model on this class of device, or state a limit it can meet.",
+  },
   LATENCY_EXCEEDED: {
     http: 422,
     sentence: "The 99th percentile of the latency was {p99Us} us, more than the {limitUs} us of the manifest.",

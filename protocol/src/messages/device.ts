@@ -95,6 +95,25 @@ export const UPDATE_PHASES = [
 ] as const;
 export type UpdatePhase = (typeof UPDATE_PHASES)[number];
 
+/**
+ * What a version proved on a device: its golden vectors before it was activated, then live inferences through the soak.
+ * Times are the device's own.
+ */
+export const DeploymentEvidence = Type.Object({
+  goldenMatched: Type.Boolean(),
+  /** Largest distance of any number from what the golden vectors say. */
+  goldenMaxError: Type.Optional(Type.Number({ minimum: 0 })),
+  inferences: Type.Integer({ minimum: 0 }),
+  errors: Type.Integer({ minimum: 0 }),
+  p99LatencyUs: Type.Number({ minimum: 0 }),
+  firstInferenceAtMs: Type.Optional(TimeMs),
+  lastInferenceAtMs: Type.Optional(TimeMs),
+  soakStartedAtMs: Type.Optional(TimeMs),
+  soakEndedAtMs: Type.Optional(TimeMs),
+  soakedMs: Type.Number({ minimum: 0 }),
+});
+export type DeploymentEvidence = Static<typeof DeploymentEvidence>;
+
 /** What a device says of one model it runs or is asked to run. */
 export const ReportedModel = Type.Object({
   model: Name,
@@ -119,16 +138,7 @@ export const ReportedModel = Type.Object({
     ]),
   ),
   progress: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
-  /** Proof of success: all three must be there before a server counts it. */
-  evidence: Type.Optional(
-    Type.Object({
-      goldenMatched: Type.Boolean(),
-      inferences: Type.Integer({ minimum: 0 }),
-      errors: Type.Integer({ minimum: 0 }),
-      p99LatencyUs: Type.Number({ minimum: 0 }),
-      soakedMs: Type.Number({ minimum: 0 }),
-    }),
-  ),
+  evidence: Type.Optional(DeploymentEvidence),
   error: Type.Optional(
     Type.Object({
       code: Type.String({ minLength: 1, maxLength: 64 }),
