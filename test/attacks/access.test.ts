@@ -23,6 +23,7 @@ import {
   READER_PUBLISH,
   READER_SUBSCRIBE,
 } from "./table/broker.ts";
+import { named } from "./table/row.ts";
 
 const dir = suiteFolder("bellwether-access-");
 let server: Bellwether;
@@ -51,7 +52,7 @@ const filled = (topic: string, mine: EnrolledDevice, other: EnrolledDevice) =>
   topic.replace("{site}", mine.site).replace("{me}", mine.device).replace("{other}", other.device);
 const OFFLINE = JSON.stringify({ v: 1, session: 9_999, online: false });
 
-test.each(DEVICE_PUBLISH)("$attack ($code)", async ({ topic, code }) => {
+test.each(named(DEVICE_PUBLISH))("%s", async (_, { topic, code }) => {
   const [mine, theirs] = await two();
   const victim = await connectDevice(server, theirs);
   const device = await connectDevice(server, mine);
@@ -66,7 +67,7 @@ test.each(DEVICE_PUBLISH)("$attack ($code)", async ({ topic, code }) => {
   expect((await server.call(`GET /v1/devices/${theirs.device}`)).body.presence).not.toBe("offline");
 });
 
-test.each(DEVICE_SUBSCRIBE)("$attack ($code)", async ({ topic }) => {
+test.each(named(DEVICE_SUBSCRIBE))("%s", async (_, { topic }) => {
   const [mine, theirs] = await two();
   const device = await connectDevice(server, mine);
   const own = `bw/v1/${mine.site}/${mine.device}/down/`;
@@ -84,13 +85,13 @@ async function reader(): Promise<Connection> {
   return connection;
 }
 
-test.each(READER_SUBSCRIBE)("$attack ($code)", async ({ topic }) => {
+test.each(named(READER_SUBSCRIBE))("%s", async (_, { topic }) => {
   const connection = await reader();
   expect(await connection.subscribe(topic)).toBe(128);
   expect(connection.connected()).toBe(true);
 });
 
-test.each(READER_PUBLISH)("$attack ($code)", async ({ topic, code }) => {
+test.each(named(READER_PUBLISH))("%s", async (_, { topic, code }) => {
   const [writer, watching] = [await reader(), await reader()];
   const before = await metric(counterOf(code));
   await expect(writer.publish(topic, "{}", { qos: 1, retain: true })).rejects.toThrow("closed");
@@ -107,7 +108,7 @@ const world: ConnectWorld = {
   }),
 };
 
-test.each(CONNECT)("$attack ($code)", async ({ bend, code }) => {
+test.each(named(CONNECT))("%s", async (_, { bend, code }) => {
   const [mine, other] = await two();
   const honest = await connectMqtt(server, world.login(mine, await world.nonceFor(mine)));
   const before = await metric(counterOf(code));

@@ -9,6 +9,7 @@ import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { deviceLogin, enrol } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
 import { CALLS, type Call } from "./table/api.ts";
+import { named } from "./table/row.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "bellwether-api-"));
 let server: Bellwether;
@@ -55,7 +56,7 @@ const callersOf = async () => ({
   other: (await enrol(server, "gw-other", { site: "plant-b" })).device,
 });
 
-test.each(CALLS)("$attack ($code)", async ({ honest, bent, code }) => {
+test.each(named(CALLS))("%s", async (_, { honest, bent, code }) => {
   callers ??= callersOf();
   const tokens = await callers;
   const say = ({ target, body, by = "admin", headers = {} }: Call) => {

@@ -9,6 +9,7 @@ import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { connectDevice, connectMqtt, enrol, rowsOf, subscriber } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
 import { PACKETS, POISON, zstdBomb } from "./table/broker.ts";
+import { named } from "./table/row.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "bellwether-attacks-"));
 let server: Bellwether;
@@ -90,7 +91,7 @@ test("a flood before login keeps memory flat, and the server goes on answering",
   expect(device.connected()).toBe(true);
 });
 
-test.each(PACKETS)("$attack ($code) closes its own connection only", async ({ loggedIn, limit }) => {
+test.each(named(PACKETS))("%s closes its own connection only", async (_, { loggedIn, limit }) => {
   const other = await connectDevice(server, await enrol(server, freshName()));
   const cutBefore = await metric("bellwether_mqtt_oversized_total");
   if (loggedIn) {
@@ -114,7 +115,7 @@ test.each(PACKETS)("$attack ($code) closes its own connection only", async ({ lo
   await other.acknowledged("telemetry", await other.send("telemetry", rowsOf("pump-1", 5)));
 });
 
-test.each(POISON)("$attack is a dead letter ($code), and the stream goes on", async ({ stream, bytes, code }) => {
+test.each(named(POISON))("%s is a dead letter, and the stream goes on", async (_, { stream, bytes, code }) => {
   const enrolled = await enrol(server, freshName());
   const device = await connectDevice(server, enrolled);
   const honest = async () => device.acknowledged("telemetry", await device.send("telemetry", rowsOf("pump-1", 5)));

@@ -10,11 +10,12 @@ import { asOwner, uploadPackage } from "../kit/release.ts";
 import { directorBytes } from "../kit/tuf.ts";
 import { confirmed, startRepository, victims } from "../kit/victims.ts";
 import { DELEGATION, INSIDE, OTHER_MODEL, publishRetrained, RETRAINED } from "./table/delegation.ts";
+import { named } from "./table/row.ts";
 
 const { expectRefused, start } = victims();
 const LONG = { timeout: 180_000 };
 
-test.each(DELEGATION)("with every online key: $attack ($code)", LONG, async (row) => await expectRefused(row));
+test.each(named(DELEGATION))("with every online key: %s", LONG, async (_, row) => await expectRefused(row));
 
 test(
   "what the role released for the device's own cohort is installed, beside a document's refused model",

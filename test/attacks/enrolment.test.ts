@@ -7,6 +7,7 @@ import { answerTo, connectDevice, deviceLogin, type EnrolledDevice, enrol, nonce
 import { eventually } from "../kit/eventually.ts";
 import { suiteFolder } from "../kit/folder.ts";
 import { type Asked, ENROLMENT, LOGIN, publicHexOf, signed, type World } from "./table/enrolment.ts";
+import { named } from "./table/row.ts";
 
 const dir = suiteFolder("bellwether-enrolment-");
 let server: Bellwether;
@@ -49,7 +50,7 @@ const world: World = {
 };
 
 describe("an enrolment is refused with", () => {
-  it.each(ENROLMENT)("$attack ($code)", async ({ code, bend }) => {
+  it.each(named(ENROLMENT))("%s", async (_, { code, bend }) => {
     // Serial numbers are unique in a site: every row has its own.
     const batch = randomBytes(4).toString("hex");
     const { secret, id } = await tokenOf({ serials: [1, 2, 3].map((number) => `${batch}-${number}`) });
@@ -68,7 +69,7 @@ describe("an enrolment is refused with", () => {
 });
 
 describe("a login is refused", () => {
-  it.each(LOGIN)("$attack ($code)", async ({ code, bend }) => {
+  it.each(named(LOGIN))("%s", async (_, { code, bend }) => {
     const device = await enrol(server, freshName());
     expect((await deviceLogin(server, device)).http).toBe(200);
     expect((await login(await bend(device, world))).body.code).toBe(code);

@@ -3,11 +3,12 @@ import { eventually } from "../kit/eventually.ts";
 import { directorBytes, KEYS, sealed, snapshotBody, timestampBody, type Versioned } from "../kit/tuf.ts";
 import { BOTH, confirmed, NEW, OLD, startRepository, victims } from "../kit/victims.ts";
 import { honestTargets, METADATA, rotatedRoot } from "./table/metadata.ts";
+import { named } from "./table/row.ts";
 
 const { expectRefused, start } = victims();
 const LONG = { timeout: 180_000 };
 
-test.each(METADATA)("$attack ($code)", LONG, async (row) => await expectRefused(row));
+test.each(named(METADATA))("%s", LONG, async (_, row) => await expectRefused(row));
 
 test("numbers run up by whoever stole the online keys stop counting once the root names others", LONG, async () => {
   const repository = await startRepository();

@@ -24,6 +24,7 @@ import {
 } from "../kit/tuf.ts";
 import { copyOf, slotFiles, startUpdates, type TestDevice } from "../kit/updates.ts";
 import { confirmed, OLD, PATIENT } from "../kit/victims.ts";
+import { named } from "./table/row.ts";
 import { EVIL, IN_COHORT, OTHER_MODEL, STOLEN, type StolenRow, type Thief } from "./table/stolen.ts";
 
 const LONG = { timeout: 240_000 };
@@ -169,7 +170,7 @@ test("the disk holds the online keys, and none that may sign root or targets", L
   for (const key of [...named("root"), ...named("targets")]) expect(publicKeys).not.toContain(key);
 });
 
-test.each(STOLEN)("a server made of the stolen disk: $attack ($code)", LONG, async (row) => {
+test.each(named(STOLEN))("a server made of the stolen disk: %s", LONG, async (_, row) => {
   const honest = await hostile();
   const release = await honestly(honest, row.honest);
   const willing = await victimOf(honest, INSIDE);

@@ -24,5 +24,5 @@ it("names a code of the catalogue for each, or the answer of MQTT and the counte
 it.each(SECTIONS)("$title: every row is run by $test", ({ test, name, rows }) => {
   expect(rows.length).toBeGreaterThan(0);
   const text = readFileSync(join(root, test), "utf8");
-  expect(text).toMatch(new RegExp(`\\b(it|test)\\.each\\(${name}\\)|of ${name}\\.entries\\(\\)`));
+  expect(text).toMatch(new RegExp(`\\b(it|test)\\.each\\(named\\(${name}\\)\\)|of ${name}\\.entries\\(\\)`));
 });

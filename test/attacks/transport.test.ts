@@ -7,6 +7,7 @@ import { openConnection } from "../../agent/src/link/connection.io.ts";
 import { postJson } from "../../agent/src/link/http.io.ts";
 import type { Reach } from "../../agent/src/link/reach.io.ts";
 import { makeCertificate, type TestCertificate } from "../kit/certificates.ts";
+import { named } from "./table/row.ts";
 import { DAY_MS, IMPOSTORS } from "./table/tls.ts";
 
 const ANSWER = JSON.stringify({ nonce: "n".repeat(40), brokerId: "broker-of-the-test" });
@@ -38,7 +39,7 @@ async function nonceFrom(port: number, reach: Reach, host = "localhost"): Promis
   return answer.ok ? "a nonce" : answer.error.code;
 }
 
-test.each(IMPOSTORS)("$attack is told nothing, over HTTPS and MQTT ($code)", async ({ bend, code }) => {
+test.each(named(IMPOSTORS))("%s is told nothing, over HTTPS and MQTT", async (_, { bend, code }) => {
   const nowMs = Date.now();
   const ca = await makeCertificate({ ca: true, pathLength: 0, toMs: nowMs + 3_000 * DAY_MS });
   const honest = await answering(await makeCertificate({ by: ca }));

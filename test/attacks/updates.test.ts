@@ -3,14 +3,15 @@ import { eventually } from "../kit/eventually.ts";
 import { directorBytes } from "../kit/tuf.ts";
 import { BOTH, OLD, startRepository, victims } from "../kit/victims.ts";
 import { DIRECTOR } from "./table/director.ts";
+import { named } from "./table/row.ts";
 import { PACKAGES, TRANSFER } from "./table/transfer.ts";
 
 const { expectRefused, expectUnharmed, start } = victims();
 const LONG = { timeout: 300_000 };
 
-test.each(TRANSFER)("transport: $attack ($code)", LONG, async (row) => await expectRefused(row));
-test.each(DIRECTOR)("director: $attack ($code)", LONG, async (row) => await expectRefused(row));
-test.each(PACKAGES)("blobs: $attack ($code)", LONG, async (row) => await expectRefused(row));
+test.each(named(TRANSFER))("transport: %s", LONG, async (_, row) => await expectRefused(row));
+test.each(named(DIRECTOR))("director: %s", LONG, async (_, row) => await expectRefused(row));
+test.each(named(PACKAGES))("blobs: %s", LONG, async (_, row) => await expectRefused(row));
 
 test("a release that no director asked for is not fetched", LONG, async () => {
   const repository = await startRepository();

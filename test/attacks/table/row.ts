@@ -41,3 +41,8 @@ export interface UpdateRow extends Row {
 export function stoppedBy<R extends Row>(defence: string, rows: readonly Omit<R, "defence">[]): readonly R[] {
   return rows.map((row) => ({ ...row, defence }) as R);
 }
+
+/** Rows with their whole name, for `test.each`: what it prints of an object's member ends after forty characters. */
+export function named<R extends Row>(rows: readonly R[]): readonly (readonly [name: string, row: R])[] {
+  return rows.map((row) => [`${row.attack} (${row.code})`, row] as const);
+}
