@@ -84,6 +84,11 @@ function filesInUse({ stateDir }: UpdateLane): string[] {
 
 /** Predictions with a value in a dead agent's outbox. */
 function predictionsOf(stateDir: string): InferenceRecord[] {
+  return inferencesOf(stateDir).filter(({ value }) => value !== undefined);
+}
+
+/** Predictions, and the errors that stood in their place, in a dead agent's outbox. */
+export function inferencesOf(stateDir: string): InferenceRecord[] {
   const copy = mkdtempSync(join(tmpdir(), "bellwether-outbox-"));
   try {
     for (const name of readdirSync(stateDir))
@@ -91,7 +96,7 @@ function predictionsOf(stateDir: string): InferenceRecord[] {
     const outbox = unwrap(openOutbox(join(copy, "outbox.sqlite"), outboxOptions()));
     const records = drain(outbox).flatMap(({ stream, records }) => (stream === "inference" ? records : []));
     unwrap(outbox.close());
-    return (records as InferenceRecord[]).filter(({ value }) => value !== undefined);
+    return records as InferenceRecord[];
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }

@@ -34,11 +34,13 @@ export interface TestDeviceOptions {
   /** Called with what is to serve, before it does. */
   readonly onServe?: (...serve: Parameters<UpdaterPorts["serve"]>) => void;
   readonly onReport?: (reported: Reported) => void;
+  /** 100 without it. */
+  readonly rowsPerSecond?: number;
 }
 
 /** Starts it on rows of `x` = 1, 2, 3, … of one pump; the verified models of its state serve when it returns. */
 export async function startUpdates(options: TestDeviceOptions): Promise<TestDevice> {
-  const { stateDir, serverUrl, labels = {}, now = Date.now, onServe, onReport } = options;
+  const { stateDir, serverUrl, labels = {}, now = Date.now, onServe, onReport, rowsPerSecond = 100 } = options;
   const { rootMetadata = ROOT.toString("utf8") } = options;
   mkdirSync(stateDir, { recursive: true });
   const rows = join(stateDir, "rows.csv");
@@ -47,7 +49,7 @@ export async function startUpdates(options: TestDeviceOptions): Promise<TestDevi
     parseConfig(
       `
 assets: [{id: pump-1}]
-inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: 100, points: [{name: x, channel: x, unit: mm/s}]}]
+inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${rowsPerSecond}, points: [{name: x, channel: x, unit: mm/s}]}]
 `,
       "agent.yaml",
     ),

@@ -1,0 +1,93 @@
+import { setTimeout as wait } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { eventually } from "../kit/eventually.ts";
+import { temporaryFolder } from "../kit/folder.ts";
+import { largeModel, testPackage, timesModel } from "../kit/packages.ts";
+import { OLD, PATIENT } from "../kit/releases.ts";
+import { directorBytes, releaseOf } from "../kit/tuf.ts";
+import { inferencesOf } from "../kit/update-lives.ts";
+import { startUpdates, type TestDevice } from "../kit/updates.ts";
+import { confirmed, startRepository } from "../kit/victims.ts";
+
+const ROWS_PER_SECOND = 10;
+const GAP_MS_MAX = 250;
+/** Far less than rows come apart, so that no prediction is missed. */
+const LOOK_MS = 5;
+
+const LARGE = releaseOf(testPackage(largeModel(20, 5), [20, 40, 60], PATIENT), 2);
+/** Good to its golden vectors, but beyond its range on every row that comes. */
+const WORTHLESS = releaseOf(
+  testPackage(timesModel(3), [3, 6, 9], {
+    ...PATIENT,
+    outputs: [{ name: "value", output: "out", meaning: "value", primary: true, range: [0, 10] }],
+  }),
+  3,
+);
+const ALL = [OLD, LARGE, WORTHLESS];
+
+/** Notes when each prediction was made, until it is stopped; answers the longest time between two. */
+function watchGaps({ pipeline }: TestDevice) {
+  let going = true;
+  let longestMs = 0;
+  let looked = 0;
+  const watching = (async () => {
+    let beforeMs: number | undefined;
+    while (going) {
+      const atMs = (await pipeline.figures()).models[0]?.lastAtMs;
+      if (atMs !== undefined && atMs !== beforeMs) {
+        if (beforeMs !== undefined) longestMs = Math.max(longestMs, atMs - beforeMs);
+        beforeMs = atMs;
+        looked += 1;
+      }
+      await wait(LOOK_MS);
+    }
+  })();
+  return async () => {
+    going = false;
+    await watching;
+    return { longestMs, looked };
+  };
+}
+
+test("a 10 Hz asset has its predictions through download, self-test, swap and roll-back, and none is missing", {
+  timeout: 240_000,
+}, async () => {
+  const stateDir = temporaryFolder();
+  const repository = await startRepository();
+  const device = await startUpdates({ stateDir, serverUrl: repository.url, rowsPerSecond: ROWS_PER_SECOND });
+  repository.publish(1, [OLD]);
+  device.updater.onDesired(directorBytes(1, [OLD]));
+  await confirmed(device, OLD);
+
+  const gaps: Record<string, number> = {};
+  const during = async (what: string, happens: () => Promise<unknown>) => {
+    const stop = watchGaps(device);
+    await happens();
+    const { longestMs, looked } = await stop();
+    expect(looked).toBeGreaterThan(10);
+    gaps[what] = longestMs;
+  };
+  await during("a good model of 5 MB", async () => {
+    repository.publish(2, ALL);
+    device.updater.onDesired(directorBytes(2, [LARGE]));
+    await confirmed(device, LARGE);
+  });
+  await during("a worthless one, rolled back", async () => {
+    device.updater.onDesired(directorBytes(3, [WORTHLESS]));
+    await eventually("it is rolled back", () => device.reported().models[0]?.outcome === "rolledBack", 60_000);
+  });
+  await during("back to the first", async () => {
+    device.updater.onDesired(directorBytes(4, [OLD]));
+    await confirmed(device, OLD);
+  });
+  await device.close();
+
+  console.log(gaps);
+  for (const longestMs of Object.values(gaps)) expect(longestMs).toBeLessThan(GAP_MS_MAX);
+  const times = inferencesOf(stateDir).map(({ observedAtMs }) => observedAtMs);
+  const [first = 0, second = 0] = times;
+  expect(second).toBeGreaterThan(first);
+  expect(times.length).toBeGreaterThan(50);
+  // The replay's own times: one prediction for each row, in their order, whichever model made it.
+  expect(times).toEqual(times.map((_, i) => first + i * (second - first)));
+});
