@@ -5,6 +5,7 @@ import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
 import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
 import { tests } from "./tests.ts";
+import { updateNoop } from "./update/noop.ts";
 
 /** Every benchmark by name, in the order in which they run and are told. */
 export const BENCHES: Readonly<Record<string, Bench>> = {
@@ -16,5 +17,6 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "agent-start": footprint("ms", 500),
   "api-list": apiList,
   "gbdt-train": gbdtTrain,
+  "update-noop": updateNoop,
   tests,
 };

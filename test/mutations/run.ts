@@ -68,12 +68,14 @@ function scratchCopy(): string {
   return folder;
 }
 
-async function runTest(folder: string, mutation: Mutation): Promise<Outcome> {
+/** `untilFailed`: one failure is enough to know. */
+async function runTest(folder: string, mutation: Mutation, untilFailed = false): Promise<Outcome> {
   const report = join(folder, ".cache", "mutation-report.json");
   rmSync(report, { force: true });
   const vitest = join(root, "node_modules/vitest/vitest.mjs");
   const args = [vitest, "run", mutation.test, "--reporter=json", `--outputFile=${report}`];
   if (mutation.only) args.push("-t", mutation.only);
+  if (untilFailed) args.push("--bail=1");
   const { BELLWETHER_TEST_REPORT: _, ...env } = process.env;
   await once(spawn(process.execPath, args, { cwd: folder, timeout: TEST_LIMIT_MS, stdio: "ignore", env }), "exit");
   let suites: { message?: string; assertionResults: { status: string; failureMessages: string[] }[] }[];
@@ -114,7 +116,7 @@ async function tryAll(queue: Mutation[], before: Map<string, Promise<Outcome>>):
       const { file } = mutation;
       const apply = (...flags: string[]) => execFileSync("git", ["apply", ...flags, file], { cwd: folder });
       apply();
-      const verdict = verdictOf(unchanged, await runTest(folder, mutation));
+      const verdict = verdictOf(unchanged, await runTest(folder, mutation, true));
       apply("--reverse");
       if (verdict !== "killed") alive++;
       console.log(`promise ${mutation.promise.padEnd(3)} ${mutation.name.padEnd(44)} ${verdict}`);

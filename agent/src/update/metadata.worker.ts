@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import { roleData } from "@bellwether/protocol/process/roles.io.ts";
@@ -56,21 +57,28 @@ const CAPS = {
   targetsMaxLength: 1_048_576,
 };
 
-/** Fetches with the device's token, from that one host only, bounded in length and time; nothing touches the disk. */
+/** Fetches with the device's token, from that one host only, bounded in length and time; it writes nothing to the disk. */
 class BoundFetcher implements Fetcher {
   readonly #token: string;
   readonly #transport: Transport;
-  constructor(token: string, transport: Transport) {
+  readonly #held: string;
+  /** `held` is the folder of the metadata that are on the device. */
+  constructor(token: string, transport: Transport, held: string) {
     this.#token = token;
     this.#transport = transport;
+    this.#held = held;
   }
   async downloadBytes(url: string, signedLength: number): Promise<Buffer> {
     // tuf-js takes the length that the file above names for the limit; whoever stole that role's online key names any.
     const maxLength = Math.min(signedLength, CAPS.targetsMaxLength);
+    const held = heldBytes(join(this.#held, basename(new URL(url).pathname)));
+    const unless = held && { "if-none-match": `"${createHash("sha256").update(held).digest("hex")}"` };
     const answer = await fetchOver(this.#transport, url, {
-      headers: { authorization: `Bearer ${this.#token}` },
+      headers: { authorization: `Bearer ${this.#token}`, ...unless },
       signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
     });
+    // Whoever says so wrongly could as well send the same file again: it is judged like any other.
+    if (held && answer.status === 304) return held;
     if (!answer.ok) {
       await answer.body?.cancel();
       throw new DownloadHTTPError(`the server answered ${answer.status}`, answer.status);
@@ -89,6 +97,15 @@ class BoundFetcher implements Fetcher {
   }
   downloadFile<T>(): Promise<T> {
     return Promise.reject(new Error("blobs are downloaded by download.io.ts"));
+  }
+}
+
+/** What is on the device of this name; undefined without. */
+function heldBytes(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined; // then it is fetched
   }
 }
 
@@ -123,7 +140,7 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
       metadataBaseUrl: `${baseUrl}/metadata`,
       targetDir: next.folder,
       targetBaseUrl: `${baseUrl}/targets`,
-      fetcher: new BoundFetcher(token, request.transport),
+      fetcher: new BoundFetcher(token, request.transport, next.folder),
       config: { ...CAPS, fetchRetries: 1 },
     });
     const { trustedSet } = updater as object as { readonly trustedSet: TrustedSet };

@@ -99,6 +99,20 @@ const expiredTimestamp: Bend = (repository) =>
     timestamp: sealed({ ...timestampBody(3, honestSnapshot(3)), ...EXPIRED }, TIMESTAMP),
   });
 
+const WITHHELD = stoppedBy<UpdateRow>(
+  "a director's document alone installs nothing: the images' metadata must name it",
+  [
+    {
+      attack: "a server that says for ever that the device's timestamp is the newest",
+      code: "NOT_IN_TARGETS",
+      bend: (repository) => {
+        repository.publish(3, BOTH);
+        repository.answers.set("repository/metadata/timestamp.json", (_, response) => response.writeHead(304).end());
+      },
+    },
+  ],
+);
+
 const FREEZE = stoppedBy<UpdateRow>("every metadata file expires, by the later of the clock and what was signed last", [
   {
     attack: "an expired timestamp",
@@ -273,4 +287,4 @@ const SIGNATURES = stoppedBy<UpdateRow>("the root names whose signatures count f
   },
 ]);
 
-export const METADATA: readonly UpdateRow[] = [...ROLLBACK, ...FREEZE, ...MIXED, ...SIGNATURES];
+export const METADATA: readonly UpdateRow[] = [...ROLLBACK, ...WITHHELD, ...FREEZE, ...MIXED, ...SIGNATURES];
