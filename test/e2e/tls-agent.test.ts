@@ -1,41 +1,17 @@
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { expect, test } from "vitest";
 import { replayOf, snapshotWhere, startAgentProcess } from "../kit/agent.ts";
 import { type CertificateWish, makeCertificate } from "../kit/certificates.ts";
 import { startConnectProxy } from "../kit/connect-proxy.ts";
 import { eventually } from "../kit/eventually.ts";
-import { enrolArgs, enrolDevice, startFleet, type TestFleet } from "../kit/fleet.ts";
+import { enrolArgs, enrolDevice, startFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
-import { testPackage } from "../kit/packages.ts";
 import { runProcess } from "../kit/processes.ts";
-import { releasePackage } from "../kit/release.ts";
+import { updateDevice } from "../kit/release.ts";
 
 const DAY_MS = 86_400_000;
 const settings = "rollouts: {tickMs: 200}\n";
-
-/** Releases a model, and waits until the device runs it: metadata and blobs came over HTTPS. */
-async function updated(fleet: TestFleet, device: string): Promise<void> {
-  const { version } = await releasePackage(fleet, testPackage());
-  const { id } = await fleet.call("POST /v1/rollouts", {
-    model: "pump-rul",
-    version: String(version),
-    target: { selector: "" },
-    waves: [{ name: "all", targetPercentage: 100, soakMinutes: 0, errorAction: "PAUSE" }],
-    confirm: { inferences: 20, soakSeconds: 1, deadlineSeconds: 60, errorFraction: 0.1 },
-  });
-  await fleet.call(`POST /v1/rollouts/${id}/start`);
-  await eventually(
-    "the model is confirmed",
-    async () => {
-      const { models } = (await fleet.call(`GET /v1/devices/${device}`)) as { models: ReportedModel[] };
-      return models.some(({ outcome }) => outcome === "succeeded");
-    },
-    60_000,
-    200,
-  );
-}
 
 test("a device pins the CA by its fingerprint, is updated over TLS, and speaks to nobody with another CA", async () => {
   const folder = temporaryFolder();
@@ -56,7 +32,7 @@ test("a device pins the CA by its fingerprint, is updated over TLS, and speaks t
 
   const agent = startAgentProcess(folder, stateDir, replayOf(folder));
   await snapshotWhere("it is online", stateDir, ({ link }) => link.phase === "online");
-  await updated(fleet, "edge-1");
+  await updateDevice(fleet, "edge-1");
   expect(Number(readFileSync(join(stateDir, "trusted-time"), "utf8"))).toBeGreaterThan(Date.now() - DAY_MS);
   expect((await agent.stop()).ended).toBe(0);
 
@@ -105,7 +81,7 @@ test("a device behind a proxy with a password reaches a server that only the pro
   expect(await runProcess("bellwether-agent", [...args, "--config", config])).toMatchObject({ ended: 0 });
   const agent = startAgentProcess(folder, stateDir, replayOf(folder) + link("proxy.secret"));
   await snapshotWhere("it is online", stateDir, ({ link: { phase } }) => phase === "online");
-  await updated(fleet, "edge-1");
+  await updateDevice(fleet, "edge-1");
   const before = (await fleet.samples()).length;
   expect(before).toBeGreaterThan(0);
   proxy.cut();
@@ -158,7 +134,7 @@ test("a device without a clock connects to its CA, whatever its clock says, but 
   const own = ["--tls-cert", certificate, "--tls-key", key, "--name", "127.0.0.1"];
 
   await put({ fromMs: now - 50 * DAY_MS, toMs: now - 10 * DAY_MS });
-  const fleet = await startFleet(join(folder, "server"), { tls: own, reachedBy: ca.pem });
+  const fleet = await startFleet(join(folder, "server"), { tls: own, reachedBy: join(folder, "ca.crt") });
   await enrolDevice(fleet, stateDir, "edge-1", {}, "--ca", join(folder, "ca.crt"));
   const ports = { port: Number(new URL(fleet.publicUrl).port), mqttPort: Number(new URL(fleet.mqttUrl).port) };
   startAgentProcess(folder, stateDir, replayOf(folder));
@@ -169,13 +145,13 @@ test("a device without a clock connects to its CA, whatever its clock says, but 
   fleet.process.signal("SIGKILL");
   await fleet.process.ended;
   await put({ fromMs: now + 365 * DAY_MS, toMs: now + 455 * DAY_MS });
-  const later = await startFleet(join(folder, "server"), { tls: own, reachedBy: ca.pem, ...ports });
+  const later = await startFleet(join(folder, "server"), { tls: own, reachedBy: join(folder, "ca.crt"), ...ports });
   await eventually("the floor rises to the newest certificate", () => floor() === 365, 40_000);
   await snapshotWhere("online with a clock that is behind", stateDir, ({ link }) => link.phase === "online");
   later.process.signal("SIGKILL");
   await later.process.ended;
   await put({ fromMs: now - 50 * DAY_MS, toMs: now + 40 * DAY_MS });
-  await startFleet(join(folder, "server"), { tls: own, reachedBy: ca.pem, ...ports });
+  await startFleet(join(folder, "server"), { tls: own, reachedBy: join(folder, "ca.crt"), ...ports });
   const { link } = await snapshotWhere(
     "it refuses one that ended before the last began",
     stateDir,

@@ -12,6 +12,7 @@ export interface TestFleet {
   readonly publicUrl: string;
   readonly ca: string | undefined;
   readonly caFingerprint: string;
+  readonly caFile: string;
   readonly dir: string;
   /** A REST call as administrator; throws what is not 2xx. */
   // biome-ignore lint/suspicious/noExplicitAny: an answer of any shape, judged by the test
@@ -39,7 +40,7 @@ export async function startFleet(
     readonly mqttPort?: number;
     readonly settings?: string;
     readonly tls?: readonly string[];
-    /** The CA of a certificate of the test's own. */
+    /** A file with the CA of a certificate of the test's own. */
     readonly reachedBy?: string;
   } = {},
 ): Promise<TestFleet> {
@@ -56,8 +57,8 @@ export async function startFleet(
   const { url: publicUrl = "", mqttUrl = "", tokenFile = "", caFingerprint = "" } = ready;
   // Its name may be one that only a proxy knows; its certificate is for the address too.
   const url = publicUrl.replace(/(?<=:\/\/)[^:]+/, "127.0.0.1");
-  const caFile = join(dir, "tls/ca.crt");
-  const ca = options.reachedBy ?? (existsSync(caFile) ? readFileSync(caFile, "utf8") : undefined);
+  const caFile = options.reachedBy ?? join(dir, "tls/ca.crt");
+  const ca = existsSync(caFile) ? readFileSync(caFile, "utf8") : undefined;
   // The test itself does not ask what time it is.
   const transport = ca === undefined ? {} : { ca, time: { clockSynced: false, floorMs: 0 } };
   const token = readFileSync(tokenFile, "utf8").trim();
@@ -81,6 +82,7 @@ export async function startFleet(
     publicUrl,
     ca,
     caFingerprint,
+    caFile,
     dir,
     call: async (target, body) => (await fetched(target, body)).json(),
     async putBlob(digest, bytes) {

@@ -1,10 +1,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import type { Bellwether } from "./bellwether.ts";
 import { cli } from "./cli.ts";
+import { eventually } from "./eventually.ts";
 import type { TestFleet } from "./fleet.ts";
-import { referencesOf, type TestPackage } from "./packages.ts";
+import { referencesOf, type TestPackage, testPackage } from "./packages.ts";
 
 interface Uploaded {
   readonly version: number;
@@ -33,11 +35,13 @@ export async function uploadTo(
 export interface OwnServer {
   readonly url: string;
   readonly dir: string;
+  /** The CA of a certificate that is not its own. */
+  readonly caFile?: string | undefined;
 }
 
 /** Runs a command as the administrator and owner of the keys would; throws what is no success. */
-export async function asOwner({ url, dir }: OwnServer, ...args: string[]): Promise<string> {
-  const ca = join(dir, "tls/ca.crt");
+export async function asOwner({ url, dir, caFile }: OwnServer, ...args: string[]): Promise<string> {
+  const ca = caFile ?? join(dir, "tls/ca.crt");
   const pinned = existsSync(ca) ? { BELLWETHER_CA: ca } : {};
   const env = { BELLWETHER_URL: url, BELLWETHER_TOKEN_FILE: join(dir, "admin.token"), ...pinned };
   const { exitCode, stdout, stderr } = await cli(args, env);
@@ -55,4 +59,26 @@ export async function releasePackage(fleet: TestFleet, one: TestPackage): Promis
   const { version, manifestDigest } = await uploadPackage(fleet, one);
   await releaseVersion(fleet, one.manifest.model, version);
   return { version, manifestDigest };
+}
+
+/** Releases a model, rolls it out, and waits until the device has proved it: metadata and blobs came over HTTP. */
+export async function updateDevice(fleet: TestFleet, device: string): Promise<void> {
+  const { version } = await releasePackage(fleet, testPackage());
+  const { id } = await fleet.call("POST /v1/rollouts", {
+    model: "pump-rul",
+    version: String(version),
+    target: { selector: "" },
+    waves: [{ name: "all", targetPercentage: 100, soakMinutes: 0, errorAction: "PAUSE" }],
+    confirm: { inferences: 20, soakSeconds: 1, deadlineSeconds: 60, errorFraction: 0.1 },
+  });
+  await fleet.call(`POST /v1/rollouts/${id}/start`);
+  await eventually(
+    "the model is confirmed",
+    async () => {
+      const { models } = (await fleet.call(`GET /v1/devices/${device}`)) as { models: ReportedModel[] };
+      return models.some(({ outcome }) => outcome === "succeeded");
+    },
+    60_000,
+    200,
+  );
 }
