@@ -63,7 +63,7 @@ export function snapshotWhere(
   what: string,
   stateDir: string,
   judge: (snapshot: AgentSnapshot) => boolean,
-  limitMs = 20_000,
+  limitMs = 60_000,
 ): Promise<AgentSnapshot> {
   return eventually(
     what,
