@@ -6,13 +6,15 @@
  *     test: path/of/the.test.ts
  *     only: a pattern of test names (optional)
  *
- * `npm run mutations [-- NAME ...]` runs all, or those whose file name contains one of the words.
+ * `npm run mutations [-- NAME ...]` runs all, or those whose file name contains one of the words. With `--report FILE`, the
+ * report of a run of the whole suite on this very tree, that the tests pass unchanged is taken from there.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 
 interface Mutation {
   readonly name: string;
@@ -78,18 +80,43 @@ async function runTest(folder: string, mutation: Mutation, untilFailed = false):
   if (untilFailed) args.push("--bail=1");
   const { BELLWETHER_TEST_REPORT: _, ...env } = process.env;
   await once(spawn(process.execPath, args, { cwd: folder, timeout: TEST_LIMIT_MS, stdio: "ignore", env }), "exit");
-  let suites: { message?: string; assertionResults: { status: string; failureMessages: string[] }[] }[];
   try {
-    suites = JSON.parse(readFileSync(report, "utf8")).testResults;
+    return outcomeOf(suitesOf(report));
   } catch {
     return { passed: 0, failures: [], broken: true };
   }
+}
+
+interface Suite {
+  /** Path of its file. */
+  readonly name: string;
+  readonly assertionResults: readonly {
+    readonly fullName: string;
+    readonly status: string;
+    readonly failureMessages: readonly string[];
+  }[];
+}
+
+function suitesOf(report: string): Suite[] {
+  return JSON.parse(readFileSync(report, "utf8")).testResults;
+}
+
+function outcomeOf(suites: readonly Suite[]): Outcome {
   const tests = suites.flatMap((suite) => suite.assertionResults);
   return {
     passed: tests.filter((test) => test.status === "passed").length,
     failures: tests.filter((test) => test.status === "failed").map((test) => test.failureMessages.join("\n")),
     broken: tests.length === 0,
   };
+}
+
+/** What a run of the whole suite found of the tests that a mutation names. */
+function reported(suites: readonly Suite[], { test, only }: Mutation): Outcome {
+  const own = suites.filter(({ name }) => name === join(root, test));
+  const named = (fullName: string) => only === undefined || new RegExp(only).test(fullName);
+  return outcomeOf(
+    own.map((suite) => ({ ...suite, assertionResults: suite.assertionResults.filter((one) => named(one.fullName)) })),
+  );
 }
 
 /** Killed by an assertion, and not by a module that no longer loads or a test that ran out of time. */
@@ -105,13 +132,19 @@ function verdictOf(before: Outcome, after: Outcome): string {
 }
 
 /** Tries mutations of the queue, one after another, in a copy of the project; answers how many were not killed. */
-async function tryAll(queue: Mutation[], before: Map<string, Promise<Outcome>>): Promise<number> {
+async function tryAll(
+  queue: Mutation[],
+  before: Map<string, Promise<Outcome>>,
+  suites: readonly Suite[] | undefined,
+): Promise<number> {
   const folder = scratchCopy();
   let alive = 0;
   try {
     for (let mutation = queue.shift(); mutation !== undefined; mutation = queue.shift()) {
       const key = `${mutation.test}\n${mutation.only ?? ""}`;
-      if (!before.has(key)) before.set(key, runTest(folder, mutation));
+      if (!before.has(key)) {
+        before.set(key, suites ? Promise.resolve(reported(suites, mutation)) : runTest(folder, mutation));
+      }
       const unchanged = (await before.get(key)) as Outcome;
       const { file } = mutation;
       const apply = (...flags: string[]) => execFileSync("git", ["apply", ...flags, file], { cwd: folder });
@@ -127,10 +160,12 @@ async function tryAll(queue: Mutation[], before: Map<string, Promise<Outcome>>):
   return alive;
 }
 
-const chosen = mutations(process.argv.slice(2));
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { report: { type: "string" } } });
+const suites = values.report === undefined ? undefined : suitesOf(values.report);
+const chosen = mutations(positionals);
 const queue = [...chosen];
 const before = new Map<string, Promise<Outcome>>();
-const alive = (await Promise.all(Array.from({ length: COPIES }, () => tryAll(queue, before)))).reduce(
+const alive = (await Promise.all(Array.from({ length: COPIES }, () => tryAll(queue, before, suites)))).reduce(
   (a, b) => a + b,
   0,
 );
