@@ -164,7 +164,9 @@ class RunningAgent implements Agent {
       onPhase: (phase) => this.#linkPhase(phase),
       onProblem: (problem) => this.#linkTrouble(problem),
     });
-    this.#local = await serveLocal(stateDir, () => this.snapshot());
+    this.#local = await serveLocal(stateDir, async (asked) =>
+      asked.ask === "status" ? this.snapshot() : this.#updater.onBundle(asked.bundle),
+    );
     this.#updater.start();
     this.#blame();
     this.#link.start();
@@ -253,6 +255,7 @@ class RunningAgent implements Agent {
         ...(problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
       },
       models: this.#reported.models,
+      refusals: this.#reported.refusals,
       ...(pipeline === undefined ? {} : { pipeline }),
     };
   }

@@ -6,6 +6,7 @@ import { enrollCommand } from "./cli/enroll.ts";
 import { runCommand } from "./cli/run.ts";
 import { simulateCommand } from "./cli/simulate.ts";
 import { statusCommand } from "./cli/status.ts";
+import { updateCommand } from "./cli/update.ts";
 import { askLocal } from "./health/local.io.ts";
 import { enrol } from "./link/enrol.io.ts";
 import { reachServer } from "./reach-server.io.ts";
@@ -19,6 +20,7 @@ export async function runCli(argv: readonly string[], spawner: RoleSpawner<Agent
     .addCommand(enrollCommand(enrol, reachServer))
     .addCommand(runCommand(spawner))
     .addCommand(statusCommand(askLocal))
+    .addCommand(updateCommand(askLocal))
     .addCommand(configCheckCommand())
     .addCommand(simulateCommand());
   await program.parseAsync(argv, { from: "user" });

@@ -1,5 +1,5 @@
 import type { Problem } from "@bellwether/protocol/errors.ts";
-import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import type { ReportedMessage, ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import type { PipelineFigures } from "./inference/pipeline.ts";
 import type { LinkFigures } from "./link/ports.ts";
 
@@ -15,6 +15,8 @@ export interface AgentSnapshot {
   readonly startedAtMs: number;
   readonly link: LinkFigures & { readonly sinceMs: number; readonly problem?: Pick<Problem, "code" | "message"> };
   readonly models: readonly ReportedModel[];
+  /** What updates refused since the agent started, newest last. */
+  readonly refusals: ReportedMessage["refusals"];
   /** Undefined in the first second. */
   readonly pipeline?: PipelineFigures;
 }

@@ -313,7 +313,12 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       rootMetadata: () => repository.rootMetadata(),
       kick: (device) => theBroker().kick("device", device),
     },
-    devices: { store, rule: settings.presence, kick: (device) => theBroker().kick("device", device) },
+    devices: {
+      store,
+      rule: settings.presence,
+      kick: (device) => theBroker().kick("device", device),
+      document: (device) => director.newest(device),
+    },
     samples: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository, expiries },

@@ -1,6 +1,6 @@
 import { openSync, rmSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
-import { join } from "node:path";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { isAbsolute, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 
@@ -8,16 +8,29 @@ const SOCKET = "agent.sock";
 /** sockaddr_un holds 107 bytes of path (unix(7)). */
 const PATH_BYTES_MAX = 107;
 const ANSWER_LIMIT_MS = 3_000;
+/** A bundle's document is judged within a minute, or refused. */
+const BUNDLE_LIMIT_MS = 90_000;
+const ASKED_BYTES_MAX = 8_192;
+
+/** What the running agent is asked on its socket. */
+export type LocalAsk = { readonly ask: "status" } | { readonly ask: "update"; readonly bundle: string };
 
 /**
- * A Unix socket in the state directory that answers every connection with one JSON document: what `status` shows, from
- * the running agent itself, so that nothing written earlier can pass for the present.
+ * A Unix socket in the state directory that answers a JSON document with another one: what `status` shows, from the
+ * running agent itself, so that nothing written earlier can pass for the present, and what became of a bundle. Who may
+ * ask is who may enter the state directory.
  */
-export async function serveLocal(stateDir: string, answer: () => unknown): Promise<Server> {
-  const server = createServer((socket) => {
+export async function serveLocal(stateDir: string, answer: (asked: LocalAsk) => unknown): Promise<Server> {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on("error", () => undefined); // a reader that went away needs no answer
     socket.setTimeout(ANSWER_LIMIT_MS, () => socket.destroy());
-    socket.end(`${JSON.stringify(answer())}\n`);
+    heard(socket)
+      .then(async (asked) => {
+        if (asked === undefined) return socket.destroy();
+        if (asked.ask === "update") socket.setTimeout(BUNDLE_LIMIT_MS);
+        return socket.end(`${JSON.stringify(await answer(asked))}\n`);
+      })
+      .catch(() => socket.destroy());
   });
   server.maxConnections = 8;
   // Only the holder of the state directory's lock comes here: a socket file that exists is a dead agent's.
@@ -31,10 +44,29 @@ export async function serveLocal(stateDir: string, answer: () => unknown): Promi
   return server;
 }
 
+/** What somebody asks, undefined where it is no such thing. */
+async function heard(socket: Socket): Promise<LocalAsk | undefined> {
+  try {
+    let said = "";
+    for await (const part of socket.setEncoding("utf8")) {
+      said += part;
+      if (said.length > ASKED_BYTES_MAX) return undefined;
+    }
+    const asked = JSON.parse(said) as Partial<{ ask: string; bundle: string }> | null;
+    if (asked?.ask === "status") return { ask: "status" };
+    const { ask, bundle } = asked ?? {};
+    return ask === "update" && typeof bundle === "string" && isAbsolute(bundle) ? { ask, bundle } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Asks the agent that runs on this state directory. */
-export async function askLocal(stateDir: string): Promise<Result<unknown>> {
+export async function askLocal(stateDir: string, asked: LocalAsk = { ask: "status" }): Promise<Result<unknown>> {
   const socket = connect(socketPath(stateDir));
-  socket.setTimeout(ANSWER_LIMIT_MS, () => socket.destroy(new Error("no answer")));
+  const limitMs = asked.ask === "update" ? BUNDLE_LIMIT_MS : ANSWER_LIMIT_MS;
+  socket.setTimeout(limitMs, () => socket.destroy(new Error("no answer")));
+  socket.end(JSON.stringify(asked));
   try {
     return ok(JSON.parse(await text(socket)));
   } catch {

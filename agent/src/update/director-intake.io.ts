@@ -1,27 +1,22 @@
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, type Result } from "@bellwether/protocol/result.ts";
-import type { Transport } from "@bellwether/protocol/tls/transport.ts";
 import {
+  claimsOf,
   type DirectedModel,
   type DirectorDocument,
-  directorShape,
   openDirector,
 } from "@bellwether/protocol/trust/director.ts";
-import { envelopeShape } from "@bellwether/protocol/trust/envelope.ts";
 import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
 import { releasePath } from "@bellwether/protocol/trust/releases.ts";
 import { agrees } from "./agreement.ts";
 import type { MetadataAnswer, MetadataRequest } from "./metadata.worker.ts";
+import type { UpdateSource } from "./source.io.ts";
 
-export interface IntakePorts {
+export interface IntakePorts extends UpdateSource {
   readonly metadataDir: string;
-  readonly serverUrl: string;
   readonly device: string;
   readonly rootMetadata: string;
   readonly spawner: RoleSpawner<"metadata">;
-  token(renew?: boolean): Promise<Result<string>>;
-  /** How the server is reached now. */
-  transport(): Transport;
   /** The device's own labels, which no server changes. */
   labels(): Readonly<Record<string, string>>;
 }
@@ -43,18 +38,6 @@ function pathOf({ model, version, cohort }: DirectedModel): string {
   return releasePath(model, version, cohort);
 }
 
-/** The version an unopened document claims: to tell news from repetition, never to trust anything. */
-export function claimedVersion(bytes: Uint8Array): number | undefined {
-  return peek(bytes)?.version;
-}
-
-function peek(bytes: Uint8Array): DirectorDocument | undefined {
-  const envelope = envelopeShape.parse(bytes);
-  if (!envelope.ok) return undefined;
-  const document = directorShape.parse(Buffer.from(envelope.value.payload, "base64"));
-  return document.ok ? document.value : undefined;
-}
-
 /**
  * Judges a director document against the image repository: refreshes the metadata, takes the director's keys from its
  * targets, opens the document with them, and holds each model it names against the released manifest's digest, length
@@ -67,7 +50,7 @@ export async function takeDocument(
 ): Promise<Intake> {
   const token = await ports.token();
   if (!token.ok) return { ok: false, error: token.error, again: true };
-  const claimed = peek(bytes)?.models ?? [];
+  const claimed = claimsOf(bytes)?.models ?? [];
   const answer = await askMetadata(ports.spawner, {
     dir: ports.metadataDir,
     baseUrl: new URL("v1/repository", ports.serverUrl.endsWith("/") ? ports.serverUrl : `${ports.serverUrl}/`).href,

@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open, stat, unlink } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
 import { DIRECT, type Transport } from "@bellwether/protocol/tls/transport.ts";
+import { fetchFrom } from "./source.io.ts";
 
 /** How a download is bounded. */
 export interface DownloadLimits {
@@ -70,7 +70,7 @@ async function fetchRest(request: DownloadRequest, present: number): Promise<Res
   try {
     output = await open(file, present > 0 ? "r+" : "w", 0o600);
     idle.restart();
-    const answer = await fetchOver(request.transport ?? DIRECT, url, {
+    const answer = await fetchFrom(request.transport ?? DIRECT, url, {
       headers: { authorization: `Bearer ${token}`, ...(present > 0 ? { range: `bytes=${present}-` } : {}) },
       signal: stop.signal,
     });

@@ -3,23 +3,18 @@ import { readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import type { Transport } from "@bellwether/protocol/tls/transport.ts";
 import { downloadBlob } from "./download.io.ts";
 import type { Target } from "./machine.ts";
 import type { Slots } from "./slots.io.ts";
+import type { UpdateSource } from "./source.io.ts";
 
 const MANIFEST_BYTES_MAX = 16 * 1024 * 1024;
 
 /** The files of a slot by their member in the manifest. */
 const FILES = { model: "model.onnx", golden: "golden.json", reference: "reference.json", card: "card.json" } as const;
 
-export interface InstallPorts {
+export interface InstallPorts extends UpdateSource {
   readonly slots: Slots;
-  /** Below it lie `/v1/blobs/{digest}`. */
-  readonly serverUrl: string;
-  readonly maxBytesPerSecond?: number | undefined;
-  token(renew?: boolean): Promise<Result<string>>;
-  transport(): Transport;
   /** Whether a package fits this device; its codes mean REJECTED. */
   compatible(manifest: Manifest): Result<void>;
 }

@@ -5,13 +5,13 @@ import { parentPort } from "node:worker_threads";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import { roleData } from "@bellwether/protocol/process/roles.io.ts";
 import { TransportError } from "@bellwether/protocol/tls/dial.io.ts";
-import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
 import type { Transport } from "@bellwether/protocol/tls/transport.ts";
 import { type RetrainingScope, retrainingScope } from "@bellwether/protocol/trust/releases.ts";
 import { type Fetcher, Updater } from "tuf-js";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
 import { writeDurably } from "../durable.io.ts";
 import { type MetadataRefusal, metadataRefusal } from "./metadata-refusal.ts";
+import { fetchFrom } from "./source.io.ts";
 
 /** What the metadata worker is asked. */
 export interface MetadataRequest {
@@ -73,7 +73,7 @@ class BoundFetcher implements Fetcher {
     const maxLength = Math.min(signedLength, CAPS.targetsMaxLength);
     const held = heldBytes(join(this.#held, basename(new URL(url).pathname)));
     const unless = held && { "if-none-match": `"${createHash("sha256").update(held).digest("hex")}"` };
-    const answer = await fetchOver(this.#transport, url, {
+    const answer = await fetchFrom(this.#transport, url, {
       headers: { authorization: `Bearer ${this.#token}`, ...unless },
       signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
     });

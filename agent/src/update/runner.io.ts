@@ -3,9 +3,9 @@ import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { ReportedMessage, ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
-import type { Result } from "@bellwether/protocol/result.ts";
-import type { Transport } from "@bellwether/protocol/tls/transport.ts";
-import { claimedVersion, takeDocument } from "./director-intake.io.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { claimsOf } from "@bellwether/protocol/trust/director.ts";
+import { takeDocument } from "./director-intake.io.ts";
 import { downloadPackage, type InstallResult, isInstalled, readManifest, verifyPackage } from "./install.io.ts";
 import {
   idleModel,
@@ -14,12 +14,14 @@ import {
   runningAtStart,
   runningOf,
   step,
+  type Target,
   type UpdateEffect,
   type UpdateEvent,
 } from "./machine.ts";
 import { RESUME } from "./resume.ts";
 import { selfTest } from "./selftest.io.ts";
 import { openSlots, type Slots } from "./slots.io.ts";
+import { bundledDocument, bundleSource, type UpdateSource } from "./source.io.ts";
 
 /** A model to serve, by the folders of its verified packages. */
 export interface Serving {
@@ -29,17 +31,11 @@ export interface Serving {
 }
 
 /** What updates need of the rest of the agent. */
-export interface UpdaterPorts {
+export interface UpdaterPorts extends UpdateSource {
   readonly stateDir: string;
-  readonly serverUrl: string;
   readonly device: string;
   readonly rootMetadata: string;
   readonly spawner: RoleSpawner<"metadata" | "selftest">;
-  /** The most a second that downloads may take of the line; absent: what they get. */
-  readonly maxBytesPerSecond?: number | undefined;
-  token(renew?: boolean): Promise<Result<string>>;
-  /** How the server is reached now. */
-  transport(): Transport;
   /** The device's own labels: what a retraining role's cohort is judged by. */
   labels(): Readonly<Record<string, string>>;
   compatible(manifest: Manifest): Result<void>;
@@ -59,10 +55,21 @@ export interface Updater {
   /** Takes up what was under way; call once the pipeline runs. */
   start(): void;
   onDesired(bytes: Uint8Array): void;
+  /**
+   * Somebody brought a bundle: its document for this device is judged as one from the server is, and what it wants is
+   * taken from there. Answers when the document was taken or refused.
+   */
+  onBundle(folder: string): Promise<Result<BundleTaken>>;
   /** The watchdog found that a model's session hung or broke. */
   onBroken(model: string, digest: string, problem: Problem): void;
   states(): readonly ModelState[];
   stop(): Promise<void>;
+}
+
+/** A bundle's document that was taken. */
+export interface BundleTaken {
+  readonly directorVersion: number;
+  readonly models: readonly string[];
 }
 
 type Refusal = ReportedMessage["refusals"][number];
@@ -70,6 +77,7 @@ type Refusal = ReportedMessage["refusals"][number];
 const LIVE_EVERY_MS = 500;
 const INTAKE_RETRY_MS = [1_000, 2_000, 5_000, 15_000, 60_000];
 const REFUSALS_MAX = 16;
+const DOCUMENT_BYTES_MAX = 131_072;
 const SELF_TEST_WALL_MS = 60_000;
 /** How long a disk that would not keep a step is left alone. */
 const DISK_RETRY_MS = 2_000;
@@ -193,7 +201,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         const { manifestDigest: digest } = effect.target;
         if (isInstalled(slots, effect.target)) return void handle(model, { kind: "downloaded", digest });
         const progress = progressOf(model, digest);
-        const result = await downloadPackage(installPorts, effect.target, abort.signal, progress.show);
+        const result = await fetchPackage(effect.target, abort.signal, progress.show);
         if (!abort.signal.aborted) settle(model, digest, result, { kind: "downloaded", digest }, progress.reached());
         return;
       }
@@ -231,6 +239,20 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         );
       }
     }
+  }
+
+  /** From the bundle that brought the target and from the server in turn, for a stick is pulled out and a line comes back. */
+  async function fetchPackage(target: Target, signal: AbortSignal, show: (fraction: number) => void) {
+    const { directorVersion, model } = target;
+    const { bundle } = kept;
+    const bundled = bundle?.directorVersion === directorVersion && (states.get(model)?.attempts ?? 0) % 2 === 0;
+    if (!bundled) return downloadPackage(installPorts, target, signal, show);
+    const result = await downloadPackage({ ...installPorts, ...bundleSource(bundle.folder) }, target, signal, show);
+    if (result.ok || signal.aborted) return result;
+    refuse(result.error, { directorVersion, model });
+    // What happened to the bytes on a stick says nothing of the release: another copy may be whole.
+    const spoilt = ["DIGEST_MISMATCH", "DOWNLOAD_TOO_LONG"].includes(result.error.code);
+    return { ...result, again: result.again || spoilt };
   }
 
   function settle(model: string, digest: string, result: InstallResult, success: UpdateEvent, reached = 0): void {
@@ -283,13 +305,10 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   async function takeNewest(): Promise<void> {
     while (desired && !stopped) {
       const bytes = desired;
-      const nowMs = Math.max(ports.now(), kept.timeFloorMs);
-      const { directorVersion: lastVersion, directorKeys = [] } = kept;
-      const known = directorKeys.length > 0 ? { directorKeys } : {};
-      const taken = await takeDocument(intakePorts, bytes, { lastVersion, nowMs, ...known });
+      const taken = await judge(bytes, ports);
       if (stopped) return;
       if (!taken.ok) {
-        const directorVersion = claimedVersion(bytes);
+        const directorVersion = claimsOf(bytes)?.version;
         if (!taken.again) refuse(taken.error, directorVersion === undefined ? {} : { directorVersion });
         else if (retries === 0) refuse(taken.error);
         if (desired === bytes) {
@@ -304,15 +323,45 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     }
   }
 
+  function judge(bytes: Uint8Array, { serverUrl, token, transport }: UpdateSource) {
+    const nowMs = Math.max(ports.now(), kept.timeFloorMs);
+    const { directorVersion: lastVersion, directorKeys = [] } = kept;
+    const known = directorKeys.length > 0 ? { directorKeys } : {};
+    const from = { ...intakePorts, serverUrl, token, transport };
+    return takeDocument(from, bytes, { lastVersion, nowMs, ...known });
+  }
+
+  async function takeBundle(folder: string): Promise<Result<BundleTaken>> {
+    const document = await bundledDocument(folder, ports.device, DOCUMENT_BYTES_MAX);
+    if (!document.ok) return document;
+    const taken = await judge(document.value, bundleSource(folder));
+    if (!taken.ok) {
+      const directorVersion = claimsOf(document.value)?.version;
+      refuse(taken.error, directorVersion === undefined ? {} : { directorVersion });
+      return taken;
+    }
+    const waiting = [...states.values()].filter(({ phase }) => phase === "downloading").map(({ target }) => target);
+    if (!accept(taken, folder)) return { ok: false, error: diskRefused("the bundle's document was not kept") };
+    const { models, version: directorVersion } = taken.document;
+    // What waits for its next try of the server need not: here it is.
+    for (const { model, manifestDigest } of models) {
+      if (waiting.some((target) => target?.manifestDigest === manifestDigest)) handle(model, { kind: "resumed" });
+    }
+    return ok({ directorVersion, models: models.map(({ model }) => model) });
+  }
+
   function retryLater(): void {
     const waitMs = INTAKE_RETRY_MS[Math.min(retries++, INTAKE_RETRY_MS.length - 1)] as number;
     retryTimer = setTimeout(takeDesired, waitMs);
   }
 
   type Taken = Extract<Awaited<ReturnType<typeof takeDocument>>, { ok: true }>;
-  /** False where the disk would not keep all of it. */
-  function accept({ document, directorKeys, disagreements }: Taken): boolean {
+  /** False where the disk would not keep all of it. `folder`: the bundle that brought it. */
+  function accept({ document, directorKeys, disagreements }: Taken, folder?: string): boolean {
     let taken = true;
+    const { bundle: _spent, ...rest } = kept;
+    if (folder !== undefined) kept = { ...rest, bundle: { folder, directorVersion: document.version } };
+    else if (document.version !== kept.bundle?.directorVersion) kept = rest;
     for (const wanted of document.models) {
       const refused = disagreements[wanted.model];
       if (refused && !refused.ok) {
@@ -407,10 +456,25 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     },
     onDesired(bytes) {
       // The same document comes again with every connection; it is news only with a higher number, whoever wrote it.
-      if (claimedVersion(bytes) === kept.directorVersion) return;
+      if (claimsOf(bytes)?.version === kept.directorVersion) return;
       desired = bytes;
       clearTimeout(retryTimer);
       takeDesired();
+    },
+    async onBundle(folder) {
+      while (intake) await intake;
+      const taken = takeBundle(folder);
+      intake = taken.then(
+        () => undefined,
+        () => undefined,
+      );
+      try {
+        return await taken;
+      } finally {
+        intake = undefined;
+        // What came over the line meanwhile waits no longer.
+        if (desired) takeDesired();
+      }
     },
     onBroken: (model, digest, problem) => void handle(model, { kind: "activeBroken", digest, problem }),
     states: () => [...states.values()],

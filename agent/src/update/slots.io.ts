@@ -23,6 +23,8 @@ export interface UpdateState {
   /** The latest time that was signed by somebody trusted: a clock before it is wrong. */
   readonly timeFloorMs: number;
   readonly models: readonly ModelState[];
+  /** The folder that brought a document: what that document wants is looked for there too, also after a restart. */
+  readonly bundle?: { readonly folder: string; readonly directorVersion: number };
 }
 
 /** The device's disk as updates see it: `update.json` says what serves, `slots/` holds verified packages. */

@@ -16,9 +16,9 @@ let store: DevicesStore;
 let api: TestApi;
 beforeEach(async () => {
   store = memoryRoom<DevicesStore>(devices, devicesMigrations);
-  api = await testApi(deviceRoutes({ store: { devices: store }, rule: PRESENCE_RULE, kick: () => {} }), {
-    clock: () => NOW_MS,
-  });
+  const document = async (device: string) => (device === name(0) ? Buffer.from('{"for":"it"}') : undefined);
+  const deps = { store: { devices: store }, rule: PRESENCE_RULE, kick: () => {}, document };
+  api = await testApi(deviceRoutes(deps), { clock: () => NOW_MS });
   return () => api.close();
 });
 
@@ -78,4 +78,13 @@ describe("the list of devices", () => {
     expect((await listed("limit=1000", "viewer@b")).flat()).toEqual(odd);
     expect(await listed("limit=10", "viewer@nowhere")).toEqual([[]]);
   });
+});
+
+it("gives a device's document to operators, of what they see, byte for byte", async () => {
+  await enrolAll(2);
+  const ask = (token: string, device: string) => api.call(token, `GET /v1/devices/${device}/document`);
+  expect(await ask("operator", name(0))).toMatchObject({ http: 200, body: { for: "it" } });
+  expect(await ask("viewer", name(0))).toMatchObject({ http: 403 });
+  expect(await ask("operator", name(1))).toMatchObject({ http: 404, body: { code: "NOT_FOUND" } });
+  expect(await ask("operator", "gw-none")).toMatchObject({ http: 404, body: { code: "NOT_FOUND" } });
 });

@@ -11,6 +11,7 @@ import type { DeviceRecord } from "../store/devices.ts";
 import type { Store } from "../store/store.ts";
 import { type Caller, seesSite, siteScope } from "./caller.ts";
 import { cursors, PAGE_DEFAULT, pageOf, pageQuery } from "./page.ts";
+import { jsonArtifact } from "./repository.ts";
 import { defineRoute, type Route, WrittenJson } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -60,6 +61,8 @@ export interface DeviceRoutesDeps {
   readonly store: Pick<Store, "devices">;
   readonly rule: PresenceRule;
   kick(device: string): void;
+  /** The newest director document of a device, sealed; undefined where there is none. */
+  document(device: string): Promise<Uint8Array | undefined>;
 }
 
 /** Names of the active devices a selector matches, of these sites. */
@@ -80,7 +83,7 @@ export async function matchingDevices(
 
 /** Devices and cohorts. */
 export function deviceRoutes(deps: DeviceRoutesDeps): Route[] {
-  return [...readRoutes(deps), ...changeRoutes(deps), ...cohortRoutes(deps)];
+  return [...readRoutes(deps), documentRoute(deps), ...changeRoutes(deps), ...cohortRoutes(deps)];
 }
 
 const list = cursors(Type.Object({ after: Name }, closed));
@@ -145,6 +148,27 @@ function readRoutes({ store, rule }: DeviceRoutesDeps): Route[] {
       },
     }),
   ];
+}
+
+function documentRoute({ store, document }: DeviceRoutesDeps): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/devices/:device/document",
+    operation: "getDirectorDocument",
+    summary: "The signed document that says what a device should run, for a bundle; issued anew past half of its life.",
+    role: "operator",
+    params: { device: Name },
+    answer: "artifact",
+    errors: ["NOT_FOUND"],
+    handler: async ({ params, caller }) => {
+      const device = await visible(store, params.device, caller);
+      if (!device.ok) return device;
+      const bytes = await document(params.device);
+      return bytes
+        ? ok(jsonArtifact(bytes, false))
+        : err("NOT_FOUND", { what: "director document of", name: params.device });
+    },
+  });
 }
 
 async function visible(store: Pick<Store, "devices">, name: string, caller: Caller): Promise<Result<DeviceRecord>> {

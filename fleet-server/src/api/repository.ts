@@ -30,16 +30,19 @@ const ExpiryView = Type.Object(
   closed,
 );
 
+/** Signed JSON, byte for byte. */
+export function jsonArtifact(bytes: Uint8Array, immutable: boolean) {
+  return {
+    contentType: "application/json",
+    etag: createHash("sha256").update(bytes).digest("hex"),
+    length: bytes.length,
+    immutable,
+    open: (from: number, to: number) => Readable.from([bytes.subarray(from, to + 1)]),
+  };
+}
+
 /** The image repository as TUF clients read it. Manifests and models are blobs and are fetched by their digests. */
 export function repositoryRoutes({ repository, expiries }: RepositoryRoutesDeps): Route[] {
-  const answer = (bytes: Buffer, immutable: boolean) =>
-    ok({
-      contentType: "application/json",
-      etag: createHash("sha256").update(bytes).digest("hex"),
-      length: bytes.length,
-      immutable,
-      open: (from: number, to: number) => Readable.from([bytes.subarray(from, to + 1)]),
-    });
   return [
     defineRoute({
       method: "GET",
@@ -63,7 +66,7 @@ export function repositoryRoutes({ repository, expiries }: RepositoryRoutesDeps)
       handler: async ({ params }) => {
         const bytes = await repository.metadata(params.file);
         return bytes
-          ? answer(bytes, params.file !== "timestamp.json")
+          ? ok(jsonArtifact(bytes, params.file !== "timestamp.json"))
           : err("NOT_FOUND", { what: "metadata", name: params.file });
       },
     }),
@@ -79,7 +82,7 @@ export function repositoryRoutes({ repository, expiries }: RepositoryRoutesDeps)
       errors: ["NOT_FOUND"],
       handler: async ({ params }) => {
         const bytes = repository.target(params.file);
-        return bytes ? answer(bytes, false) : err("NOT_FOUND", { what: "target", name: params.file });
+        return bytes ? ok(jsonArtifact(bytes, false)) : err("NOT_FOUND", { what: "target", name: params.file });
       },
     }),
   ];

@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { addAccessCommands } from "./access.ts";
 import { addAuditCommands } from "./audit.ts";
+import { addBundleCommands } from "./bundle.ts";
 import { type CliContext, type CliWorld, createContext } from "./context.io.ts";
 import { addDelegationCommands } from "./delegations.ts";
 import { addDeviceCommands } from "./devices.ts";
@@ -37,6 +38,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addReleaseCommands,
   addDelegationCommands,
   addRolloutCommands,
+  addBundleCommands,
   addHistoryCommands,
   addTrainingCommands,
   addRetrainingCommands,

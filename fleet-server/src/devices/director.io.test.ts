@@ -137,4 +137,7 @@ it("sends the newest document again as it is, and a new one when half of its lif
   });
   await director.resend("gw-1");
   expect(newest().version).toBe(2);
+  // What is carried to it by hand is what it is sent.
+  expect(await director.newest("gw-1")).toEqual(Buffer.from(published.at(-1)!.bytes));
+  expect(await director.newest("gw-2")).toBeUndefined();
 });

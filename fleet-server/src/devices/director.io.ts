@@ -17,7 +17,9 @@ export interface Director {
     readonly rollout?: string;
     readonly confirm: ConfirmRule;
   }): Promise<Result<{ readonly directorVersion: number }>>;
-  /** Sends the newest document again: a device listens now. One that has used up half of its life is issued anew. */
+  /** The newest document, sealed; one that has used up half of its life is issued anew. Undefined where there is none. */
+  newest(device: string): Promise<Buffer | undefined>;
+  /** Sends the newest document again: a device listens now. */
   resend(device: string): Promise<void>;
 }
 
@@ -76,6 +78,13 @@ export function createDirector(ports: DirectorPorts): Director {
       ports.key(),
     );
   }
+  async function newest(device: string): Promise<Buffer | undefined> {
+    let desired = await ports.store.director.get({ device });
+    if (desired && ports.now() - desired.issuedAtMs > DIRECTOR_LIFE_MS / 2) {
+      desired = await ports.store.director.change({ device, nowMs: ports.now() });
+    }
+    return desired && seal(desired);
+  }
   return {
     async assign({ device, model, version, rollout, confirm }) {
       if (version !== null && !ports.releaseOf(model, version)) {
@@ -91,13 +100,10 @@ export function createDirector(ports: DirectorPorts): Director {
       ports.publish(device, seal(desired));
       return ok({ directorVersion: desired.version });
     },
+    newest,
     async resend(device) {
-      let desired = await ports.store.director.get({ device });
-      if (!desired) return;
-      if (ports.now() - desired.issuedAtMs > DIRECTOR_LIFE_MS / 2) {
-        desired = await ports.store.director.change({ device, nowMs: ports.now() });
-      }
-      ports.publish(device, seal(desired));
+      const document = await newest(device);
+      if (document) ports.publish(device, document);
     },
   };
 }

@@ -225,6 +225,11 @@ export const AGENT_ERRORS = {
     sentence: "The state directory {stateDir} holds no enrolment.",
     remedy: "Run `bellwether-agent enroll` with it first.",
   },
+  BUNDLE_UNREADABLE: {
+    http: 422,
+    sentence: "The folder {folder} is no bundle that {device} can take: {reason}.",
+    remedy: "Export it for this device, and lay it where the agent's user may read: not below /tmp, /home or /root.",
+  },
   AGENT_NOT_RUNNING: {
     http: 404,
     sentence: "No agent answers on the state directory {stateDir}.",

@@ -57,6 +57,14 @@ export function sealDirector(
   return Buffer.from(JSON.stringify(sealEnvelope(DIRECTOR_TYPE, canonicalBytes(document), key)));
 }
 
+/** What an unopened document claims: to tell news from repetition and to show it, never to trust anything. */
+export function claimsOf(bytes: Uint8Array): DirectorDocument | undefined {
+  const envelope = envelopeShape.parse(bytes);
+  if (!envelope.ok) return undefined;
+  const document = directorShape.parse(Buffer.from(envelope.value.payload, "base64"));
+  return document.ok ? document.value : undefined;
+}
+
 /** What a device knows when a director document arrives. */
 export interface DirectorTrust {
   readonly device: string;
