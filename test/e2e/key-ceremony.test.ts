@@ -4,40 +4,13 @@ import { Updater } from "tuf-js";
 import { DownloadHTTPError } from "tuf-js/dist/error.js";
 import { expect, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
+import { ceremony } from "../kit/ceremony.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { testPackage } from "../kit/packages.ts";
 import { runProcess } from "../kit/processes.ts";
 import { uploadTo } from "../kit/release.ts";
 
 const LONG = { timeout: 240_000 };
-
-/** A folder with a server's data directory, and a separate one for the machine of the keys. */
-function ceremony() {
-  const folder = temporaryFolder("bellwether-keys-");
-  const passphrase = join(folder, "passphrase");
-  writeFileSync(passphrase, "correct horse battery\n", { mode: 0o600 });
-  const dir = join(folder, "server");
-  const env: Record<string, string> = {};
-  async function attempt(...args: string[]) {
-    const { ended, stdout, stderr } = await runProcess("bellwether", args, { env, cwd: folder });
-    return { ended, stdout, stderr };
-  }
-  /** A command that must succeed; what it said. */
-  async function run(...args: string[]): Promise<string> {
-    const { ended, stdout, stderr } = await attempt(...args);
-    expect(ended, `${args.join(" ")}: ${stderr}`).toBe(0);
-    return `${stdout}${stderr}`;
-  }
-  return {
-    ...{ folder, dir, attempt, run },
-    /** The same with a folder of keys and their passphrase; files in, files out. */
-    sign: (keys: string, ...args: string[]) =>
-      run(...args, "--keys", join(folder, keys), "--passphrase-file", passphrase),
-    reach(server: Bellwether) {
-      Object.assign(env, { BELLWETHER_URL: server.url, BELLWETHER_TOKEN: server.admin });
-    },
-  };
-}
 
 /** An independent client that pinned the first root, and has followed it to the newest metadata. */
 async function client(server: Bellwether) {
@@ -71,22 +44,19 @@ test(
   "keys made offline serve in production; one of three root keys is lost and replaced, with the manual's commands",
   LONG,
   async () => {
-    const { folder, dir, run, sign, attempt, reach } = ceremony();
+    const { folder, dir, run, sign, attempt, follow, reach } = ceremony();
     // Without keys of its own a production server does not start, and makes none.
     const env = { NODE_ENV: "production" };
     const refused = await runProcess("bellwether", ["up", "--dir", dir, "--port", "0", "--mqtt-port", "0"], { env });
     expect([refused.ended, refused.stderr]).toEqual([1, expect.stringMatching(/^REPOSITORY_EMPTY/m)]);
 
-    await run("keys", "online", "--dir", dir, "--out", "online.json");
-    expect(
-      (await attempt("keys", "init", "--online", "online.json", "--keys", "keys", "--out", "first.json")).stderr,
-    ).toMatch(/^PASSPHRASE_MISSING/);
-    await sign("keys", "keys", "init", "--online", "online.json", "--out", "first.json");
+    await follow("## Release keys");
     const files = readdirSync(join(folder, "keys")).filter((name) => name.endsWith(".key"));
     expect(files.map((name) => name.split("-")[0])).toEqual(["root", "root", "root", "targets"]);
     for (const name of files) expect(statSync(join(folder, "keys", name)).mode & 0o777).toBe(0o600);
     expect(statSync(join(folder, "keys")).mode & 0o777).toBe(0o700);
-    await run("keys", "install", "first.json", "--dir", dir);
+    const init = ["keys", "init", "--online", "online.json", "--keys", "more"];
+    expect((await attempt(...init, "--out", "second.json")).stderr).toMatch(/^PASSPHRASE_MISSING/);
     expect((await attempt("keys", "install", "first.json", "--dir", dir)).stderr).toMatch(/^REPOSITORY_THERE/);
 
     const server = await startBellwether({ dir, env });
@@ -103,10 +73,11 @@ test(
     const lost = files.find((name) => name.startsWith("root"))!;
     const publicKey = JSON.parse(readFileSync(join(folder, "keys", lost), "utf8")).publicKey as string;
     rmSync(join(folder, "keys", lost));
-    const rotated = await sign("keys", "keys", "rotate", "root", publicKey.slice(0, 12), "--out", "root.json");
+    const [found, rotated, published, status] = await follow("**Practise it.**", { KEY: publicKey.slice(0, 12) });
+    expect(found).toMatch(new RegExp(`${publicKey.slice(0, 12)}.*elsewhere`));
     expect(rotated).toContain(`no longer let the key ${publicKey} sign for root`);
     expect(rotated).toContain("root.json can be published");
-    await run("release", "publish", "root.json");
+    expect([published, status]).toEqual([expect.any(String), expect.stringMatching(/^root +2 /m)]);
     const root = await rootOf(server, 2);
     expect(root.roles.root.keyids).toHaveLength(3);
     expect(JSON.stringify(root.keys)).not.toContain(publicKey);

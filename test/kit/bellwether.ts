@@ -51,6 +51,8 @@ export async function startBellwether(
     until?: "test" | "caller";
     env?: Readonly<Record<string, string>>;
     tls?: readonly string[];
+    /** More of the command line. */
+    more?: readonly string[];
   } = {},
 ): Promise<Bellwether> {
   const dir = options.dir ?? join(temporaryFolder("bellwether-up-"), "data");
@@ -58,6 +60,7 @@ export async function startBellwether(
   const args = [ENTRY, "-o", "json", "up", "--dir", dir, "--mqtt-port", "0"];
   // With TLS, and whatever more is said about it.
   args.push(...(options.tls ? ["--listen", "127.0.0.1:0", ...options.tls] : ["--port", "0"]));
+  args.push(...(options.more ?? []));
   if (options.config !== undefined) {
     const file = join(dir, "settings.yaml");
     writeFileSync(file, options.config);

@@ -1,0 +1,63 @@
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
+import { ceremony } from "../kit/ceremony.ts";
+import { temporaryFolder } from "../kit/folder.ts";
+import { runProcess } from "../kit/processes.ts";
+
+const LONG = { timeout: 240_000 };
+const PRODUCTION = { NODE_ENV: "production" };
+
+test("under development keys a production server serves only where it is told to, and says so", LONG, async () => {
+  const dir = join(temporaryFolder(), "server");
+  const first = await startBellwether({ dir });
+  await first.stop();
+  const up = ["up", "--dir", dir, "--port", "0", "--mqtt-port", "0"];
+  const refused = await runProcess("bellwether", up, { env: PRODUCTION });
+  expect([refused.ended, refused.stderr]).toEqual([1, expect.stringMatching(/^DEVELOPMENT_KEYS_REFUSED/m)]);
+  const told = await startBellwether({ dir, env: PRODUCTION, more: ["--development-keys"] });
+  expect((await told.call("GET /readyz", undefined, { token: null })).http).toBe(200);
+  expect(told.log.join("\n")).toMatch(/development keys/i);
+});
+
+/** What a server says of each role, in the log, as a metric and over the API. */
+async function alarms(server: Bellwether, role: string) {
+  const { items } = (await server.call("GET /v1/repository/expiries")).body;
+  const metrics: string = (await server.call("GET /metrics")).body;
+  return {
+    alarm: items.find((one: { role: string }) => one.role === role).alarm,
+    days: Math.ceil(Number(new RegExp(`^bellwether_expiry_days\\{role="${role}"\\} (\\S+)$`, "m").exec(metrics)?.[1])),
+    said: server.log.filter((line) => line.includes(`the ${role} metadata expire`)).length,
+  };
+}
+
+test(
+  "30, 14 and 3 days before an expiry the log, the metrics and the API say so, until it is signed again",
+  LONG,
+  async () => {
+    const { dir, run, sign, reach } = ceremony();
+    await run("keys", "online", "--dir", dir, "--out", "online.json");
+    const lasts = ["--root-lasts", "29d", "--targets-lasts", "13d"];
+    await sign("keys", "keys", "init", "--online", "online.json", ...lasts, "--out", "first.json");
+    await run("keys", "install", "first.json", "--dir", dir);
+    const server = await startBellwether({ dir, env: PRODUCTION });
+    expect(await alarms(server, "root")).toEqual({ alarm: 30, days: 29, said: 1 });
+    expect(await alarms(server, "targets")).toEqual({ alarm: 14, days: 13, said: 1 });
+    expect(await alarms(server, "snapshot")).toMatchObject({ alarm: null, said: 0 });
+
+    reach(server);
+    const renew = async (...more: string[]) => {
+      await run("release", "request", "--out", "request.json");
+      await sign("keys", "release", "sign", "request.json", ...more, "--out", "signed.json");
+      await run("release", "publish", "signed.json");
+    };
+    await renew("--lasts", "2d");
+    expect(await alarms(server, "targets")).toMatchObject({ alarm: 3, days: 2 });
+    await server.stop();
+    const again = await startBellwether({ dir, env: PRODUCTION });
+    expect(await alarms(again, "targets")).toEqual({ alarm: 3, days: 2, said: 1 });
+    reach(again);
+    await renew();
+    expect(await alarms(again, "targets")).toMatchObject({ alarm: null, days: 180 });
+  },
+);
