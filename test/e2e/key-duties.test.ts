@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { ceremony } from "../kit/ceremony.ts";
 import { temporaryFolder } from "../kit/folder.ts";
-import { runProcess } from "../kit/processes.ts";
+import { startProcess } from "../kit/processes.ts";
 
 const LONG = { timeout: 240_000 };
 const PRODUCTION = { NODE_ENV: "production" };
@@ -12,9 +12,11 @@ test("under development keys a production server serves only where it is told to
   const dir = join(temporaryFolder(), "server");
   const first = await startBellwether({ dir });
   await first.stop();
-  const up = ["up", "--dir", dir, "--port", "0", "--mqtt-port", "0"];
-  const refused = await runProcess("bellwether", up, { env: PRODUCTION });
-  expect([refused.ended, refused.stderr]).toEqual([1, expect.stringMatching(/^DEVELOPMENT_KEYS_REFUSED/m)]);
+  const up = ["-o", "json", "up", "--dir", dir, "--port", "0", "--mqtt-port", "0"];
+  const refused = startProcess("bellwether", up, { env: PRODUCTION });
+  const served = refused.line("it serves", (line) => line.startsWith("{") && "it serves");
+  expect(await Promise.race([refused.ended, served])).toBe(1);
+  expect(refused.stderr.join("\n")).toMatch(/^DEVELOPMENT_KEYS_REFUSED|"code":"DEVELOPMENT_KEYS_REFUSED"/m);
   const told = await startBellwether({ dir, env: PRODUCTION, more: ["--development-keys"] });
   expect((await told.call("GET /readyz", undefined, { token: null })).http).toBe(200);
   expect(told.log.join("\n")).toMatch(/development keys/i);
