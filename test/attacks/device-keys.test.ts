@@ -1,11 +1,14 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { keyPairOf, signBytes } from "@bellwether/protocol/trust/keys.ts";
-import { rotationBytes, wipeBytes } from "@bellwether/protocol/trust/login.ts";
-import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { signBytes } from "@bellwether/protocol/trust/keys.ts";
+import { wipeBytes } from "@bellwether/protocol/trust/login.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { answerTo, connectDevice, deviceLogin, type EnrolledDevice, enrol, nonceFor } from "../kit/device.ts";
 import { eventually } from "../kit/eventually.ts";
 import { suiteFolder } from "../kit/folder.ts";
+import { type KeysWorld, ROTATION, rotationOf } from "./table/device-keys.ts";
+import { publicHexOf } from "./table/enrolment.ts";
+import { named } from "./table/row.ts";
 
 let server: Bellwether;
 beforeAll(async () => {
@@ -16,7 +19,6 @@ afterAll(async () => await server?.stop());
 
 let names = 0;
 const freshName = () => `gw-${++names}`;
-const publicHexOf = (seed: Uint8Array) => Buffer.from(keyPairOf(seed).publicKey).toString("hex");
 const show = async (device: string) => (await server.call(`GET /v1/devices/${device}`)).body;
 const order = (device: string, what: string) => server.call(`POST /v1/devices/${device}/${what}`);
 const ask = (what: string, body: object) => server.call(`POST /v1/device/${what}`, body, { token: null });
@@ -24,87 +26,26 @@ async function notesOf(device: string): Promise<{ code: string; target: string; 
   return (await server.call(`GET /v1/audit?caller=device:${device}&limit=1000`)).body.items;
 }
 
-/** A request for a new key, whole; every part of it may be somebody else's. */
-async function rotation(
-  device: EnrolledDevice,
-  seed: Uint8Array,
-  change: { old?: Uint8Array; fresh?: Uint8Array } = {},
-) {
-  const nonce = await nonceFor(server, device.device);
-  const newPublicHex = publicHexOf(seed);
-  const bytes = rotationBytes(device.brokerId, device.device, nonce, newPublicHex);
-  const by = (key: Uint8Array) => signBytes(bytes, key).toString("hex");
-  const signatures = { signatureHex: by(change.old ?? device.seed), newSignatureHex: by(change.fresh ?? seed) };
-  return { device: device.device, nonce, newPublicHex, ...signatures };
-}
+const rotation = async (device: EnrolledDevice, seed: Uint8Array) =>
+  rotationOf(device, await nonceFor(server, device.device), seed);
+const world: KeysWorld = {
+  enrol: () => enrol(server, freshName()),
+  nonceFor: ({ device }) => nonceFor(server, device),
+  revoke: ({ device }) => order(device, "revoke"),
+  async logIn(device, nonce) {
+    const login = { device: device.device, nonce, signatureHex: answerTo(device, nonce) };
+    expect((await ask("login", login)).http).toBe(200);
+  },
+};
 
-type Row = readonly [what: string, code: string, attack: (device: EnrolledDevice, old: Uint8Array) => Promise<object>];
-const ROWS: readonly Row[] = [
-  [
-    "not signed by the key it replaces",
-    "DEVICE_LOGIN_REFUSED",
-    (device) => rotation(device, randomBytes(32), { old: randomBytes(32) }),
-  ],
-  [
-    "signed by the key before the one it replaces",
-    "DEVICE_LOGIN_REFUSED",
-    (device, old) => rotation(device, randomBytes(32), { old }),
-  ],
-  [
-    "of a key that nobody proved",
-    "DEVICE_LOGIN_REFUSED",
-    (device) => rotation(device, randomBytes(32), { fresh: randomBytes(32) }),
-  ],
-  [
-    "of another key than was signed",
-    "DEVICE_LOGIN_REFUSED",
-    async (device) => ({ ...(await rotation(device, randomBytes(32))), newPublicHex: publicHexOf(randomBytes(32)) }),
-  ],
-  [
-    "to a key of small order",
-    "KEY_INVALID",
-    async (device) => ({ ...(await rotation(device, randomBytes(32))), newPublicHex: "00".repeat(32) }),
-  ],
-  [
-    "to another device's key",
-    "KEY_IN_USE",
-    async (device) => rotation(device, (await enrol(server, freshName())).seed),
-  ],
-  ["back to a key it had", "KEY_IN_USE", (device, old) => rotation(device, old)],
-  [
-    "with a nonce that served",
-    "DEVICE_LOGIN_REFUSED",
-    async (device) => {
-      const request = await rotation(device, randomBytes(32), { fresh: device.seed });
-      const used = { device: device.device, nonce: request.nonce, signatureHex: answerTo(device, request.nonce) };
-      expect((await ask("login", used)).http).toBe(200);
-      const seed = randomBytes(32);
-      const newPublicHex = publicHexOf(seed);
-      const bytes = rotationBytes(device.brokerId, device.device, request.nonce, newPublicHex);
-      const by = (key: Uint8Array) => signBytes(bytes, key).toString("hex");
-      return { ...used, newPublicHex, signatureHex: by(device.seed), newSignatureHex: by(seed) };
-    },
-  ],
-  [
-    "of a device that was revoked",
-    "DEVICE_REVOKED",
-    async (device) => {
-      await order(device.device, "revoke");
-      return rotation(device, randomBytes(32));
-    },
-  ],
-];
-
-describe("a new key is refused that is", () => {
-  it.each(ROWS)("%s (%s)", async (_what, code, attack) => {
-    const before = await enrol(server, freshName());
-    const seed = randomBytes(32);
-    expect((await ask("rotate-key", await rotation(before, seed))).http).toBe(200);
-    const device = { ...before, seed };
-    const refused = await ask("rotate-key", await attack(device, before.seed));
-    expect(refused.body.code).toBe(code);
-    expect((await show(device.device)).keyHex).toBe(publicHexOf(seed));
-  });
+test.each(named(ROTATION))("%s", async (_, { bend, code }) => {
+  const before = await enrol(server, freshName());
+  const seed = randomBytes(32);
+  expect((await ask("rotate-key", await rotation(before, seed))).http).toBe(200);
+  const device = { ...before, seed };
+  const refused = await ask("rotate-key", await bend(device, before.seed, world));
+  expect(refused.body.code).toBe(code);
+  expect((await show(device.device)).keyHex).toBe(publicHexOf(seed));
 });
 
 test("the old key serves until the new one is confirmed, then neither it, nor its session, nor its token", async () => {

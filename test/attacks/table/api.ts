@@ -20,6 +20,7 @@ export interface CallRow extends Row {
 const LIST: Call = { target: "GET /v1/devices" };
 const COHORT: Call = { target: "PUT /v1/cohorts/attacked", body: { selector: "line=3" } };
 const TOKEN: Call = { target: "POST /v1/enrolment-tokens", body: { site: "plant-a" } };
+const ADMIN: Call = { target: "POST /v1/tokens", body: { name: "another", roles: ["admin"] } };
 const keyed = (call: Call, key: string): Call => ({ ...call, headers: { "idempotency-key": key } });
 
 export const CALLS: readonly CallRow[] = [
@@ -42,8 +43,8 @@ export const CALLS: readonly CallRow[] = [
     {
       attack: "a viewer who makes himself an administrator",
       code: "FORBIDDEN",
-      honest: { target: "POST /v1/tokens", body: { name: "of-the-admin", roles: ["admin"] } },
-      bent: { target: "POST /v1/tokens", body: { name: "mine", roles: ["admin"] }, by: "viewer" },
+      honest: ADMIN,
+      bent: { ...ADMIN, by: "viewer" },
     },
     {
       attack: "a device's token for people's routes",
@@ -60,7 +61,7 @@ export const CALLS: readonly CallRow[] = [
       bent: { target: "GET /v1/devices/{other}", by: "operatorOfA" },
     },
     {
-      attack: "a token of one site that revokes another's device",
+      attack: "a token of one site that approves another's device",
       code: "NOT_FOUND",
       honest: { target: "POST /v1/devices/{other}/approve" },
       bent: { target: "POST /v1/devices/{other}/approve", by: "operatorOfA" },

@@ -9,6 +9,7 @@ import {
   READER_SUBSCRIBE,
 } from "./broker.ts";
 import { DELEGATION } from "./delegation.ts";
+import { ROTATION } from "./device-keys.ts";
 import { DIRECTOR } from "./director.ts";
 import { ENROLMENT, LOGIN } from "./enrolment.ts";
 import { METADATA } from "./metadata.ts";
@@ -88,6 +89,13 @@ export const SECTIONS: readonly Section[] = [
     test: "test/attacks/enrolment.test.ts",
     name: "LOGIN",
     rows: LOGIN,
+  },
+  {
+    title: "New keys of devices",
+    about: "Whoever wants another key to count for a device; its own key goes on counting.",
+    test: "test/attacks/device-keys.test.ts",
+    name: "ROTATION",
+    rows: ROTATION,
   },
   {
     title: "Logins over MQTT",
