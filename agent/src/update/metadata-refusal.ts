@@ -7,7 +7,7 @@ export interface MetadataRefusal {
 }
 
 // A redirect is what a portal answers that wants a password first.
-const NETWORK = /ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|timeout|fetch failed|redirect|UND_ERR|aborted|503|502|504/i;
+const NETWORK = /ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|timeout|fetch failed|redirect|UND_ERR|aborted|answered 50[234]/i;
 
 const DISK = /ENOSPC|EDQUOT|EIO|EROFS|EMFILE|ENFILE/;
 
