@@ -48,6 +48,11 @@ async function metric(name: string): Promise<number> {
 }
 const counterOf = (code: string) => /`(.+)`/.exec(code)![1]!;
 
+const outcomeOf = (act: Promise<unknown>) =>
+  act.then(
+    () => "taken",
+    (cause: Error) => cause.message,
+  );
 const filled = (topic: string, mine: EnrolledDevice, other: EnrolledDevice) =>
   topic.replace("{site}", mine.site).replace("{me}", mine.device).replace("{other}", other.device);
 const OFFLINE = JSON.stringify({ v: 1, session: 9_999, online: false });
@@ -59,7 +64,7 @@ test.each(named(DEVICE_PUBLISH))("%s", async (_, { topic, code }) => {
   await device.acknowledged("telemetry", await device.send("telemetry", rowsOf("pump-1", 5)));
   const before = await metric(counterOf(code));
   const said = device.publish(filled(topic, mine, theirs), OFFLINE, { qos: 1, retain: true });
-  await expect(said).rejects.toThrow("closed");
+  expect(await outcomeOf(said)).toContain("closed");
   expect(await metric(counterOf(code))).toBe(before + 1);
   // Whom it was about hears and loses nothing.
   await victim.acknowledged("telemetry", await victim.send("telemetry", rowsOf("pump-1", 5)));
@@ -94,7 +99,7 @@ test.each(named(READER_SUBSCRIBE))("%s", async (_, { topic }) => {
 test.each(named(READER_PUBLISH))("%s", async (_, { topic, code }) => {
   const [writer, watching] = [await reader(), await reader()];
   const before = await metric(counterOf(code));
-  await expect(writer.publish(topic, "{}", { qos: 1, retain: true })).rejects.toThrow("closed");
+  expect(await outcomeOf(writer.publish(topic, "{}", { qos: 1, retain: true }))).toContain("closed");
   expect(await metric(counterOf(code))).toBe(before + 1);
   expect(watching.messages.filter((message) => message.text === "{}")).toEqual([]);
 });
@@ -112,8 +117,11 @@ test.each(named(CONNECT))("%s", async (_, { bend, code }) => {
   const [mine, other] = await two();
   const honest = await connectMqtt(server, world.login(mine, await world.nonceFor(mine)));
   const before = await metric(counterOf(code));
-  const refused = connectMqtt(server, await bend(mine, other, world));
-  await expect(refused).rejects.toMatchObject({ code: Number(/CONNACK (\d)/.exec(code)?.[1]) });
+  const refused = connectMqtt(server, await bend(mine, other, world)).then(
+    () => "CONNACK 0",
+    (cause: { code?: number }) => `CONNACK ${cause.code}`,
+  );
+  expect(code).toContain(await refused);
   expect(await metric(counterOf(code))).toBe(before + 1);
   expect(honest.connected()).toBe(true);
 });
