@@ -165,7 +165,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   const expiries = createExpiryWatch({
     async signed() {
       const oldest = await store.director.oldest({});
-      return oldest ? [...repository.signed(), documentExpiry(oldest)] : repository.signed();
+      const documents = oldest ? [documentExpiry(oldest)] : [];
+      return [...repository.signed(), ...documents, ...(secured?.signed() ?? [])];
     },
     now,
     warn: (sentence) => log("warn", sentence),

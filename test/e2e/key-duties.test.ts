@@ -1,10 +1,14 @@
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { ceremony } from "../kit/ceremony.ts";
+import { makeCertificate } from "../kit/certificates.ts";
+import { startFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { startProcess } from "../kit/processes.ts";
 
+const DAY_MS = 86_400_000;
 const LONG = { timeout: 240_000 };
 const PRODUCTION = { NODE_ENV: "production" };
 
@@ -63,3 +67,27 @@ test(
     expect(await alarms(again, "targets")).toMatchObject({ alarm: null, days: 180 });
   },
 );
+
+test("a TLS certificate of one's own that ends soon is told in the log and over the API", LONG, async () => {
+  const folder = temporaryFolder();
+  const now = Date.now();
+  const ca = await makeCertificate({ ca: true, toMs: now + 1_000 * DAY_MS });
+  const own = await makeCertificate({ by: ca, fromMs: now - 60 * DAY_MS, toMs: now + 13 * DAY_MS });
+  const [certificate, key, caFile] = ["server.crt", "server.key", "ca.crt"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  writeFileSync(certificate, own.pem + ca.pem);
+  writeFileSync(key, own.keyPem, { mode: 0o600 });
+  writeFileSync(caFile, ca.pem);
+  const tls = ["--tls-cert", certificate, "--tls-key", key, "--name", "localhost"];
+  const fleet = await startFleet(join(folder, "server"), { tls, reachedBy: caFile });
+  const { items } = await fleet.call("GET /v1/repository/expiries");
+  const watched = items.filter(({ role }: { role: string }) => role.startsWith("tls"));
+  expect(watched).toMatchObject([
+    { role: "tls", alarm: 14, renewedBy: "owners" },
+    { role: "tls-ca", alarm: null },
+  ]);
+  expect(fleet.process.stderr.join("\n")).toMatch(/the server's TLS certificate expires in 1[23]/);
+});

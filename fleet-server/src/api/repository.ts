@@ -17,7 +17,8 @@ const closed = { additionalProperties: false } as const;
 const ExpiryView = Type.Object(
   {
     role: Type.String({
-      description: "root, targets, snapshot, timestamp, a retraining role, or director: the documents.",
+      description:
+        "root, targets, snapshot, timestamp, a retraining role, director (the documents), tls or tls-ca (certificates).",
     }),
     version: Type.Integer(),
     expiresAtMs: TimeMs,
@@ -48,7 +49,8 @@ export function repositoryRoutes({ repository, expiries }: RepositoryRoutesDeps)
       method: "GET",
       path: "/v1/repository/expiries",
       operation: "listExpiries",
-      summary: "When signed metadata and director documents expire, with alarms 30, 14 and 3 days before.",
+      summary:
+        "When signed metadata, director documents and TLS certificates expire, with alarms 30, 14 and 3 days before.",
       role: "viewer",
       answer: Type.Object({ items: Type.Array(ExpiryView) }, closed),
       handler: async () => ok({ items: (await expiries.expiries()).map(({ lifeMs: _, ...one }) => one) }),

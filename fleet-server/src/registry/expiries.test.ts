@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { judgeExpiry, type Signed } from "./expiries.ts";
+import { alarmSentence, judgeExpiry, type Signed } from "./expiries.ts";
 import { createExpiryWatch } from "./expiry-watch.io.ts";
 
 const DAY_MS = 86_400_000;
@@ -23,6 +23,14 @@ test.each<[string, number, number, string | number | null]>([
   ["timestamp", 1, 0.2, 0.25],
 ])("%s, signed for %d days, with %d left, is alarm %s", (role, life, left, alarm) => {
   expect(judgeExpiry(signed(role, life, left), 0).alarm).toBe(alarm);
+});
+
+test("a certificate's alarm says what it is about", () => {
+  const said = (role: string, days: number) => alarmSentence(judgeExpiry(signed(role, 90, days), 0));
+  expect(said("tls", 31)).toBeUndefined();
+  expect(said("tls", 13)).toMatch(/^the server's TLS certificate expires in 13 days, .*renew its files/);
+  expect(said("tls-ca", 2)).toMatch(/^the CA of the server's TLS certificate expires in 2 days/);
+  expect(said("tls", 0)).toMatch(/TLS certificate expired at 1970-01-01/);
 });
 
 test("each alarm is said once, when it is reached, and who must act", async () => {

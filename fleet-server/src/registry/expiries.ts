@@ -5,7 +5,7 @@ export const ALARM_DAYS = [30, 14, 3] as const;
 
 /** Something that is signed for a time, and must be signed again before that ends. */
 export interface Signed {
-  /** "root", "targets", "snapshot", "timestamp", "director", or a retraining role's name. */
+  /** "root", "targets", "snapshot", "timestamp", "director", a retraining role's name; "tls" or "tls-ca": certificates. */
   readonly role: string;
   readonly version: number;
   readonly expiresAtMs: number;
@@ -42,6 +42,11 @@ function levelOf(lifeMs: number, leftMs: number): number | undefined {
 export function alarmSentence({ role, alarm, daysLeft, renewedBy, expiresAtMs }: Expiry): string | undefined {
   if (alarm === null) return undefined;
   const when = new Date(expiresAtMs).toISOString();
+  if (role.startsWith("tls")) {
+    const what = role === "tls" ? "the server's TLS certificate" : "the CA of the server's TLS certificate";
+    if (alarm === "expired") return `${what} expired at ${when}: whoever knows the time speaks to this server no more`;
+    return `${what} expires in ${daysLeft} days, at ${when}; renew its files in time`;
+  }
   const over = `the ${role} metadata expired at ${when}: devices install nothing until they are signed again`;
   const soon = `the ${role} metadata expire in ${daysLeft} days, at ${when}`;
   const who =

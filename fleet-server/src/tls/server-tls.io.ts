@@ -7,6 +7,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { certificatesOf, fingerprintOf } from "@bellwether/protocol/tls/fingerprint.ts";
 import { isAddress } from "@bellwether/protocol/tls/verify.ts";
 import { writeDurably } from "../files.io.ts";
+import type { Signed } from "../registry/expiries.ts";
 import type { CertificateAndKey } from "./certificates.io.ts";
 
 /** What the server shows and holds on its TLS ports. */
@@ -23,6 +24,8 @@ export interface ServerTls {
   readonly madeCa: boolean;
   /** Told when the certificate was renewed or its files changed; sessions that are open go on. */
   onRenewed(listener: (now: CertificateAndKey) => void): void;
+  /** When the certificate ends, and the CA that it is shown with. */
+  signed(): readonly Signed[];
   /** Renews what is due; the server does so by itself every hour. */
   renewIfDue(): Promise<void>;
   close(): void;
@@ -66,6 +69,7 @@ export async function openServerTls(options: ServerTlsOptions): Promise<Result<S
     current: () => loaded.pair,
     context: () => loaded.context,
     caFingerprint: loaded.caFingerprint,
+    signed: () => lifetimes(loaded.pair.certificate, options.own === undefined),
     names: options.names,
     madeCa: source.madeCa,
     onRenewed: (listener) => void listeners.push(listener),
@@ -154,6 +158,23 @@ async function readPair(dir: string, name: string): Promise<CertificateAndKey | 
   });
   const cut = text?.indexOf("-----BEGIN CERTIFICATE-----") ?? -1;
   return text === undefined || cut < 0 ? undefined : { key: text.slice(0, cut), certificate: text.slice(cut) };
+}
+
+/** As expiries are watched. The development certificate is renewed 30 days before its end; its CA by nobody. */
+function lifetimes(chain: string, development: boolean): Signed[] {
+  const certificates = certificatesOf(chain, "The certificate");
+  if (!certificates.ok) return [];
+  const [leaf, ...above] = certificates.value;
+  const lifetime = (role: string, certificate: X509Certificate, renewedBy: Signed["renewedBy"]): Signed => {
+    const [fromMs, expiresAtMs] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()];
+    const lifeMs = renewedBy === "server" ? RENEW_BEFORE_MS : expiresAtMs - fromMs;
+    return { role, version: 1, expiresAtMs, lifeMs, renewedBy };
+  };
+  const ca = above.findLast((certificate) => certificate.ca);
+  return [
+    ...(leaf ? [lifetime("tls", leaf, development ? "server" : "owners")] : []),
+    ...(ca ? [lifetime("tls-ca", ca, "owners")] : []),
+  ];
 }
 
 /** Whether a certificate ends soon, is of another CA, or lacks a name. */

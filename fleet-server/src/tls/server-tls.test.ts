@@ -7,6 +7,7 @@ import { verifyServer } from "@bellwether/protocol/tls/verify.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { makeCertificate } from "../../../test/kit/certificates.ts";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
+import { judgeExpiry } from "../registry/expiries.ts";
 import { namesOf, openServerTls, type ServerTlsOptions } from "./server-tls.io.ts";
 
 const DAY_MS = 86_400_000;
@@ -57,6 +58,10 @@ test("the certificate is renewed 30 days before its end, by the same CA, and lis
   nowMs = START + 59 * DAY_MS;
   await tls.renewIfDue();
   expect(tls.current()).toBe(first);
+  // What renews itself alarms only when that has not happened.
+  const [own, ca] = tls.signed();
+  const alarmAt = (day: number) => judgeExpiry(own!, START + day * DAY_MS).alarm;
+  expect([alarmAt(59), alarmAt(62), alarmAt(77), ca?.renewedBy]).toEqual([null, null, 14, "owners"]);
   nowMs = START + 61 * DAY_MS;
   await tls.renewIfDue();
   await tls.renewIfDue();
@@ -84,6 +89,15 @@ test("a certificate of one's own is taken, read anew when its files change, and 
   await put();
   const { tls, told } = await opened(options);
   expect(tls).toMatchObject({ madeCa: false, caFingerprint: fingerprintOf(ca.certificate) });
+  const [leaf, above] = tls.signed();
+  expect([leaf, above]).toMatchObject([
+    {
+      role: "tls",
+      renewedBy: "owners",
+      expiresAtMs: new X509Certificate(tls.current().certificate).validToDate.getTime(),
+    },
+    { role: "tls-ca", renewedBy: "owners", expiresAtMs: ca.certificate.validToDate.getTime() },
+  ]);
   const first = tls.current();
   await put();
   await tls.renewIfDue();
