@@ -101,6 +101,9 @@ export async function startLane(device: string, folder = temporaryFolder()): Pro
       if (found.snapshot) return found.snapshot;
       const last = JSON.stringify((await lane.snapshot())?.models);
       const how = ended === undefined ? `not within ${LIFE_MS_MAX} ms` : `the agent ended (${ended}) before`;
+      // Who lives on holds the device's lock: no later life could begin.
+      agent.signal("SIGKILL");
+      await agent.ended;
       throw new Error([`${how}: ${what}; ${last}`, ...agent.stderr.slice(-8)].join("\n"));
     },
     kept: () => JSON.parse(readFileSync(join(stateDir, "update.json"), "utf8")).models[0],

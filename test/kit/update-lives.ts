@@ -49,9 +49,9 @@ export async function goesOn(lane: UpdateLane, device: string, released: readonl
     // What was counted may not be durable yet: some more than are wanted.
     return model !== undefined && model.inferences >= PREDICTIONS + 40;
   });
-  const digests = filesInUse(lane);
   alone.signal("SIGKILL");
   await alone.ended;
+  const digests = filesInUse(lane);
   const made = predictionsOf(lane.stateDir).slice(before);
   expect(made.length).toBeGreaterThanOrEqual(PREDICTIONS);
   for (const { digest } of made) {

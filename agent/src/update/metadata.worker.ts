@@ -169,7 +169,7 @@ async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
     const directorKeys = Array.isArray(keys) ? keys.filter((key): key is string => typeof key === "string") : [];
     return { ok: true, directorKeys, targets: found, refused };
   } catch (cause) {
-    if (next) rmSync(next.folder, { recursive: true, force: true });
+    if (next) removeOthers(dir);
     return { ok: false, ...refusalOf(cause) };
   }
 }
@@ -230,8 +230,16 @@ function keepGeneration(dir: string, number: number, folder: string): void {
     writeDurably(path, readFileSync(path));
   }
   writeDurably(join(dir, "current"), String(number));
-  for (const name of readdirSync(dir)) {
-    if (name.startsWith("generation-") && name !== `generation-${number}`)
-      rmSync(join(dir, name), { recursive: true, force: true });
+  removeOthers(dir);
+}
+
+/** Removes every generation but the current one, which may be the new one though making it so ended in an error. */
+function removeOthers(dir: string): void {
+  try {
+    const kept = ["current", `generation-${currentGeneration(dir)}`];
+    for (const name of readdirSync(dir))
+      if (!kept.includes(name)) rmSync(join(dir, name), { recursive: true, force: true });
+  } catch {
+    // What a failing disk does not let go takes no trust from anything, and is tried again after the next refresh.
   }
 }
