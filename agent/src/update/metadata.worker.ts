@@ -126,11 +126,12 @@ function keyNamedTwice(bytes: Buffer): string | undefined {
 
 /** Runs in a worker of its own, which ends with the answer: hostile metadata can cost time, but not the device's. */
 export async function runMetadataWorker(): Promise<void> {
-  const answer = await refresh(roleData<MetadataRequest>());
+  const answer = await refreshMetadata(roleData<MetadataRequest>());
   parentPort?.postMessage(answer);
 }
 
-async function refresh(request: MetadataRequest): Promise<MetadataAnswer> {
+/** Refreshes the metadata and looks the targets up in them; only what is trusted as a whole becomes the next generation. */
+export async function refreshMetadata(request: MetadataRequest): Promise<MetadataAnswer> {
   const { dir, baseUrl, token, targets } = request;
   let next: ReturnType<typeof prepareGeneration> | undefined;
   try {
