@@ -53,7 +53,10 @@ export async function takeDocument(
   const claimed = claimsOf(bytes)?.models ?? [];
   const answer = await askMetadata(ports.spawner, {
     dir: ports.metadataDir,
-    baseUrl: new URL("v1/repository", ports.serverUrl.endsWith("/") ? ports.serverUrl : `${ports.serverUrl}/`).href,
+    metadataUrl: new URL(
+      "v1/repository/metadata",
+      ports.serverUrl.endsWith("/") ? ports.serverUrl : `${ports.serverUrl}/`,
+    ).href,
     token: token.value,
     transport: ports.transport(),
     rootMetadata: ports.rootMetadata,

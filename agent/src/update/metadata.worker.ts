@@ -13,17 +13,21 @@ import { writeDurably } from "../durable.io.ts";
 import { type MetadataRefusal, metadataRefusal } from "./metadata-refusal.ts";
 import { fetchFrom } from "./source.io.ts";
 
-/** What the metadata worker is asked. */
-export interface MetadataRequest {
+/** Where metadata come from, where they are kept, and by what they are judged. */
+export interface RefreshRequest {
   /** Folder of the metadata generations. */
   readonly dir: string;
-  readonly baseUrl: string;
+  readonly metadataUrl: string;
   readonly token: string;
   readonly transport: Transport;
   /** The root metadata pinned at enrolment. */
   readonly rootMetadata: string;
   /** max(clock, trusted-time floor): expiry is judged at this time. */
   readonly nowMs: number;
+}
+
+/** What the metadata worker is asked. */
+export interface MetadataRequest extends RefreshRequest {
   /** Targets to look up. */
   readonly targets: readonly string[];
 }
@@ -130,49 +134,67 @@ export async function runMetadataWorker(): Promise<void> {
   parentPort?.postMessage(answer);
 }
 
-/** Refreshes the metadata and looks the targets up in them; only what is trusted as a whole becomes the next generation. */
-export async function refreshMetadata(request: MetadataRequest): Promise<MetadataAnswer> {
-  const { dir, baseUrl, token, targets } = request;
+/**
+ * Brings the trusted metadata up to date and asks them. Only what is trusted as a whole, when `ask` has its answer, becomes
+ * the next generation; throws what tuf-js, the network and the disk say, and then nothing has changed.
+ */
+export async function withTrusted<T>(
+  request: RefreshRequest,
+  ask: (updater: Updater, trusted: TrustedSet) => Promise<T>,
+): Promise<T> {
+  const { dir, metadataUrl, token, transport } = request;
   let next: ReturnType<typeof prepareGeneration> | undefined;
   try {
     next = prepareGeneration(request);
     const updater = new Updater({
       metadataDir: next.folder,
-      metadataBaseUrl: `${baseUrl}/metadata`,
-      targetDir: next.folder,
-      targetBaseUrl: `${baseUrl}/targets`,
-      fetcher: new BoundFetcher(token, request.transport, next.folder),
+      metadataBaseUrl: metadataUrl,
+      fetcher: new BoundFetcher(token, transport, next.folder),
       config: { ...CAPS, fetchRetries: 1 },
     });
     const { trustedSet } = updater as object as { readonly trustedSet: TrustedSet };
     // tuf-js has no option for the time it judges expiry by.
     trustedSet.referenceTime = new Date(request.nowMs);
     await updater.refresh();
-    const director = await updater.getTargetInfo("director.json");
-    const keys = director?.custom["keys"];
-    const found: Record<string, TargetInfo> = {};
-    const refused: Record<string, Problem> = {};
-    for (const path of targets) {
-      const scope = scopeOf(trustedSet, path);
-      try {
-        const info = await updater.getTargetInfo(path);
-        const counter = info?.custom["releaseCounter"];
-        if (!info || typeof counter !== "number") continue;
-        const digest = `sha256:${info.hashes["sha256"] ?? ""}`;
-        found[path] = { digest, length: info.length, releaseCounter: counter, ...(scope ? { scope } : {}) };
-      } catch (cause) {
-        const trouble = refusalOf(cause);
-        if (trouble.again) throw cause;
-        refused[path] = trouble.problem;
-      }
-    }
+    const answer = await ask(updater, trustedSet);
     keepGeneration(dir, next.number, next.folder);
-    const directorKeys = Array.isArray(keys) ? keys.filter((key): key is string => typeof key === "string") : [];
-    return { ok: true, directorKeys, targets: found, refused };
+    return answer;
   } catch (cause) {
     if (next) removeOthers(dir);
+    throw cause;
+  }
+}
+
+/** Refreshes the metadata and looks the targets up in them. */
+export async function refreshMetadata(request: MetadataRequest): Promise<MetadataAnswer> {
+  try {
+    return await withTrusted(request, (updater, trusted) => answerOf(updater, trusted, request.targets));
+  } catch (cause) {
     return { ok: false, ...refusalOf(cause) };
   }
+}
+
+async function answerOf(updater: Updater, trusted: TrustedSet, targets: readonly string[]): Promise<MetadataAnswer> {
+  const director = await updater.getTargetInfo("director.json");
+  const keys = director?.custom["keys"];
+  const found: Record<string, TargetInfo> = {};
+  const refused: Record<string, Problem> = {};
+  for (const path of targets) {
+    const scope = scopeOf(trusted, path);
+    try {
+      const info = await updater.getTargetInfo(path);
+      const counter = info?.custom["releaseCounter"];
+      if (!info || typeof counter !== "number") continue;
+      const digest = `sha256:${info.hashes["sha256"] ?? ""}`;
+      found[path] = { digest, length: info.length, releaseCounter: counter, ...(scope ? { scope } : {}) };
+    } catch (cause) {
+      const trouble = refusalOf(cause);
+      if (trouble.again) throw cause;
+      refused[path] = trouble.problem;
+    }
+  }
+  const directorKeys = Array.isArray(keys) ? keys.filter((key): key is string => typeof key === "string") : [];
+  return { ok: true, directorKeys, targets: found, refused };
 }
 
 function refusalOf(cause: unknown): MetadataRefusal {
@@ -183,8 +205,9 @@ function refusalOf(cause: unknown): MetadataRefusal {
 }
 
 /** The part of tuf-js' trusted set that it shows nobody: the clock, and what the targets say beside a delegation. */
-interface TrustedSet {
+export interface TrustedSet {
   referenceTime: Date;
+  readonly root: { readonly signed: { readonly consistentSnapshot: boolean } };
   readonly targets?: { readonly signed: { readonly delegations?: Delegations } };
 }
 interface Delegations {
@@ -202,7 +225,7 @@ function scopeOf({ targets }: TrustedSet, path: string): RetrainingScope | undef
 }
 
 /** tuf-js writes in place and without fsync: it gets a copy, which becomes the truth only when it is whole and durable. */
-function prepareGeneration({ dir, rootMetadata }: MetadataRequest): { folder: string; number: number } {
+function prepareGeneration({ dir, rootMetadata }: RefreshRequest): { folder: string; number: number } {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const current = currentGeneration(dir);
   const number = current + 1;

@@ -29,7 +29,7 @@ async function open() {
   const root = await server.call("GET /v1/repository/metadata/1.root.json");
   const request: MetadataRequest = {
     dir: join(folder, "tuf"),
-    baseUrl: `${counted.url}/v1/repository`,
+    metadataUrl: `${counted.url}/v1/repository/metadata`,
     token: server.admin,
     transport: DIRECT,
     rootMetadata: JSON.stringify(root.body),
