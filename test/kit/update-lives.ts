@@ -46,8 +46,8 @@ export async function goesOn(lane: UpdateLane, device: string, released: readonl
   const alone = lane.start(WITHOUT_NETWORK);
   await lane.until("predictions without the network", alone, ({ pipeline }) => {
     const model = pipeline?.models[0];
-    // What was counted may not be durable yet: some more than are wanted.
-    return model !== undefined && model.inferences >= PREDICTIONS + 40;
+    // What was counted may not be durable yet, on a slow disk for long: some more than are wanted.
+    return model !== undefined && model.inferences - pipeline!.outbox.pending >= PREDICTIONS + 40;
   });
   alone.signal("SIGKILL");
   await alone.ended;
