@@ -1,6 +1,11 @@
+import { statSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
+import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { expect, onTestFinished, test } from "vitest";
+import { openSlots } from "../../agent/src/update/slots.io.ts";
+import { eventually } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { largeModel, testPackage } from "../kit/packages.ts";
 import { directorBytes, releaseOf } from "../kit/tuf.ts";
@@ -71,3 +76,29 @@ test(`a model of ${MEGABYTES} MB arrives over a line that is cut every 2 s, and 
   // Everything that went over the line counts: metadata and headers, too.
   expect(bytes).toBeLessThanOrEqual(length * 1.01);
 }, 400_000);
+
+test("a device that ends in the middle of a download asks for the rest alone when it starts again", async () => {
+  const release = releaseOf(testPackage(largeModel(10, 2), [10, 20, 30], PATIENT), 1);
+  const model = release.blobs.reduce((a, b) => (a.byteLength > b.byteLength ? a : b));
+  const path = `blobs/${digestOf(model)}`;
+  const half = model.byteLength >> 1;
+  const repository = await startRepository();
+  repository.publish(1, [release]);
+  repository.answers.set(path, (_, response) => {
+    response.writeHead(200);
+    response.write(model.subarray(0, half));
+  });
+  const stateDir = temporaryFolder();
+  const first = await startUpdates({ stateDir, serverUrl: repository.url });
+  first.updater.onDesired(directorBytes(1, [release]));
+  const partial = join(openSlots(stateDir).partialOf(release.model, release.manifestDigest), "model.onnx");
+  await eventually("half of it is there", () => statSync(partial, { throwIfNoEntry: false })?.size === half, 60_000);
+  await first.close();
+
+  repository.answers.clear();
+  repository.asked.length = 0;
+  const second = await startUpdates({ stateDir, serverUrl: repository.url });
+  onTestFinished(() => second.close());
+  await confirmed(second, release);
+  expect(repository.asked.filter((asked) => asked.startsWith(path))).toEqual([`${path} bytes=${half}-`]);
+}, 120_000);
