@@ -127,22 +127,14 @@ const unchanged =
     repository.publish(3, BOTH);
     repository.answers.set(`repository/metadata/${name}`, (_, response) => void response.writeHead(304).end());
   };
-const UNCHANGED = stoppedBy<UpdateRow>(
-  "what the device holds is judged as if it came now; what it does not hold it wants",
-  [
-    {
-      attack: "the word that nothing is new (304), and a director that names what is (freeze)",
-      code: "NOT_IN_TARGETS",
-      bend: unchanged("timestamp.json"),
-    },
-    {
-      attack: "the word that a file is not new which the device never had (304)",
-      code: "METADATA_REFUSED",
-      reason: /304/,
-      bend: unchanged("3.snapshot.json"),
-    },
-  ],
-);
+const UNCHANGED = stoppedBy<UpdateRow>("what the device does not hold it wants", [
+  {
+    attack: "the word that a file is not new which the device never had (304)",
+    code: "METADATA_REFUSED",
+    reason: /304/,
+    bend: unchanged("3.snapshot.json"),
+  },
+]);
 
 const REDIRECTS = stoppedBy<UpdateRow>("redirects are not followed", [
   redirect("repository/metadata/timestamp.json", "METADATA_UNREACHABLE"),
