@@ -1,9 +1,8 @@
 import { basename, dirname } from "node:path";
-import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { tryCandidate } from "./inference/candidate.worker.ts";
 import type { Pipeline } from "./inference/pipeline.io.ts";
-import type { ActiveModel } from "./inference/pipeline.ts";
+import type { ActiveModel, ModelOutcome } from "./inference/pipeline.ts";
 import { LOAD_LIMIT_MS } from "./inference/session.ts";
 import type { Logger } from "./log.ts";
 
@@ -28,19 +27,21 @@ export class ServingSet {
   /** Serves exactly these models; a model that cannot be opened is answered with its problem and stays as it was. */
   async serve(
     models: readonly ActiveModel[],
-  ): Promise<readonly { readonly model: string; readonly problem?: Problem }[]> {
+  ): Promise<readonly Pick<ModelOutcome, "model" | "problem" | "shadowProblem">[]> {
     const { pipeline, spawner, log } = this.#parts;
-    for (const { model, slotDir } of models) {
-      if (this.#open.has(slotDir)) continue;
-      const verdict = await tryCandidate(spawner.worker("candidate", { slotDir }), LOAD_LIMIT_MS);
-      // Nothing is changed then: what serves now goes on, for this model and all others.
-      if (!verdict.ok) return [{ model, problem: verdict.problem }];
-      log.info("a candidate was loaded beside the serving thread", { model, slotDir, loadMs: verdict.loadMs });
+    for (const { model, slotDir: served, shadowSlotDir } of models) {
+      for (const slotDir of shadowSlotDir === undefined ? [served] : [served, shadowSlotDir]) {
+        if (this.#open.has(slotDir)) continue;
+        const verdict = await tryCandidate(spawner.worker("candidate", { slotDir }), LOAD_LIMIT_MS);
+        // Nothing is changed then: what serves now goes on, for this model and all others.
+        if (!verdict.ok) return [{ model, problem: verdict.problem }];
+        log.info("a candidate was loaded beside the serving thread", { model, slotDir, loadMs: verdict.loadMs });
+      }
     }
     const outcomes = await pipeline.serve(models);
     const failed = new Set(outcomes.filter(({ problem }) => problem !== undefined).map(({ slotDir }) => slotDir));
-    const slots = models.flatMap(({ slotDir, predecessorSlotDir }) =>
-      predecessorSlotDir === undefined ? [slotDir] : [slotDir, predecessorSlotDir],
+    const slots = models.flatMap(({ slotDir, predecessorSlotDir, shadowSlotDir }) =>
+      [slotDir, predecessorSlotDir, shadowSlotDir].filter((slot) => slot !== undefined),
     );
     this.#open = new Set(slots.filter((slot) => !failed.has(slot)));
     for (const { model, slotDir, gapMs, problem } of outcomes) {

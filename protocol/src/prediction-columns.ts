@@ -18,7 +18,8 @@ const Counts = columnSchema(Type.Integer({ minimum: 0 }));
 /** A column, or the one number that stands in every row of it. */
 const SameOrCounts = Type.Union([Type.Integer({ minimum: 0 }), Counts]);
 
-const { value, outputs, error, latencyUs, alert, explanation, quality, predecessor } = InferenceRecord.properties;
+const { value, outputs, error, latencyUs, alert, explanation, quality, predecessor, shadow } =
+  InferenceRecord.properties;
 
 /** Predictions of one model for one asset in a batch, in their order: times, and a column per member that all have. */
 export const PredictionGroup = Type.Object({
@@ -40,7 +41,7 @@ export const PredictionGroup = Type.Object({
   /** Rows (0-based, ascending) that have members beside these, and the members of each. */
   moreAt: Type.Optional(Indexes),
   more: Type.Optional(
-    Type.Array(Type.Object({ value, outputs, error, latencyUs, alert, explanation, quality, predecessor }), {
+    Type.Array(Type.Object({ value, outputs, error, latencyUs, alert, explanation, quality, predecessor, shadow }), {
       maxItems: BATCH_RECORDS_MAX,
     }),
   ),

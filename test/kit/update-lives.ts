@@ -1,7 +1,7 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { InferenceRecord } from "@bellwether/protocol/messages/stream.ts";
+import type { EventRecord, InferenceRecord } from "@bellwether/protocol/messages/stream.ts";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { expect } from "vitest";
@@ -89,14 +89,23 @@ function predictionsOf(stateDir: string): InferenceRecord[] {
 
 /** Predictions, and the errors that stood in their place, in a dead agent's outbox. */
 export function inferencesOf(stateDir: string): InferenceRecord[] {
+  return recordsOf(stateDir, "inference") as InferenceRecord[];
+}
+
+/** Events in a dead agent's outbox. */
+export function eventsOf(stateDir: string): EventRecord[] {
+  return recordsOf(stateDir, "event") as EventRecord[];
+}
+
+function recordsOf(stateDir: string, wanted: "inference" | "event") {
   const copy = mkdtempSync(join(tmpdir(), "bellwether-outbox-"));
   try {
     for (const name of readdirSync(stateDir))
       if (name.startsWith("outbox")) cpSync(join(stateDir, name), join(copy, name));
     const outbox = unwrap(openOutbox(join(copy, "outbox.sqlite"), outboxOptions()));
-    const records = drain(outbox).flatMap(({ stream, records }) => (stream === "inference" ? records : []));
+    const found = drain(outbox).flatMap(({ stream, records }) => (stream === wanted ? records : []));
     unwrap(outbox.close());
-    return records as InferenceRecord[];
+    return found;
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }

@@ -14,6 +14,11 @@ export interface Debounce {
   next(value: number | undefined): Decision;
 }
 
+/** Whether one output stands beyond the rule's threshold. */
+export function crosses({ direction, threshold }: AlertRule, value: number): boolean {
+  return direction === "above" ? value > threshold : value < threshold;
+}
+
 /**
  * A debounced alert: it stands while at least k of the last n outputs cross the threshold. A failed inference neither
  * crosses nor pushes an older crossing out: an alarm must not clear because the model stopped answering.
@@ -28,9 +33,9 @@ export function createDebounce(rule: AlertRule): Debounce {
   return {
     next(value) {
       if (value !== undefined) {
-        const crosses = rule.direction === "above" ? value > rule.threshold : value < rule.threshold;
-        count += (crosses ? 1 : 0) - crossed[at]!;
-        crossed[at] = crosses ? 1 : 0;
+        const crossing = crosses(rule, value) ? 1 : 0;
+        count += crossing - crossed[at]!;
+        crossed[at] = crossing;
         at = at + 1 === rule.n ? 0 : at + 1;
         if (seen < rule.n) seen++;
       }

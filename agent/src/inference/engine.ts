@@ -9,11 +9,13 @@ import type { ModelBindingConfig } from "../config/config.ts";
 import type { ModelFigures } from "./pipeline.ts";
 import { type AssetMemory, createPredictor, type Predictor, type TensorCodec } from "./predictor.ts";
 import type { ModelSession } from "./session.ts";
+import { Shadow } from "./shadow.ts";
 
 /** One model as it is to run. */
 export interface Serving {
   readonly session: ModelSession;
   readonly predecessor?: ModelSession;
+  readonly shadow?: ModelSession;
 }
 
 export interface EngineOptions {
@@ -42,6 +44,7 @@ export interface SavedMemory {
 interface Served {
   readonly predictor: Predictor;
   predecessor: Predictor | undefined;
+  shadow: Shadow | undefined;
   sinceMs: number;
   firstAtMs: number | undefined;
   lastAtMs: number | undefined;
@@ -68,8 +71,8 @@ export class Engine {
 
   /** Sessions in use. */
   sessions(): ModelSession[] {
-    return [...this.#served.values()].flatMap(({ predictor, predecessor }) =>
-      predecessor === undefined ? [predictor.session] : [predictor.session, predecessor.session],
+    return [...this.#served.values()].flatMap(({ predictor, predecessor, shadow }) =>
+      [predictor, predecessor, shadow?.predictor].flatMap((one) => (one === undefined ? [] : [one.session])),
     );
   }
 
@@ -79,22 +82,26 @@ export class Engine {
    */
   serve(servings: readonly Serving[]): Result<void> {
     const next = new Map<string, Served>();
-    for (const { session, predecessor } of servings) {
+    for (const { session, predecessor, shadow } of servings) {
       const { model } = session.manifest;
       const before = this.#served.get(model);
       const predictor = this.#predictorOf(session, before);
       if (!predictor.ok) return predictor;
-      const shadow = predecessor && this.#predictorOf(predecessor, before);
-      if (shadow && !shadow.ok) return shadow;
+      const earlier = predecessor && this.#predictorOf(predecessor, before);
+      if (earlier && !earlier.ok) return earlier;
+      const candidate = shadow && this.#predictorOf(shadow, before);
+      if (candidate && !candidate.ok) return candidate;
       next.set(model, {
         predictor: predictor.value,
-        predecessor: shadow?.value,
+        predecessor: earlier?.value,
+        shadow: candidate && (before?.shadow?.of(candidate.value) ?? new Shadow(candidate.value)),
         sinceMs: before?.predictor === predictor.value ? before.sinceMs : this.#options.nowMs(),
         firstAtMs: before?.predictor === predictor.value ? before.firstAtMs : undefined,
         lastAtMs: before?.predictor === predictor.value ? before.lastAtMs : undefined,
       });
     }
-    for (const [model, { predictor, predecessor }] of next) {
+    for (const [model, { predictor, predecessor, shadow }] of next) {
+      if (shadow !== undefined) shadow.predictor.quiet = true;
       if (predecessor !== undefined) predecessor.quiet = true;
       const before = this.#served.get(model)?.predictor;
       if (before === predictor) continue;
@@ -116,8 +123,10 @@ export class Engine {
       for (const row of rows) {
         served.predictor.push(row);
         served.predecessor?.push(row);
+        served.shadow?.predictor.push(row);
       }
-      const { records, events, drift } = await served.predictor.flush();
+      const { predictor } = served;
+      const { records, events, drift } = await predictor.flush();
       if (records.length > 0) {
         served.lastAtMs = this.#options.nowMs();
         served.firstAtMs ??= served.lastAtMs;
@@ -126,7 +135,7 @@ export class Engine {
         served.predecessor === undefined
           ? records
           : withPredecessor(records, (await served.predecessor.flush()).records);
-      pass.inference.push(...compared);
+      pass.inference.push(...((await served.shadow?.compare(predictor.session.manifest, compared)) ?? compared));
       pass.events.push(...events);
       pass.drift.push(...drift);
     }
@@ -134,7 +143,7 @@ export class Engine {
   }
 
   figures(): ModelFigures[] {
-    return [...this.#served.entries()].map(([model, { predictor, sinceMs, firstAtMs, lastAtMs }]) => ({
+    return [...this.#served.entries()].map(([model, { predictor, shadow, sinceMs, firstAtMs, lastAtMs }]) => ({
       model,
       version: predictor.session.manifest.version,
       digest: predictor.session.digest,
@@ -144,6 +153,7 @@ export class Engine {
       sinceMs,
       ...(firstAtMs === undefined ? {} : { firstAtMs }),
       ...(lastAtMs === undefined ? {} : { lastAtMs }),
+      ...(shadow === undefined ? {} : { shadow: shadow.figures() }),
     }));
   }
 
@@ -156,7 +166,8 @@ export class Engine {
   }
 
   #predictorOf(session: ModelSession, before: Served | undefined): Result<Predictor> {
-    const existing = [before?.predictor, before?.predecessor].find((predictor) => predictor?.session === session);
+    const running = [before?.predictor, before?.predecessor, before?.shadow?.predictor];
+    const existing = running.find((predictor) => predictor?.session === session);
     if (existing !== undefined) return ok(existing);
     const { tensors, nowUs, nowMs } = this.#options;
     const created = createPredictor(session, { tensors, nowUs, nowMs });

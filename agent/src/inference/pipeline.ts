@@ -16,6 +16,19 @@ export interface ActiveModel {
   readonly slotDir: string;
   /** While this version is being confirmed: the version before it, which runs on the same rows for comparison. */
   readonly predecessorSlotDir?: string;
+  /** A candidate that runs on the same rows and of which nothing comes but its figures and what predictions note. */
+  readonly shadowSlotDir?: string;
+}
+
+/** What a candidate did as a shadow since its session was opened. */
+export interface ShadowFigures {
+  readonly digest: string;
+  readonly inferences: number;
+  readonly errors: number;
+  readonly p99LatencyUs: number;
+  readonly compared: number;
+  readonly meanDifference?: number;
+  readonly agreement?: number;
 }
 
 /**
@@ -37,6 +50,7 @@ export interface ModelFigures {
   readonly sinceMs: number;
   readonly firstAtMs?: number;
   readonly lastAtMs?: number;
+  readonly shadow?: ShadowFigures;
 }
 
 /** The pipeline's state, posted at most once a second and on request. */
@@ -72,6 +86,8 @@ export interface ModelOutcome {
   readonly model: string;
   readonly slotDir: string;
   readonly problem?: Problem;
+  /** The candidate beside it did not open. */
+  readonly shadowProblem?: Problem;
   /** How long the pipeline did not serve while the session opened. Rows wait, none is lost. */
   readonly gapMs?: number;
 }

@@ -109,7 +109,7 @@ export function createPredictor(session: ModelSession, options: PredictorOptions
  */
 export class Predictor {
   readonly session: ModelSession;
-  /** A predecessor only gives values for comparison: no alerts, no explanations. */
+  /** A predecessor or a shadow only gives values for comparison: no alerts, no explanations. */
   quiet = false;
   readonly #program: FeatureProgram;
   readonly #options: PredictorOptions;

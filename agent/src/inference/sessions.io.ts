@@ -31,10 +31,12 @@ export class Sessions {
     for (const wanted of active) {
       const startMs = performance.now();
       const opened = await this.#servingOf(wanted);
-      const { model, slotDir } = wanted;
+      const { model, slotDir, shadowSlotDir } = wanted;
       if (opened.ok) {
-        next.set(model, opened.value);
-        outcomes.push({ model, slotDir, gapMs: performance.now() - startMs });
+        const shadow = shadowSlotDir === undefined ? undefined : await this.#session(shadowSlotDir);
+        next.set(model, shadow?.ok ? { ...opened.value, shadow: shadow.value } : opened.value);
+        const shadowProblem = shadow && !shadow.ok ? { shadowProblem: shadow.error } : {};
+        outcomes.push({ model, slotDir, gapMs: performance.now() - startMs, ...shadowProblem });
         continue;
       }
       const before = this.#serving.get(model);
@@ -78,8 +80,8 @@ export class Sessions {
 }
 
 function sessionsOf(serving: ReadonlyMap<string, Serving>): ModelSession[] {
-  return [...serving.values()].flatMap(({ session, predecessor }) =>
-    predecessor ? [session, predecessor] : [session],
+  return [...serving.values()].flatMap(({ session, predecessor, shadow }) =>
+    [session, predecessor, shadow].filter((one) => one !== undefined),
   );
 }
 

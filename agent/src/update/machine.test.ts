@@ -35,8 +35,15 @@ const live = (figures: Partial<LiveFigures>, limitP99Us = 1_000): UpdateEvent =>
   limitP99Us,
 });
 const desired = (wanted: Target): UpdateEvent => ({ kind: "desired", target: wanted });
-const done = (kind: "downloaded" | "verified" | "selfTested" | "activated", digest = NEW): UpdateEvent =>
-  kind === "selfTested" ? { kind, digest, findings: { goldenMaxError: 0.25 } } : { kind, digest };
+const shadowed = (figures: object, limitP99Us = 1_000): UpdateEvent => ({
+  kind: "shadow",
+  figures: { digest: NEW, inferences: 5, errors: 0, p99LatencyUs: 500, compared: 5, meanDifference: 0.5, ...figures },
+  limitP99Us,
+});
+const done = (
+  kind: "downloaded" | "verified" | "selfTested" | "shadowStarted" | "activated",
+  digest = NEW,
+): UpdateEvent => (kind === "selfTested" ? { kind, digest, findings: { goldenMaxError: 0.25 } } : { kind, digest });
 const failed = (code: "DIGEST_MISMATCH", more = {}): UpdateEvent => ({
   kind: "stepFailed",
   digest: NEW,
@@ -258,14 +265,93 @@ describe("an update", () => {
   });
 });
 
+describe("a shadow", () => {
+  const wish = target(NEW, 1, { shadow: { inferences: 5, durationMs: 100 } });
+  const begun = [desired(wish), done("downloaded"), done("verified"), done("selfTested"), done("shadowStarted")];
+  const beside = { slot: serving.active, shadow: { digest: NEW } };
+
+  it("runs beside what serves until it has its inferences and its time; only then it may serve", () => {
+    const { state } = run(begun);
+    expect(runningOf(state)).toMatchObject(beside);
+    expect(runningAtStart(state)).toEqual({ slot: serving.active });
+    expect(run([shadowed({})], state).state.phase).toBe("shadowing");
+    expect(run([[200, shadowed({ inferences: 4 })]], state).state.phase).toBe("shadowing");
+    const { state: passed, effects } = run([[200, shadowed({})]], state);
+    expect([passed.phase, ...effects]).toEqual(["activating", "serve"]);
+    expect(passed.shadow).toMatchObject({ inferences: 5, meanDifference: 0.5, startedAtMs: 50, endedAtMs: 200 });
+    expect(run([done("activated"), [200, live({})]], passed).state).toMatchObject({
+      outcome: "succeeded",
+      active: { digest: NEW },
+      shadow: { inferences: 5 },
+    });
+  });
+
+  it.each<[string, (UpdateEvent | [number, UpdateEvent])[], string]>([
+    ["its vectors fail", [shadowed({ inferences: 4, errors: 1 })], "SHADOW_ERRORS"],
+    ["all fail before there are enough", [shadowed({ inferences: 0, errors: 1 })], "SHADOW_ERRORS"],
+    ["it is too slow", [shadowed({ p99LatencyUs: 1_001 })], "SHADOW_TOO_SLOW"],
+    ["no input comes", [[1_200, shadowed({ inferences: 0 })]], "NO_LIVE_INFERENCES"],
+    ["too little input comes", [[1_200, shadowed({ inferences: 4 })]], "SHADOW_DEADLINE"],
+    ["it cannot be opened", [failed("DIGEST_MISMATCH")], "DIGEST_MISMATCH"],
+    ["it hangs", [{ kind: "activeBroken", digest: NEW, problem: problem("INFERENCE_HUNG") }], "INFERENCE_HUNG"],
+    ["the agent keeps dying", Array.from({ length: 4 }, () => ({ kind: "resumed" as const })), "SHADOW_INTERRUPTED"],
+  ])("is given up and quarantined when %s, and what served serves on", (_, events, code) => {
+    const { state, effects } = run(events, run(begun).state);
+    expect(state).toMatchObject({ phase: "failed", outcome: "rolledBack", error: { code }, active: { digest: OLD } });
+    expect(runningOf(state)).toEqual({ slot: serving.active });
+    expect(effects.slice(-2)).toEqual(["serve", "cleanUp"]);
+    expect(run([desired(wish)], state).effects).toEqual([]);
+  });
+
+  it("begins anew after a restart: what it did in an earlier life is not counted", () => {
+    const { state, effects } = run(
+      [
+        [90, { kind: "resumed" }],
+        [10, shadowed({})],
+      ],
+      run(begun).state,
+    );
+    expect(effects).toEqual(["serve"]);
+    expect(state).toMatchObject({ phase: "shadowing", interruptions: 1 });
+    expect(state.shadow).toBeUndefined();
+    expect(run([done("shadowStarted"), shadowed({})], state).state.phase).toBe("shadowing");
+  });
+
+  it("makes way for a newer wish and for a champion that breaks", () => {
+    const newer = run([desired(target(NEWER, 2))], run(begun).state);
+    expect(newer.effects).toEqual(["serve", "download"]);
+    expect(runningOf(newer.state)).toEqual({ slot: serving.active });
+    const broken: UpdateEvent = { kind: "activeBroken", digest: OLD, problem: problem("INFERENCE_HUNG") };
+    const earlier = { ...run(begun).state, previous: { version: 9, digest: NEWER } };
+    const { state } = run([broken, { kind: "rolledBack" }], earlier);
+    expect(state).toMatchObject({ phase: "downloading", active: { digest: NEWER }, target: { manifestDigest: NEW } });
+  });
+
+  it("is left out where nothing serves yet, and for what proved itself here before", () => {
+    expect(run(begun.slice(0, 4), idleModel("m")).state.phase).toBe("activating");
+    const evidence = { goldenMatched: true, inferences: 9, errors: 0, p99LatencyUs: 1, soakedMs: 1 };
+    expect(run(begun.slice(0, 4), { ...serving, proofs: { [NEW]: evidence } }).state.phase).toBe("activating");
+  });
+
+  it("of a wish that failed here before is not begun by the side of another", () => {
+    const gone = { ...serving, quarantined: { [NEWER]: 5 } };
+    expect(run([...begun, desired(target(NEWER, 2))], gone).state).toMatchObject({
+      phase: "failed",
+      active: { digest: OLD },
+    });
+  });
+});
+
 describe("whatever happens", () => {
   const anyEvent: fc.Arbitrary<UpdateEvent> = fc.oneof(
     fc
       .tuple(fc.constantFrom(OLD, NEW, NEWER), fc.integer({ min: 1, max: 9 }))
-      .map(([of, wish]) => desired(target(of, wish))),
+      .map(([of, wish]) =>
+        desired(target(of, wish, wish % 2 === 0 ? { shadow: { inferences: 5, durationMs: 60 } } : {})),
+      ),
     fc
       .tuple(
-        fc.constantFrom("downloaded" as const, "verified" as const, "selfTested" as const, "activated" as const),
+        fc.constantFrom(...(["downloaded", "verified", "selfTested", "shadowStarted", "activated"] as const)),
         fc.constantFrom(OLD, NEW, NEWER),
       )
       .map(([kind, of]) => done(kind, of)),
@@ -278,6 +364,9 @@ describe("whatever happens", () => {
     fc
       .tuple(fc.nat(12), fc.nat(3), fc.constantFrom(OLD, NEW, NEWER))
       .map(([inferences, errors, of]) => live({ inferences, errors, digest: of })),
+    fc
+      .tuple(fc.nat(8), fc.nat(2), fc.constantFrom(OLD, NEW, NEWER))
+      .map(([inferences, errors, of]) => shadowed({ inferences, errors, digest: of })),
     fc.constant<UpdateEvent>({ kind: "rolledBack" }),
     fc.constant<UpdateEvent>({ kind: "resumed" }),
   );

@@ -1,5 +1,5 @@
 import { type ErrorCode, type Problem, problem } from "@bellwether/protocol/errors.ts";
-import type { DeploymentEvidence, UpdatePhase } from "@bellwether/protocol/messages/device.ts";
+import type { DeploymentEvidence, ShadowFindings, UpdatePhase } from "@bellwether/protocol/messages/device.ts";
 import type { DirectedModel } from "@bellwether/protocol/trust/director.ts";
 
 /** A model package on this device's disk that was verified. */
@@ -32,13 +32,17 @@ export interface ModelState {
   readonly evidence?: DeploymentEvidence;
   /** What the target's self-test found. */
   readonly selfTest?: SelfTestFindings;
+  /** What the target did as a shadow, so far or in the end. */
+  readonly shadow?: ShadowFindings;
   /** Evidence of digests that succeeded here: a revert to one of them needs no second proof. */
   readonly proofs: Readonly<Record<string, DeploymentEvidence>>;
   /** Digests that failed here, with the wish that asked for them: the same wish is not tried again. */
   readonly quarantined: Readonly<Record<string, number>>;
   readonly attempts: number;
   readonly confirmingSinceMs?: number;
-  /** Restarts during confirmation; a model that takes the agent down must not be tried for ever. */
+  /** When the target began to run as a shadow in this life of the agent. */
+  readonly shadowingSinceMs?: number;
+  /** Restarts while the target ran, as a shadow or on trial; a model that takes the agent down must not be tried for ever. */
   readonly interruptions: number;
 }
 
@@ -57,12 +61,19 @@ export interface LiveFigures {
   readonly lastAtMs?: number;
 }
 
+/** What a candidate did as a shadow since its session was opened. */
+export interface ShadowFigures extends Omit<ShadowFindings, "startedAtMs" | "endedAtMs"> {
+  readonly digest: string;
+}
+
 export type UpdateEvent =
   | { readonly kind: "desired"; readonly target: Target }
   | { readonly kind: "progress"; readonly digest: string; readonly fraction: number }
   | { readonly kind: "downloaded"; readonly digest: string }
   | { readonly kind: "verified"; readonly digest: string }
   | { readonly kind: "selfTested"; readonly digest: string; readonly findings: SelfTestFindings }
+  | { readonly kind: "shadowStarted"; readonly digest: string }
+  | { readonly kind: "shadow"; readonly figures: ShadowFigures; readonly limitP99Us: number }
   | { readonly kind: "activated"; readonly digest: string }
   /**
    * A step failed. `again`: for want of the network or of room, so it is worth another try. `rejected`: it does not fit
@@ -77,7 +88,7 @@ export type UpdateEvent =
       readonly reached?: number;
     }
   | { readonly kind: "live"; readonly figures: LiveFigures; readonly limitP99Us: number }
-  /** The active model made the agent hang or die, or its slot is unreadable. */
+  /** The active model, or the one beside it, made the agent hang or die, or its slot is unreadable. */
   | { readonly kind: "activeBroken"; readonly digest: string; readonly problem: Problem }
   | { readonly kind: "rolledBack" }
   | { readonly kind: "resumed" };
@@ -86,8 +97,11 @@ export type UpdateEffect =
   | { readonly kind: "download"; readonly target: Target; readonly delayMs: number }
   | { readonly kind: "verify"; readonly target: Target }
   | { readonly kind: "selfTest"; readonly target: Target }
-  /** Serve what `runningOf` says now. Answered by `activated` or `stepFailed`, or by `rolledBack` on the way back. */
-  | { readonly kind: "serve"; readonly answer: "activated" | "rolledBack" }
+  /**
+   * Serve what `runningOf` says now. Answered by `activated` or `shadowStarted`, or else `stepFailed`; by `rolledBack`
+   * on the way back; by nothing where only a shadow ends.
+   */
+  | { readonly kind: "serve"; readonly answer: "activated" | "shadowStarted" | "rolledBack" | "nothing" }
   | { readonly kind: "cleanUp" };
 
 type StepFailed = Extract<UpdateEvent, { kind: "stepFailed" }>;
@@ -108,9 +122,19 @@ export function idleModel(model: string): ModelState {
   return { model, phase: "idle", proofs: {}, quarantined: {}, attempts: 0, interruptions: 0 };
 }
 
+/** What runs of one model: beside what serves either what it replaced, or what may replace it. */
+export interface Running {
+  readonly slot: Slot;
+  readonly predecessor?: Slot;
+  readonly shadow?: Slot;
+}
+
 /** What should serve in a state: the active slot, and its predecessor beside it while it is being confirmed. */
-export function runningOf(state: ModelState): { readonly slot: Slot; readonly predecessor?: Slot } | undefined {
+export function runningOf(state: ModelState): Running | undefined {
   if (state.phase === "rollingBack") return state.previous && { slot: state.previous };
+  if (state.phase === "shadowing" && state.active && state.target) {
+    return { slot: state.active, shadow: { version: state.target.version, digest: state.target.manifestDigest } };
+  }
   if (state.phase === "activating" && state.target) {
     const slot = { version: state.target.version, digest: state.target.manifestDigest };
     return state.active ? { slot, predecessor: state.active } : { slot };
@@ -121,8 +145,9 @@ export function runningOf(state: ModelState): { readonly slot: Slot; readonly pr
 }
 
 /** What may serve when the agent starts: verified before, whatever the update was doing when the power failed. */
-export function runningAtStart(state: ModelState): { readonly slot: Slot; readonly predecessor?: Slot } | undefined {
-  return state.phase === "activating" ? state.active && { slot: state.active } : runningOf(state);
+export function runningAtStart(state: ModelState): Running | undefined {
+  const alone = state.phase === "activating" || state.phase === "shadowing";
+  return alone ? state.active && { slot: state.active } : runningOf(state);
 }
 
 type Handlers = {
@@ -157,17 +182,31 @@ const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
   },
   selfTesting: {
     desired: beginInstead,
-    selfTested: forTarget<SelfTested>((state, _target, { findings }) =>
-      to({ ...state, phase: "activating", selfTest: findings }, { kind: "serve", answer: "activated" }),
-    ),
+    selfTested: forTarget<SelfTested>((state, target, { findings }) => {
+      const tested = { ...state, selfTest: findings };
+      return needsShadow(tested, target)
+        ? to({ ...tested, phase: "shadowing", interruptions: 0 }, { kind: "serve", answer: "shadowStarted" })
+        : activate(tested);
+    }),
     stepFailed: forTarget<StepFailed>(retryOrFail),
     activeBroken: fallBack,
     resumed: (state) => (state.target ? to(state, { kind: "selfTest", target: state.target }) : to(state)),
   },
-  // Shadowing before activation is for a later stage of rollouts; here a predecessor runs beside the new model instead.
   shadowing: {
-    resumed: (state) =>
-      state.target ? to({ ...state, phase: "selfTesting" }, { kind: "selfTest", target: state.target }) : to(state),
+    desired: (state, event, nowMs) => endShadow(beginInstead(state, event, nowMs)),
+    shadowStarted: forTarget((state, _target, { atMs }) => to({ ...state, shadowingSinceMs: atMs })),
+    shadow: judgeShadow,
+    stepFailed: forTarget<StepFailed>((state, target, event) => endShadow(retryOrFail(state, target, event))),
+    activeBroken: (state, event, nowMs) =>
+      state.target && isTarget(state, event.digest)
+        ? endShadow(retryOrFail(state, state.target, { ...event, kind: "stepFailed", atMs: nowMs }))
+        : fallBack(state, event, nowMs),
+    resumed: (state, _event, nowMs) => {
+      const { shadowingSinceMs: _since, shadow: _before, ...rest } = state;
+      return state.interruptions >= INTERRUPTIONS_MAX
+        ? failShadow(state, problem("SHADOW_INTERRUPTED", { times: state.interruptions }), nowMs)
+        : to({ ...rest, interruptions: state.interruptions + 1 }, { kind: "serve", answer: "shadowStarted" });
+    },
   },
   activating: {
     desired: remember,
@@ -264,6 +303,8 @@ function begin(state: ModelState, { target }: { kind: "desired"; target: Target 
     progress: _progress,
     evidence: _evidence,
     selfTest: _selfTest,
+    shadow: _shadow,
+    shadowingSinceMs: _shadowing,
     ...rest
   } = state;
   const digest = target.manifestDigest;
@@ -272,7 +313,13 @@ function begin(state: ModelState, { target }: { kind: "desired"; target: Target 
     return to({ ...rest, phase: "idle", target, outcome: "succeeded", ...(evidence ? { evidence } : {}) });
   }
   const failedWish = state.quarantined[digest];
-  if (failedWish !== undefined && failedWish >= wishOf(target)) return to({ ...state, target });
+  if (failedWish !== undefined && failedWish >= wishOf(target)) {
+    const given =
+      state.phase === "idle" || state.phase === "failed"
+        ? {}
+        : { phase: "failed" as const, outcome: "failed" as const };
+    return to({ ...state, ...given, target });
+  }
   return to(
     { ...rest, phase: "downloading", target, attempts: 0, interruptions: 0 },
     { kind: "download", target, delayMs: 0 },
@@ -314,6 +361,68 @@ function withCleanUp({ state, effects }: UpdateStep): UpdateStep {
   return { state, effects: [...effects, { kind: "cleanUp" }] };
 }
 
+function activate(state: ModelState): UpdateStep {
+  return to({ ...state, phase: "activating" }, { kind: "serve", answer: "activated" });
+}
+
+/** Without a model to stand beside there is no shadow, and what proved itself here needs none. */
+function needsShadow({ active, proofs }: ModelState, { confirm, manifestDigest }: Target): boolean {
+  return confirm.shadow !== undefined && active !== undefined && proofs[manifestDigest] === undefined;
+}
+
+/** The candidate leaves; what serves goes on serving, so that nothing but its own record changes. */
+function endShadow({ state, effects }: UpdateStep): UpdateStep {
+  if (state.phase === "shadowing") return { state, effects };
+  const { shadowingSinceMs: _since, ...rest } = state;
+  const outcome = rest.phase === "failed" ? { outcome: "rolledBack" as const } : {};
+  return { state: { ...rest, ...outcome }, effects: [{ kind: "serve", answer: "nothing" }, ...effects] };
+}
+
+function failShadow(state: ModelState, why: Problem, atMs: number): UpdateStep {
+  return endShadow(fail(state, why, atMs));
+}
+
+/**
+ * Judges a candidate by what it did beside the model that serves. Errors or latency beyond what is allowed end it early;
+ * it may serve after enough inferences and the whole time; without them it never does.
+ */
+function judgeShadow(state: ModelState, event: Extract<UpdateEvent, { kind: "shadow" }>, nowMs: number): UpdateStep {
+  const { target, shadowingSinceMs } = state;
+  const { digest, ...figures } = event.figures;
+  if (!target || !isTarget(state, digest) || shadowingSinceMs === undefined) return to(state);
+  const { confirm } = target;
+  const { inferences: needed, durationMs } = confirm.shadow ?? { inferences: 0, durationMs: 0 };
+  const shadow: ShadowFindings = { ...figures, startedAtMs: shadowingSinceMs, endedAtMs: nowMs };
+  const judged: ModelState = { ...state, shadow };
+  const { inferences, errors, p99LatencyUs: p99Us } = figures;
+  const total = inferences + errors;
+  if (tooManyErrors(figures, needed, confirm.errorFraction)) {
+    return failShadow(judged, problem("SHADOW_ERRORS", { errors, total, allowed: confirm.errorFraction }), nowMs);
+  }
+  if (inferences >= needed && p99Us > event.limitP99Us) {
+    return failShadow(judged, problem("SHADOW_TOO_SLOW", { p99Us, limitUs: event.limitP99Us }), nowMs);
+  }
+  const ranMs = nowMs - shadowingSinceMs;
+  if (inferences >= needed && ranMs >= durationMs) {
+    const { shadowingSinceMs: _since, ...rest } = judged;
+    return activate(rest);
+  }
+  const deadlineMs = durationMs + confirm.deadlineMs;
+  if (ranMs < deadlineMs) return to(judged);
+  const code: ErrorCode = total === 0 ? "NO_LIVE_INFERENCES" : "SHADOW_DEADLINE";
+  return failShadow(judged, problem(code, { inferences, needed, deadlineMs }), nowMs);
+}
+
+/** Judged once enough ran, or as soon as there are more errors than enough may have. */
+function tooManyErrors(
+  { inferences, errors }: Pick<LiveFigures, "inferences" | "errors">,
+  needed: number,
+  errorFraction: number,
+): boolean {
+  const total = inferences + errors;
+  return (total >= needed || errors > errorFraction * needed) && errors > errorFraction * total;
+}
+
 function confirmFrom(state: ModelState, target: Target, event: { readonly atMs: number }): UpdateStep {
   const { active, previous: _older, ...rest } = state;
   const next: ModelState = {
@@ -352,10 +461,8 @@ function confirm(state: ModelState, event: Extract<UpdateEvent, { kind: "live" }
     soakedMs,
   };
   const judged: ModelState = { ...state, evidence, progress: Math.min(1, figures.inferences / needed) };
-  if (total >= needed || figures.errors > errorFraction * needed) {
-    if (figures.errors > errorFraction * total) {
-      return rollBack(judged, "INFERENCE_ERRORS", { errors: figures.errors, total, allowed: errorFraction }, nowMs);
-    }
+  if (tooManyErrors(figures, needed, errorFraction)) {
+    return rollBack(judged, "INFERENCE_ERRORS", { errors: figures.errors, total, allowed: errorFraction }, nowMs);
   }
   if (figures.inferences >= needed && figures.p99LatencyUs > limitP99Us) {
     return rollBack(judged, "LATENCY_EXCEEDED", { p99Us: figures.p99LatencyUs, limitUs: limitP99Us }, nowMs);

@@ -6,6 +6,7 @@ export type Resume =
   | "downloadAgain"
   | "verifyAgain"
   | "testAgain"
+  | "shadowAgain"
   | "serveAgain"
   | "confirmAgain"
   | "goBack";
@@ -16,7 +17,7 @@ export const RESUME = {
   downloading: "downloadAgain",
   verifying: "verifyAgain",
   selfTesting: "testAgain",
-  shadowing: "testAgain",
+  shadowing: "shadowAgain",
   activating: "serveAgain",
   confirming: "confirmAgain",
   rollingBack: "goBack",

@@ -11,8 +11,10 @@ import {
   idleModel,
   type LiveFigures,
   type ModelState,
+  type Running,
   runningAtStart,
   runningOf,
+  type ShadowFigures,
   step,
   type Target,
   type UpdateEffect,
@@ -28,6 +30,15 @@ export interface Serving {
   readonly model: string;
   readonly slotDir: string;
   readonly predecessorSlotDir?: string;
+  readonly shadowSlotDir?: string;
+}
+
+/** How one model of a `serve` could not be opened; what served before goes on. */
+export interface ServeOutcome {
+  readonly model: string;
+  readonly problem?: Problem;
+  /** The candidate beside it did not open. */
+  readonly shadowProblem?: Problem;
 }
 
 /** What updates need of the rest of the agent. */
@@ -40,9 +51,9 @@ export interface UpdaterPorts extends UpdateSource {
   labels(): Readonly<Record<string, string>>;
   compatible(manifest: Manifest): Result<void>;
   /** Serves exactly these models from the next row on; answers for each that could not be opened. */
-  serve(models: readonly Serving[]): Promise<readonly { readonly model: string; readonly problem?: Problem }[]>;
+  serve(models: readonly Serving[]): Promise<readonly ServeOutcome[]>;
   /** Live figures of the models that serve now. */
-  figures(): Promise<readonly (LiveFigures & { readonly model: string })[]>;
+  figures(): Promise<readonly (LiveFigures & { readonly model: string; readonly shadow?: ShadowFigures })[]>;
   report(reported: Pick<ReportedMessage, "directorVersion" | "models" | "refusals">): void;
   now(): number;
   log(level: "info" | "warn" | "error", message: string, fields?: Readonly<Record<string, unknown>>): void;
@@ -97,6 +108,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   let liveTimer: NodeJS.Timeout | undefined;
   let retryTimer: NodeJS.Timeout | undefined;
   const diskTimers = new Set<NodeJS.Timeout>();
+  let served: Promise<readonly ServeOutcome[]> = Promise.resolve([]);
 
   function save(): void {
     kept = { ...kept, models: [...states.values()] };
@@ -139,7 +151,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
 
   /** What the disk would not keep is tried again by itself; a wish by the document that brought it. */
   function handleLater(model: string, event: UpdateEvent): void {
-    if (event.kind === "desired" || event.kind === "live") return;
+    if (event.kind === "desired" || event.kind === "live" || event.kind === "shadow") return;
     const timer = setTimeout(() => {
       diskTimers.delete(timer);
       handle(model, event);
@@ -154,7 +166,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     const { state, effects } = step(before, event, ports.now());
     states.set(model, state);
     // A change of phase is kept before its effects run; figures and progress are not worth an fsync each.
-    const quiet = event.kind === "progress" || event.kind === "live";
+    const quiet = event.kind === "progress" || event.kind === "live" || event.kind === "shadow";
     const goesBack = state.phase === "rollingBack" && before.phase !== "rollingBack";
     // The way back to a verified model is taken whatever the disk says: the next start would take it again.
     if ((!quiet || state.phase !== before.phase) && !isKept() && !goesBack) {
@@ -278,26 +290,35 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     };
   }
 
-  async function serve(model: string, answer: "activated" | "rolledBack"): Promise<void> {
+  async function serve(model: string, answer: Extract<UpdateEffect, { kind: "serve" }>["answer"]): Promise<void> {
     const digest = states.get(model)?.target?.manifestDigest ?? "";
-    const outcomes = await ports.serve(servingOf(runningOf));
-    const problem = outcomes.find((outcome) => outcome.model === model)?.problem;
+    // One after another, each as the states are by then: an earlier call that is slow must not undo a later one.
+    const before = served.catch(() => undefined);
+    served = before.then(() => ports.serve(servingOf(runningOf)));
+    const outcome = (await served).find((one) => one.model === model);
+    const problem = outcome?.problem ?? outcome?.shadowProblem;
+    if (answer === "nothing") return;
     if (answer === "rolledBack") {
       if (problem) ports.log("error", "the earlier model could not be served", { model, code: problem.code });
       return void handle(model, { kind: "rolledBack" });
     }
     if (problem) return void handle(model, { kind: "stepFailed", digest, problem });
-    handle(model, { kind: "activated", digest });
+    handle(model, { kind: answer, digest });
   }
 
-  function servingOf(running: typeof runningOf): Serving[] {
+  function servingOf(running: (state: ModelState) => Running | undefined): Serving[] {
     return [...states.values()].flatMap((state) => {
       const serves = running(state);
       if (!serves) return [];
-      const slotDir = slots.pathOf(state.model, serves.slot.digest);
-      if (!serves.predecessor) return [{ model: state.model, slotDir }];
+      const { model } = state;
+      const { slot, predecessor, shadow } = serves;
       return [
-        { model: state.model, slotDir, predecessorSlotDir: slots.pathOf(state.model, serves.predecessor.digest) },
+        {
+          model,
+          slotDir: slots.pathOf(model, slot.digest),
+          ...(predecessor ? { predecessorSlotDir: slots.pathOf(model, predecessor.digest) } : {}),
+          ...(shadow ? { shadowSlotDir: slots.pathOf(model, shadow.digest) } : {}),
+        },
       ];
     });
   }
@@ -404,13 +425,18 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   }
 
   async function look(): Promise<void> {
-    const confirming = [...states.values()].filter((state) => state.phase === "confirming");
-    if (confirming.length === 0) return;
+    const judged = [...states.values()].filter(({ phase }) => phase === "confirming" || phase === "shadowing");
+    if (judged.length === 0) return;
     const figures = await ports.figures();
-    for (const { model, active, target } of confirming) {
+    for (const { model, phase, active, target } of judged) {
       if (!active || !target) continue;
-      const manifest = readManifest(slots.pathOf(model, active.digest), target);
+      const manifest = readManifest(slots.pathOf(model, target.manifestDigest), target);
       const limitP99Us = manifest.ok ? manifest.value.limits.p99LatencyMs * 1000 : 0;
+      if (phase === "shadowing") {
+        const shadow = figures.find((one) => one.model === model)?.shadow;
+        if (shadow) handle(model, { kind: "shadow", figures: shadow, limitP99Us });
+        continue;
+      }
       const own = figures.find((one) => one.model === model && one.digest === active.digest);
       const none = { digest: active.digest, inferences: 0, errors: 0, p99LatencyUs: 0 };
       handle(model, { kind: "live", figures: own ?? none, limitP99Us });
@@ -490,7 +516,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
 }
 
 function reportedOf(state: ModelState): ReportedModel {
-  const { model, phase, active, target, outcome, progress, evidence, error } = state;
+  const { model, phase, active, target, outcome, progress, evidence, shadow, error } = state;
   return {
     model,
     phase,
@@ -501,6 +527,7 @@ function reportedOf(state: ModelState): ReportedModel {
     ...(outcome ? { outcome } : {}),
     ...(progress !== undefined ? { progress } : {}),
     ...(evidence ? { evidence } : {}),
+    ...(shadow ? { shadow } : {}),
     ...(error ? { error: { code: error.code, message: error.message.slice(0, 1_000), atMs: error.atMs } } : {}),
   };
 }

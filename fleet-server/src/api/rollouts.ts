@@ -1,5 +1,5 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
-import { DeploymentEvidence } from "@bellwether/protocol/messages/device.ts";
+import { DeploymentEvidence, ShadowFindings } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
@@ -73,6 +73,8 @@ const ExecutionAnswer = Type.Object(
     errorCode: Type.Union([Type.String(), Type.Null()]),
     errorMessage: Type.Union([Type.String(), Type.Null()]),
     evidence: Type.Union([DeploymentEvidence, Type.Null()]),
+    /** What the version did as a shadow there, where it was asked to. */
+    shadow: Type.Union([ShadowFindings, Type.Null()]),
     lastSeenAtMs: Type.Union([Time, Type.Null()]),
   },
   closed,
@@ -295,6 +297,7 @@ function executionAnswer(view: ExecutionView) {
     errorCode: view.errorCode,
     errorMessage: (view.errorCode === refusal?.code ? refusal?.message : reported?.error?.message) ?? null,
     evidence: reported?.evidence ?? null,
+    shadow: reported?.shadow ?? null,
     lastSeenAtMs: view.lastSeenAtMs,
   };
 }

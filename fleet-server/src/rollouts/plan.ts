@@ -1,6 +1,7 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { oneOf } from "@bellwether/protocol/schema.ts";
+import type { ConfirmRule } from "@bellwether/protocol/trust/director.ts";
 import { type Static, Type } from "typebox";
 import { GATE_NAMES } from "./gates.ts";
 
@@ -67,6 +68,16 @@ export const RolloutRequest = Type.Object(
           soakSeconds: Type.Optional(Type.Number({ minimum: 0, maximum: 2_592_000 })),
           deadlineSeconds: Type.Optional(Type.Number({ minimum: 1, maximum: 2_592_000 })),
           errorFraction: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+          /** Runs beside the model that serves first, on its rows and without any consequence. Absent: it does not. */
+          shadow: Type.Optional(
+            Type.Object(
+              {
+                inferences: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+                seconds: Type.Number({ minimum: 0, maximum: 2_592_000 }),
+              },
+              closed,
+            ),
+          ),
         },
         closed,
       ),
@@ -133,12 +144,7 @@ export interface RolloutPlan {
   readonly sites?: readonly string[];
   readonly selection: "SNAPSHOT" | "CONTINUOUS";
   readonly waves: readonly WavePlan[];
-  readonly confirm: {
-    readonly inferences: number;
-    readonly soakMs: number;
-    readonly deadlineMs: number;
-    readonly errorFraction: number;
-  };
+  readonly confirm: ConfirmRule;
   readonly maximumPerMinute: number;
   readonly abort: readonly {
     readonly action: "CANCEL" | "REVERT";
@@ -189,6 +195,8 @@ export function planOf(
       expected: "must be longer than soakSeconds, or no device can ever succeed",
     });
   }
+  const { shadow } = confirm;
+  const shadowMs = shadow ? shadow.seconds * 1000 + deadlineMs : 0;
   return ok({
     model: request.model,
     version,
@@ -202,6 +210,7 @@ export function planOf(
       soakMs,
       deadlineMs,
       errorFraction: confirm.errorFraction ?? 0.05,
+      ...(shadow ? { shadow: { inferences: shadow.inferences ?? 20, durationMs: shadow.seconds * 1000 } } : {}),
     },
     maximumPerMinute: request.rolloutConfig?.maximumPerMinute ?? 1_000,
     abort: (request.abortConfig?.criteriaList ?? []).map((criterion) => ({
@@ -211,7 +220,8 @@ export function planOf(
       fraction: criterion.thresholdPercentage / 100,
     })),
     inProgressTimeoutMs:
-      (request.timeoutConfig?.inProgressTimeoutInMinutes ?? (deadlineMs + 30 * MINUTE_MS) / MINUTE_MS) * MINUTE_MS,
+      (request.timeoutConfig?.inProgressTimeoutInMinutes ?? (shadowMs + deadlineMs + 30 * MINUTE_MS) / MINUTE_MS) *
+      MINUTE_MS,
     staleAfterMs: (request.staleAfterMinutes ?? 24 * 60) * MINUTE_MS,
     gateTimeoutMs: (request.gateTimeoutMinutes ?? 60) * MINUTE_MS,
     requireApproval: request.requireApproval ?? false,

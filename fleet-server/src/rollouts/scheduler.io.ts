@@ -1,4 +1,5 @@
 import type { Result } from "@bellwether/protocol/result.ts";
+import type { ConfirmRule } from "@bellwether/protocol/trust/director.ts";
 import type { ExecutionView, RolloutRecord } from "../store/rollouts.ts";
 import type { Store } from "../store/store.ts";
 import type { FindIncompatible } from "./compatibility.io.ts";
@@ -14,7 +15,7 @@ export interface Assignment {
   readonly model: string;
   readonly version: number | null;
   readonly rollout: string;
-  readonly confirm: { inferences: number; soakMs: number; deadlineMs: number; errorFraction: number };
+  readonly confirm: ConfirmRule;
 }
 
 /** What the scheduler needs of the other rooms. */

@@ -109,6 +109,27 @@ export const AGENT_ERRORS = {
     sentence: "{errors} of {total} live inferences failed, more than the share of {allowed} that is allowed.",
     remedy: "Look at the errors of the device's predictions, and at the input it had.",
   },
+  SHADOW_ERRORS: {
+    http: 422,
+    sentence: "As a shadow the new model failed on {errors} of {total} vectors, more than the share of {allowed}.",
+    remedy: "Look at `shadow` in the device's predictions: the error of each vector stands there.",
+  },
+  SHADOW_TOO_SLOW: {
+    http: 422,
+    sentence:
+      "As a shadow the new model's 99th percentile of the latency was {p99Us} us; the manifest allows {limitUs} us.",
+    remedy: "Use a smaller model on this class of device, or state a limit it can meet.",
+  },
+  SHADOW_INTERRUPTED: {
+    http: 500,
+    sentence: "The agent was restarted {times} times while the new model ran as a shadow.",
+    remedy: "Look in the device's log for what ended it; the model may be what takes it down.",
+  },
+  SHADOW_DEADLINE: {
+    http: 422,
+    sentence: "As a shadow the new model made {inferences} of {needed} inferences within {deadlineMs} ms.",
+    remedy: "See why the device has so little input for this model, or ask for fewer inferences.",
+  },
   SELF_TEST_TOO_SLOW: {
     http: 422,
     sentence:

@@ -114,6 +114,22 @@ export const DeploymentEvidence = Type.Object({
 });
 export type DeploymentEvidence = Static<typeof DeploymentEvidence>;
 
+/** What a version did as a shadow, on the rows of the model that served meanwhile. Times are the device's own. */
+export const ShadowFindings = Type.Object({
+  inferences: Type.Integer({ minimum: 0 }),
+  errors: Type.Integer({ minimum: 0 }),
+  p99LatencyUs: Type.Number({ minimum: 0 }),
+  /** Vectors for which both gave a value. */
+  compared: Type.Integer({ minimum: 0 }),
+  /** Mean distance of the two values. */
+  meanDifference: Type.Optional(Type.Number({ minimum: 0 })),
+  /** Share of those vectors for which both stood on the same side of their alert's threshold. */
+  agreement: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+  startedAtMs: TimeMs,
+  endedAtMs: TimeMs,
+});
+export type ShadowFindings = Static<typeof ShadowFindings>;
+
 /** What a device says of one model it runs or is asked to run. */
 export const ReportedModel = Type.Object({
   model: Name,
@@ -139,6 +155,8 @@ export const ReportedModel = Type.Object({
   ),
   progress: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
   evidence: Type.Optional(DeploymentEvidence),
+  /** Where the target was asked to run as a shadow first: so far, or in the end. */
+  shadow: Type.Optional(ShadowFindings),
   error: Type.Optional(
     Type.Object({
       code: Type.String({ minLength: 1, maxLength: 64 }),

@@ -68,6 +68,14 @@ export const InferenceRecord = Type.Object({
   ),
   /** While a new model is being confirmed: what its predecessor says of the same vector. */
   predecessor: Type.Optional(Type.Object({ digest: Digest, value: Type.Number() })),
+  /** While a candidate runs as a shadow: what it says of the same vector. Nothing is ever done about it. */
+  shadow: Type.Optional(
+    Type.Object({
+      digest: Digest,
+      value: Type.Optional(Type.Number()),
+      error: Type.Optional(Type.String({ maxLength: 64 })),
+    }),
+  ),
 });
 export type InferenceRecord = Static<typeof InferenceRecord>;
 

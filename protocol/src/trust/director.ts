@@ -7,12 +7,24 @@ import { type Envelope, envelopeShape, openEnvelope, sealEnvelope } from "./enve
 
 export const DIRECTOR_TYPE = "application/vnd.bellwether.director+json";
 
+/**
+ * How long a model runs beside the one that serves, on the same rows and without any consequence, before it may serve.
+ * Errors are allowed as `errorFraction` says; `deadlineMs` counts from when `durationMs` is over.
+ */
+export const ShadowRule = Type.Object({
+  inferences: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+  durationMs: Type.Number({ minimum: 0, maximum: 2_592_000_000 }),
+});
+export type ShadowRule = Static<typeof ShadowRule>;
+
 /** What a device must see before it says that a model succeeded. */
 export const ConfirmRule = Type.Object({
   inferences: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
   soakMs: Type.Number({ minimum: 0, maximum: 2_592_000_000 }),
   deadlineMs: Type.Number({ minimum: 1, maximum: 2_592_000_000 }),
   errorFraction: Type.Number({ minimum: 0, maximum: 1 }),
+  /** Absent: the model serves as soon as its self-test is passed. */
+  shadow: Type.Optional(ShadowRule),
 });
 export type ConfirmRule = Static<typeof ConfirmRule>;
 
