@@ -87,6 +87,18 @@ function run(steps: Observation[], request: Partial<RolloutRequest> = {}, stepMs
   return { state, effects, wave: state.waves[0] };
 }
 
+describe("a plan", () => {
+  it("asks devices for a shadow only where the request does, and gives it its time", () => {
+    const confirm = { soakSeconds: 60, deadlineSeconds: 600 };
+    const without = plan({ confirm });
+    expect(without.confirm).not.toHaveProperty("shadow");
+    const planned = plan({ confirm: { ...confirm, shadow: { seconds: 3_600 } } });
+    expect(planned.confirm.shadow).toEqual({ inferences: 20, durationMs: 3_600_000 });
+    // The shadow's own time, and as long again as a confirmation may wait for its inferences.
+    expect(planned.inProgressTimeoutMs - without.inProgressTimeoutMs).toBe(3_600_000 + 600_000);
+  });
+});
+
 describe("a rollout", () => {
   it("deploys, soaks, passes and goes on to the next wave", () => {
     const done = observe({ succeeded: 2 }, { gates: passing });
