@@ -5,6 +5,7 @@ import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
 import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
 import { tests } from "./tests.ts";
+import { updateE2e } from "./update/e2e.ts";
 import { updateNoop } from "./update/noop.ts";
 
 /** Every benchmark by name, in the order in which they run and are told. */
@@ -18,5 +19,6 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "api-list": apiList,
   "gbdt-train": gbdtTrain,
   "update-noop": updateNoop,
+  "update-e2e": updateE2e,
   tests,
 };
