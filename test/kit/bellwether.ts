@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as wait } from "node:timers/promises";
 import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
 import { onTestFinished } from "vitest";
 import { temporaryFolder } from "./folder.ts";
@@ -130,6 +131,11 @@ async function call(
     ...(body === undefined ? {} : { body: raw ? (body as string) : JSON.stringify(body) }),
   });
   const text = await answer.text();
+  if (answer.status === 429) {
+    // A fast machine asks more a minute than one address may; like any good client, this one waits as it is told.
+    await wait(Number(answer.headers.get("retry-after")) * 1000);
+    return call({ url, ca }, target, body, options);
+  }
   const json = /[/+]json/.test(answer.headers.get("content-type") ?? "") && text !== "";
   return { http: answer.status, headers: answer.headers, body: json ? JSON.parse(text) : text };
 }

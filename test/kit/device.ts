@@ -47,17 +47,9 @@ export async function nonceFor(server: Bellwether, device: string): Promise<stri
   return answer.body.nonce;
 }
 
-/** A request without a token, again for as long as this address asks too often. */
+/** A request without a token. */
 function publicCall(server: Bellwether, target: string, body: object): Promise<Answer> {
-  return eventually(
-    target,
-    async () => {
-      const answer = await server.call(target, body, { token: null });
-      return answer.http !== 429 && answer;
-    },
-    60_000,
-    250,
-  );
+  return server.call(target, body, { token: null });
 }
 
 /** The signature over a nonce, as hex; every part may be changed to something wrong. */
