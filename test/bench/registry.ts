@@ -1,6 +1,7 @@
 import { agentPath } from "./agent/agent-path.ts";
 import { apiList } from "./api/api-list.ts";
 import type { Bench } from "./bench.ts";
+import { driftFold } from "./drift/drift-fold.ts";
 import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
 import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
@@ -18,6 +19,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "agent-start": footprint("ms", 500),
   "api-list": apiList,
   "gbdt-train": gbdtTrain,
+  "drift-fold": driftFold,
   "update-noop": updateNoop,
   "update-e2e": updateE2e,
   tests,

@@ -9,7 +9,7 @@ export const UNIT = "A";
 export const RESOLUTION = 0.001;
 /** Source time between two rows of an asset. */
 export const STEP_MS = 1_000;
-const FEATURES = CHANNELS.map((channel) => `${channel}.last`);
+export const FEATURES = CHANNELS.map((channel) => `${channel}.last`);
 
 /** The network of all figures on inference: 24-64-32-1 with ReLU. */
 export function network(): Uint8Array {

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startBellwether } from "../../kit/bellwether.ts";
+import { type Bellwether, startBellwether } from "../../kit/bellwether.ts";
 import { eventually } from "../../kit/eventually.ts";
 import { testPackage } from "../../kit/packages.ts";
 import { releaseVersion, uploadTo } from "../../kit/release.ts";
@@ -91,4 +91,11 @@ function phasesOf(devices: readonly SimulatedDevice[]): string[] {
     const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))];
     return `${what}: median ${at(0.5)} ms, 95 of 100 within ${at(0.95)} ms`;
   });
+}
+
+/** What the devices of a rollout that went no further say. */
+async function whyNot(server: Bellwether, id: string): Promise<string> {
+  const { body } = await server.call(`GET /v1/rollouts/${id}/executions?limit=1000`);
+  const said = body.items.map(({ phase, code }: { phase: string; code?: string }) => `${phase} ${code ?? ""}`);
+  return [...new Set(said)].join(", ");
 }
