@@ -27,9 +27,19 @@ for (const name of names) {
   const missing = bench.missing?.();
   if (missing !== undefined) say(`${name}: not measured: ${missing}`);
   else if (options.baseline) await baselineOf(name, bench);
-  else outcomes.push(await measure(name, bench));
+  else await measured(name, bench);
 }
 if (!options.baseline && (options.write || positionals.length === 0)) writeReport(BENCHES, outcomes);
+
+/** One that cannot be measured does not take the others' figures with it. */
+async function measured(name: string, bench: Bench): Promise<void> {
+  try {
+    outcomes.push(await measure(name, bench));
+  } catch (cause) {
+    process.exitCode = 1;
+    say(`${name}: not measured: ${(cause as Error).stack}`);
+  }
+}
 
 async function measure(name: string, bench: Bench): Promise<Outcome> {
   const count = Number(options.rounds ?? bench.rounds ?? ROUNDS);

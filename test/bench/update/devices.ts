@@ -1,4 +1,6 @@
+import { encodeBatch } from "@bellwether/protocol/batch.ts";
 import type { UpdatePhase } from "@bellwether/protocol/messages/device.ts";
+import type { StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok } from "@bellwether/protocol/result.ts";
 import { DIRECT } from "@bellwether/protocol/tls/transport.ts";
@@ -14,6 +16,8 @@ import { patiently } from "../patiently.ts";
 const AT_ONCE = 4;
 /** Inferences a second of a device's simulated pipeline. */
 const INFERENCES_PER_SECOND = 100;
+/** A prediction is sent so often: a device that serves and says nothing stops its wave. */
+const PREDICTION_EVERY_MS = 1_000;
 
 /** A device with everything of an agent's update but its pipeline and its machine. */
 export interface SimulatedDevice {
@@ -94,6 +98,24 @@ export async function startSimulated(
   mqtt.on("message", (topic, payload) => {
     if (topic.endsWith("/down/desired")) updater.onDesired(payload);
   });
+  let sent = 0;
+  const predict = () => {
+    const nowMs = Date.now();
+    if (served === undefined) return;
+    const { digest } = served;
+    const record = { asset: "pump-1", observedAtMs: nowMs, model: MODEL, version: 1, digest, value: 1, latencyUs: 100 };
+    const batch: StreamBatch<"inference"> = {
+      v: 1,
+      epoch: "0000000000000001",
+      stream: "inference",
+      fromSeq: ++sent,
+      records: [record],
+      hist: false,
+      clock: { bootId: "bench", monoMs: performance.now(), wallMs: nowMs, clockSynced: true },
+    };
+    void mqtt.publishAsync(topics.up("inference"), Buffer.from(encodeBatch(batch)), { qos: 1 });
+  };
+  const predicting = setInterval(predict, PREDICTION_EVERY_MS);
   for (const filter of topics.downFilters) await mqtt.subscribeAsync(filter);
   await say("state", { online: true, atMs: Date.now(), heartbeatMs: 60_000 });
   updater.start();
@@ -101,6 +123,7 @@ export async function startSimulated(
     since,
     doneAtMs: () => doneAtMs,
     async close() {
+      clearInterval(predicting);
       await updater.stop();
       await mqtt.endAsync(true);
     },

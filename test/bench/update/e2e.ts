@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Bellwether, startBellwether } from "../../kit/bellwether.ts";
+import { startBellwether } from "../../kit/bellwether.ts";
 import { eventually } from "../../kit/eventually.ts";
 import { testPackage } from "../../kit/packages.ts";
 import { releaseVersion, uploadTo } from "../../kit/release.ts";
@@ -48,16 +48,16 @@ async function open() {
       const rollout = await server.call("POST /v1/rollouts", { model: MODEL, version: String(version), ...PLAN });
       const started = await server.call(`POST /v1/rollouts/${rollout.body.id}/start`);
       if (started.http >= 300) throw new Error(JSON.stringify([rollout.body, started.body]));
-      const state = await eventually(
+      const { phase, reason } = await eventually(
         "the rollout ends",
         async () => {
           const { body } = await server.call(`GET /v1/rollouts/${rollout.body.id}`);
-          return ["finished", "stopped", "reverted", "paused"].includes(body.phase) && body.phase;
+          return ["finished", "stopped", "reverted", "paused"].includes(body.phase) && body;
         },
         WAIT_MS_MAX,
         100,
       );
-      if (state !== "finished") throw new Error(`the rollout is ${state}`);
+      if (phase !== "finished") throw new Error(`the rollout is ${phase}: ${reason}`);
       const seconds = (Date.now() - orderedAtMs) / 1_000;
       for (const line of phasesOf(devices)) process.stderr.write(`  ${line}\n`);
       return seconds;
@@ -91,11 +91,4 @@ function phasesOf(devices: readonly SimulatedDevice[]): string[] {
     const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))];
     return `${what}: median ${at(0.5)} ms, 95 of 100 within ${at(0.95)} ms`;
   });
-}
-
-/** What the devices of a rollout that went no further say. */
-async function whyNot(server: Bellwether, id: string): Promise<string> {
-  const { body } = await server.call(`GET /v1/rollouts/${id}/executions?limit=1000`);
-  const said = body.items.map(({ phase, code }: { phase: string; code?: string }) => `${phase} ${code ?? ""}`);
-  return [...new Set(said)].join(", ");
 }
