@@ -32,7 +32,7 @@ import type { Logger } from "./log.ts";
 import type { AgentRole } from "./roles.io.ts";
 import { digestOfSlot, modelOfSlot, ServingSet } from "./serving.io.ts";
 import type { AgentSnapshot } from "./snapshot.ts";
-import { createUpdater, type Updater } from "./update/runner.io.ts";
+import { createUpdater, machineOf, type Updater } from "./update/runner.io.ts";
 
 /** How long what is durable already may still be sent while the agent stops. */
 const DRAIN_MS_MAX = 1_500;
@@ -105,23 +105,25 @@ class RunningAgent implements Agent {
     const { serverUrl, device, rootMetadata } = identity.enrolment;
     this.#login = createLogin(identity, reach);
     this.#hang = readHang(stateDir);
-    this.#updater = createUpdater({
-      stateDir,
-      serverUrl,
-      device,
-      rootMetadata,
-      spawner,
-      maxBytesPerSecond: options.config.updates.maxBytesPerSecond,
-      token: (renew) => this.#login.httpToken(renew),
-      transport: () => reach.transport(),
-      labels: () => ownLabels(stateDir, identity.enrolment, deviceFacts()),
-      compatible: (manifest) => this.#compatible(manifest),
-      serve: (models) => this.#serving.serve(models),
-      figures: async () => (await this.#pipeline.figures()).models,
-      report: (reported) => this.#report(reported),
-      now: Date.now,
-      log: (level, message, fields) => log[level](message, fields),
-    });
+    this.#updater = createUpdater(
+      {
+        stateDir,
+        serverUrl,
+        device,
+        rootMetadata,
+        maxBytesPerSecond: options.config.updates.maxBytesPerSecond,
+        token: (renew) => this.#login.httpToken(renew),
+        transport: () => reach.transport(),
+        labels: () => ownLabels(stateDir, identity.enrolment, deviceFacts()),
+        compatible: (manifest) => this.#compatible(manifest),
+        serve: (models) => this.#serving.serve(models),
+        figures: async () => (await this.#pipeline.figures()).models,
+        report: (reported) => this.#report(reported),
+        now: Date.now,
+        log: (level, message, fields) => log[level](message, fields),
+      },
+      machineOf(stateDir, spawner),
+    );
   }
 
   /** Verified models; the one that hung the process before is left out, whatever the cause of its hang. */

@@ -11,7 +11,7 @@ import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { type Random, seededRandom } from "@bellwether/protocol/random.ts";
 import { ok } from "@bellwether/protocol/result.ts";
 import { expect, test } from "vitest";
-import { type Intake, type IntakePorts, takeDocument } from "../../agent/src/update/director-intake.io.ts";
+import { askMetadata, type Intake, type IntakePorts, takeDocument } from "../../agent/src/update/director-intake.io.ts";
 import { type MetadataRequest, refreshMetadata } from "../../agent/src/update/metadata.worker.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { bentBody, bentBytes } from "../kit/mutants.ts";
@@ -105,7 +105,8 @@ const spawner: RoleSpawner<"metadata"> = {
 
 function portsOf(metadataDir: string, serverUrl: string): IntakePorts {
   return {
-    ...{ metadataDir, serverUrl, device: "edge-1", rootMetadata: ROOT.toString("utf8"), spawner },
+    ...{ metadataDir, serverUrl, device: "edge-1", rootMetadata: ROOT.toString("utf8") },
+    askMetadata: (request) => askMetadata(spawner, request),
     ...{ token: async () => ok("token"), transport: () => ({}), labels: () => ({ line: "4" }) },
   };
 }

@@ -8,7 +8,7 @@ import { type Pipeline, startPipeline } from "../../agent/src/inference/pipeline
 import { createLogger } from "../../agent/src/log.ts";
 import type { AgentRole } from "../../agent/src/roles.io.ts";
 import { digestOfSlot, ServingSet } from "../../agent/src/serving.io.ts";
-import { createUpdater, type Updater, type UpdaterPorts } from "../../agent/src/update/runner.io.ts";
+import { createUpdater, machineOf, type Updater, type UpdaterPorts } from "../../agent/src/update/runner.io.ts";
 import { ROOT } from "./tuf.ts";
 
 type Reported = Parameters<UpdaterPorts["report"]>[0];
@@ -58,29 +58,31 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${
   const log = createLogger({ level: "error", nowMs: Date.now, write: () => undefined });
   const assets = new Map([["pump-1", new Map([["x", "mm/s"]])]]);
   let reported: Reported = { directorVersion: 0, models: [], refusals: [] };
-  const updater = createUpdater({
-    stateDir,
-    serverUrl,
-    device: "edge-1",
-    rootMetadata,
-    spawner,
-    token: async () => ok("token"),
-    transport: () => ({}),
-    labels: () => labels,
-    compatible: (manifest) =>
-      compatible(manifest, { arch: process.arch, memoryMb: 4_096, agentVersion: "1.0.0", assets }),
-    serve(models) {
-      onServe?.(models);
-      return serving.serve(models);
+  const updater = createUpdater(
+    {
+      stateDir,
+      serverUrl,
+      device: "edge-1",
+      rootMetadata,
+      token: async () => ok("token"),
+      transport: () => ({}),
+      labels: () => labels,
+      compatible: (manifest) =>
+        compatible(manifest, { arch: process.arch, memoryMb: 4_096, agentVersion: "1.0.0", assets }),
+      serve(models) {
+        onServe?.(models);
+        return serving.serve(models);
+      },
+      figures: async () => (await pipeline.figures()).models,
+      report(now) {
+        reported = now;
+        onReport?.(now);
+      },
+      now,
+      log: () => undefined,
     },
-    figures: async () => (await pipeline.figures()).models,
-    report(now) {
-      reported = now;
-      onReport?.(now);
-    },
-    now,
-    log: () => undefined,
-  });
+    machineOf(stateDir, spawner),
+  );
   const ignore = () => undefined;
   const started = await startPipeline(
     (data) => spawner.worker("pipeline", data),

@@ -11,6 +11,13 @@ export const OUTBOX_FORMAT = 1;
 /** Opens SQLite on a file; tests put limits on what it opens. */
 export type OpenDatabase = (file: string) => Database.Database;
 
+/** How a file is opened: `walBytes` bounds the write-ahead log, `drawEpoch` names what is numbered in it. */
+export interface FileOptions {
+  readonly walBytes: number;
+  readonly openDatabase: OpenDatabase;
+  readonly drawEpoch: () => string;
+}
+
 /** A held chunk, without its bytes. */
 export interface HeldChunk extends SeqRange {
   readonly size: number;
@@ -80,14 +87,16 @@ CREATE INDEX IF NOT EXISTS gap_${stream} ON chunk_${stream} (to_seq) WHERE gap =
 /** The outbox's SQLite file. Every method may throw an error of SQLite; the outbox decides what that means. */
 export class OutboxFile {
   readonly #db: Database.Database;
+  readonly #drawEpoch: () => string;
   readonly #streams: Readonly<Record<Stream, StreamStatements>>;
   readonly #savePosition: Database.Statement<[string, number, number, number, string]>;
   readonly #saveCursor: Database.Statement<[string, string]>;
   readonly #saveMeta: Database.Statement<[string, string]>;
   readonly #meta: Database.Statement<[string], { value: string }>;
 
-  private constructor(db: Database.Database) {
+  private constructor(db: Database.Database, drawEpoch: () => string) {
     this.#db = db;
+    this.#drawEpoch = drawEpoch;
     this.#streams = Object.fromEntries(STREAMS.map((stream) => [stream, statementsOf(db, stream)])) as Record<
       Stream,
       StreamStatements
@@ -98,8 +107,8 @@ export class OutboxFile {
     this.#meta = db.prepare("SELECT value FROM meta WHERE key = ?");
   }
 
-  /** Opens the file, or makes it with a fresh epoch. `walBytes` bounds the write-ahead log. */
-  static open(file: string, walBytes: number, openDatabase: OpenDatabase): OutboxFile {
+  /** Opens the file, or makes it with a fresh epoch. */
+  static open(file: string, { walBytes, openDatabase, drawEpoch }: FileOptions): OutboxFile {
     const db = openDatabase(file);
     try {
       // One process per outbox: the second one is told, instead of sending the same seq twice.
@@ -114,10 +123,10 @@ export class OutboxFile {
         db.exec(SCHEMA);
         const insert = db.prepare("INSERT OR IGNORE INTO meta VALUES (?, ?)");
         insert.run("format", String(OUTBOX_FORMAT));
-        insert.run("epoch", randomEpoch());
+        insert.run("epoch", drawEpoch());
         insert.run("commits", "0");
       })();
-      return new OutboxFile(db);
+      return new OutboxFile(db, drawEpoch);
     } catch (cause) {
       db.close();
       throw cause;
@@ -148,7 +157,7 @@ export class OutboxFile {
 
   /** Draws and stores a new epoch. */
   drawEpoch(): string {
-    const epoch = randomEpoch();
+    const epoch = this.#drawEpoch();
     this.#saveMeta.run("epoch", epoch);
     return epoch;
   }
@@ -308,6 +317,7 @@ function statementsOf(db: Database.Database, stream: Stream): StreamStatements {
   };
 }
 
-function randomEpoch(): string {
+/** An epoch of this machine's own chance. */
+export function randomEpoch(): string {
   return randomBytes(8).toString("hex");
 }

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import { type AckMessage, STREAMS, type Stream, type StreamRecords } from "@bellwether/protocol/messages/stream.ts";
+import { machineTime } from "@bellwether/protocol/process/time.io.ts";
 import { checkRecord } from "@bellwether/protocol/record-check.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
@@ -16,7 +17,7 @@ import type {
   OutboxOptions,
   OutboxPositions,
 } from "./outbox.ts";
-import type { OpenDatabase, OutboxFile } from "./outbox-file.io.ts";
+import { type OpenDatabase, type OutboxFile, randomEpoch } from "./outbox-file.io.ts";
 import { perStream, total } from "./per-stream.ts";
 import { type BufferPhase, EVICT_TO, nextPhase } from "./pressure.ts";
 import { type FilePlace, openFile, recoverFile, troubleOf } from "./recovery.io.ts";
@@ -43,7 +44,8 @@ export function openOutbox(
   openDatabase: OpenDatabase = openSqlite,
 ): Result<Outbox> {
   const walBytes = Math.min(WAL_BYTES_MAX, Math.floor(options.maxBytes / 4));
-  const place = { path, walBytes, openDatabase, clock: options.clock };
+  const { clock, drawEpoch = randomEpoch } = options;
+  const place = { path, walBytes, openDatabase, clock, drawEpoch };
   try {
     const opened = openFile(place);
     if (!opened.ok) return opened;
@@ -72,7 +74,7 @@ class SqliteOutbox implements Outbox {
   #file: OutboxFile | undefined;
   #refused = 0;
   #closed = false;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelCommit: (() => void) | undefined;
   #usedBytes = 0;
   #phase: BufferPhase = "normal";
   #problem: Problem | undefined;
@@ -121,8 +123,8 @@ class SqliteOutbox implements Outbox {
   }
 
   commit(): Result<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelCommit?.();
+    this.#cancelCommit = undefined;
     if (this.#closed) return ok(undefined);
     const waiting = this.#awaitedRetry();
     if (waiting !== undefined) return { ok: false, error: waiting };
@@ -220,7 +222,7 @@ class SqliteOutbox implements Outbox {
   close(): Result<void> {
     this.#retryAtMonoMs = 0;
     const committed = this.commit();
-    clearTimeout(this.#timer);
+    this.#cancelCommit?.();
     this.#closed = true;
     this.#file?.close();
     this.#file = undefined;
@@ -238,7 +240,8 @@ class SqliteOutbox implements Outbox {
       this.#retryAtMonoMs = 0;
       this.commit();
     };
-    this.#timer ??= setTimeout(due, this.#problem === undefined ? delayMs : this.#retryMs);
+    const { after } = this.#options.time ?? machineTime;
+    this.#cancelCommit ??= after(this.#problem === undefined ? delayMs : this.#retryMs, due);
   }
 
   #notice(said: Problem): void {

@@ -10,6 +10,7 @@ import type {
   Stream,
   TelemetryRow,
 } from "@bellwether/protocol/messages/stream.ts";
+import type { Time } from "@bellwether/protocol/process/time.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { BufferPhase } from "./pressure.ts";
 
@@ -76,6 +77,10 @@ export interface OutboxOptions {
   readonly resolutionOf?: ResolutionOf;
   /** The device's clocks now. */
   readonly clock: () => ClockReading;
+  /** Timers; the machine's own by default. */
+  readonly time?: Pick<Time, "after">;
+  /** Draws an epoch, a random number of 64 bits in hex; from the machine's own chance by default. */
+  readonly drawEpoch?: () => string;
   /** Called when `nextChunks` may have something new to give. */
   readonly sendable?: () => void;
   /** Called when something goes wrong, or the phase changes to shedding; not for every repetition. */

@@ -4,7 +4,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type Database from "better-sqlite3";
 import { gapBody } from "./gap.ts";
 import type { JsonValue } from "./outbox.ts";
-import { type OpenDatabase, OUTBOX_FORMAT, OutboxFile } from "./outbox-file.io.ts";
+import { type FileOptions, OUTBOX_FORMAT, OutboxFile } from "./outbox-file.io.ts";
 
 /** How an error of SQLite is met. */
 export type DiskTrouble = "corrupt" | "full" | "inUse" | "failed";
@@ -32,10 +32,8 @@ export interface OpenedFile {
 }
 
 /** Where the outbox is, and how it is opened. */
-export interface FilePlace {
+export interface FilePlace extends FileOptions {
   readonly path: string;
-  readonly walBytes: number;
-  readonly openDatabase: OpenDatabase;
   readonly clock: () => ClockReading;
 }
 
@@ -121,8 +119,8 @@ function remove(path: string): void {
   for (const part of ["", "-wal", "-shm", "-journal"]) rmSync(`${path}${part}`, { force: true });
 }
 
-function openAt({ path, walBytes, openDatabase }: FilePlace): OutboxFile {
-  return OutboxFile.open(path, walBytes, openDatabase);
+function openAt(place: FilePlace): OutboxFile {
+  return OutboxFile.open(place.path, place);
 }
 
 function recover(place: FilePlace, aside: string, reason: string): OpenedFile {

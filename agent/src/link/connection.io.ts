@@ -30,12 +30,15 @@ export interface Connection {
   end(politely: boolean): Promise<void>;
 }
 
+/** Opens a connection; rejects with a sentence when the broker cannot be reached or refuses, and its problem where it has one. */
+export type OpenConnection = (options: ConnectionOptions) => Promise<Connection>;
+
 const KEEPALIVE_S = 30;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Twice the longest packet: a message may hold parts of two. */
 const WEBSOCKET_BYTES_MAX = 131_072;
 
-/** Opens a connection; rejects with a sentence when the broker cannot be reached or refuses. */
+/** Opens a connection over the network. */
 export async function openConnection(options: ConnectionOptions): Promise<Connection> {
   const { url, reach } = options;
   const stream = reach && (await openStream(url, reach, options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS));

@@ -16,7 +16,8 @@ export interface IntakePorts extends UpdateSource {
   readonly metadataDir: string;
   readonly device: string;
   readonly rootMetadata: string;
-  readonly spawner: RoleSpawner<"metadata">;
+  /** Asks the image repository. */
+  readonly askMetadata: (request: MetadataRequest) => Promise<MetadataAnswer>;
   /** The device's own labels, which no server changes. */
   labels(): Readonly<Record<string, string>>;
 }
@@ -51,7 +52,7 @@ export async function takeDocument(
   const token = await ports.token();
   if (!token.ok) return { ok: false, error: token.error, again: true };
   const claimed = claimsOf(bytes)?.models ?? [];
-  const answer = await askMetadata(ports.spawner, {
+  const answer = await ports.askMetadata({
     dir: ports.metadataDir,
     metadataUrl: new URL(
       "v1/repository/metadata",
@@ -85,7 +86,8 @@ export async function takeDocument(
   return { ok: true, document: opened.value, directorKeys: answer.directorKeys, disagreements };
 }
 
-function askMetadata(spawner: RoleSpawner<"metadata">, request: MetadataRequest): Promise<MetadataAnswer> {
+/** Asks the image repository from a thread of its own, which ends with its answer or after a minute. */
+export function askMetadata(spawner: RoleSpawner<"metadata">, request: MetadataRequest): Promise<MetadataAnswer> {
   return new Promise((resolve) => {
     const worker = spawner.worker("metadata", request);
     const refuse = (reason: string) =>

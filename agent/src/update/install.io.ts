@@ -3,7 +3,7 @@ import { readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type Manifest, manifestShape } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { downloadBlob } from "./download.io.ts";
+import type { DownloadRequest } from "./download.io.ts";
 import type { Target } from "./machine.ts";
 import type { Slots } from "./slots.io.ts";
 import type { UpdateSource } from "./source.io.ts";
@@ -15,6 +15,7 @@ const FILES = { model: "model.onnx", golden: "golden.json", reference: "referenc
 
 export interface InstallPorts extends UpdateSource {
   readonly slots: Slots;
+  readonly download: (request: DownloadRequest) => Promise<Result<void>>;
   /** Whether a package fits this device; its codes mean REJECTED. */
   compatible(manifest: Manifest): Result<void>;
 }
@@ -40,7 +41,7 @@ export async function downloadPackage(
   const get = async (name: string, digest: string, length: number, before: number, total: number) => {
     const token = await ports.token();
     if (!token.ok) return token;
-    return downloadBlob({
+    return ports.download({
       url: new URL(`v1/blobs/${digest}`, withSlash(ports.serverUrl)).href,
       token: token.value,
       transport: ports.transport(),

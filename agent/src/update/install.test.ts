@@ -7,6 +7,7 @@ import { beforeEach, expect, onTestFinished, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { testPackage } from "../../../test/kit/packages.ts";
 import { releaseOf, type TestRelease, TestRepository } from "../../../test/kit/tuf.ts";
+import { downloadBlob } from "./download.io.ts";
 import { downloadPackage, type InstallPorts, isInstalled, verifyPackage } from "./install.io.ts";
 import type { Target } from "./machine.ts";
 import { openSlots, type Slots } from "./slots.io.ts";
@@ -36,6 +37,7 @@ function download(
 ) {
   const ports = {
     slots,
+    download: downloadBlob,
     serverUrl: server.url,
     token: async () => ok("token"),
     compatible: () => ok(undefined),

@@ -3,10 +3,20 @@ import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { ReportedMessage, ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { machineTime } from "@bellwether/protocol/process/time.io.ts";
+import type { Time } from "@bellwether/protocol/process/time.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { claimsOf } from "@bellwether/protocol/trust/director.ts";
-import { takeDocument } from "./director-intake.io.ts";
-import { downloadPackage, type InstallResult, isInstalled, readManifest, verifyPackage } from "./install.io.ts";
+import { askMetadata, type IntakePorts, takeDocument } from "./director-intake.io.ts";
+import { downloadBlob } from "./download.io.ts";
+import {
+  downloadPackage,
+  type InstallPorts,
+  type InstallResult,
+  isInstalled,
+  readManifest,
+  verifyPackage,
+} from "./install.io.ts";
 import {
   idleModel,
   type LiveFigures,
@@ -14,6 +24,7 @@ import {
   type Running,
   runningAtStart,
   runningOf,
+  type SelfTestFindings,
   type ShadowFigures,
   step,
   type Target,
@@ -21,8 +32,8 @@ import {
   type UpdateEvent,
 } from "./machine.ts";
 import { RESUME } from "./resume.ts";
-import { selfTest } from "./selftest.io.ts";
-import { openSlots, type Slots } from "./slots.io.ts";
+import { type SelfTestLimits, selfTest } from "./selftest.io.ts";
+import { openSlots } from "./slots.io.ts";
 import { bundledDocument, bundleSource, type UpdateSource } from "./source.io.ts";
 
 /** A model to serve, by the folders of its verified packages. */
@@ -46,7 +57,6 @@ export interface UpdaterPorts extends UpdateSource {
   readonly stateDir: string;
   readonly device: string;
   readonly rootMetadata: string;
-  readonly spawner: RoleSpawner<"metadata" | "selftest">;
   /** The device's own labels: what a retraining role's cohort is judged by. */
   labels(): Readonly<Record<string, string>>;
   compatible(manifest: Manifest): Result<void>;
@@ -57,6 +67,24 @@ export interface UpdaterPorts extends UpdateSource {
   report(reported: Pick<ReportedMessage, "directorVersion" | "models" | "refusals">): void;
   now(): number;
   log(level: "info" | "warn" | "error", message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/** What an updater does to the world: `machineOf` on a real device. */
+export interface UpdaterMachine extends Pick<IntakePorts, "askMetadata">, Pick<InstallPorts, "download" | "slots"> {
+  after: Time["after"];
+  /** Loads a slot's model and runs its golden vectors, where a hang or a crash does no harm. */
+  selfTest(slotDir: string, limits: SelfTestLimits, signal: AbortSignal): Promise<Result<SelfTestFindings>>;
+}
+
+/** The device itself: its disk, its network, and threads and children for what must not harm the agent. */
+export function machineOf(stateDir: string, spawner: RoleSpawner<"metadata" | "selftest">): UpdaterMachine {
+  return {
+    slots: openSlots(stateDir),
+    download: downloadBlob,
+    after: machineTime.after,
+    askMetadata: (request) => askMetadata(spawner, request),
+    selfTest: (slotDir, limits, signal) => selfTest(spawner, slotDir, limits, signal),
+  };
 }
 
 /** Keeps the device's models as the director wants them, and a verified one serving whatever happens. */
@@ -94,8 +122,8 @@ const SELF_TEST_WALL_MS = 60_000;
 const DISK_RETRY_MS = 2_000;
 
 /** An updater over a state directory. */
-export function createUpdater(ports: UpdaterPorts): Updater {
-  const slots: Slots = openSlots(ports.stateDir);
+export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Updater {
+  const { slots, after } = machine;
   let kept = slots.load();
   const states = new Map(kept.models.map((model) => [model.model, model]));
   const underWay = new Map<string, AbortController>();
@@ -105,9 +133,9 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   let intake: Promise<void> | undefined;
   let retries = 0;
   let stopped = false;
-  let liveTimer: NodeJS.Timeout | undefined;
-  let retryTimer: NodeJS.Timeout | undefined;
-  const diskTimers = new Set<NodeJS.Timeout>();
+  let cancelLook: () => void = () => undefined;
+  let cancelRetry: () => void = () => undefined;
+  const diskRetries = new Set<() => void>();
   let served: Promise<readonly ServeOutcome[]> = Promise.resolve([]);
 
   function save(): void {
@@ -152,11 +180,11 @@ export function createUpdater(ports: UpdaterPorts): Updater {
   /** What the disk would not keep is tried again by itself; a wish by the document that brought it. */
   function handleLater(model: string, event: UpdateEvent): void {
     if (event.kind === "desired" || event.kind === "live" || event.kind === "shadow") return;
-    const timer = setTimeout(() => {
-      diskTimers.delete(timer);
+    const cancel = after(DISK_RETRY_MS, () => {
+      diskRetries.delete(cancel);
       handle(model, event);
-    }, DISK_RETRY_MS);
-    diskTimers.add(timer);
+    });
+    diskRetries.add(cancel);
   }
 
   /** False where the disk would not keep the step: then nothing of it was done. */
@@ -208,7 +236,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
         underWay.get(model)?.abort();
         const abort = new AbortController();
         underWay.set(model, abort);
-        await delay(effect.delayMs, abort.signal);
+        await delay(after, effect.delayMs, abort.signal);
         if (abort.signal.aborted) return;
         const { manifestDigest: digest } = effect.target;
         if (isInstalled(slots, effect.target)) return void handle(model, { kind: "downloaded", digest });
@@ -232,7 +260,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
           wallMs: SELF_TEST_WALL_MS,
           memoryBytes: (manifest.ok ? manifest.value.limits.memoryMb : 256) * 1024 * 1024,
         };
-        const tested = manifest.ok ? await selfTest(ports.spawner, slotDir, limits, abort.signal) : manifest;
+        const tested = manifest.ok ? await machine.selfTest(slotDir, limits, abort.signal) : manifest;
         if (abort.signal.aborted) return;
         if (!tested.ok) {
           handle(model, { kind: "stepFailed", digest, problem: tested.error });
@@ -373,7 +401,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
 
   function retryLater(): void {
     const waitMs = INTAKE_RETRY_MS[Math.min(retries++, INTAKE_RETRY_MS.length - 1)] as number;
-    retryTimer = setTimeout(takeDesired, waitMs);
+    cancelRetry = after(waitMs, takeDesired);
   }
 
   type Taken = Extract<Awaited<ReturnType<typeof takeDocument>>, { ok: true }>;
@@ -445,6 +473,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
 
   const installPorts = {
     slots,
+    download: machine.download,
     serverUrl: ports.serverUrl,
     maxBytesPerSecond: ports.maxBytesPerSecond,
     token: (renew?: boolean) => ports.token(renew),
@@ -456,7 +485,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     serverUrl: ports.serverUrl,
     device: ports.device,
     rootMetadata: ports.rootMetadata,
-    spawner: ports.spawner,
+    askMetadata: machine.askMetadata,
     token: (renew?: boolean) => ports.token(renew),
     transport: () => ports.transport(),
     labels: () => ports.labels(),
@@ -472,11 +501,11 @@ export function createUpdater(ports: UpdaterPorts): Updater {
       }
       report();
       const again = () => {
-        liveTimer = setTimeout(() => {
+        cancelLook = after(LIVE_EVERY_MS, () => {
           look()
             .catch((cause) => ports.log("error", "live figures", { reason: String(cause) }))
             .finally(() => !stopped && again());
-        }, LIVE_EVERY_MS);
+        });
       };
       again();
     },
@@ -484,7 +513,7 @@ export function createUpdater(ports: UpdaterPorts): Updater {
       // The same document comes again with every connection; it is news only with a higher number, whoever wrote it.
       if (claimsOf(bytes)?.version === kept.directorVersion) return;
       desired = bytes;
-      clearTimeout(retryTimer);
+      cancelRetry();
       takeDesired();
     },
     async onBundle(folder) {
@@ -506,9 +535,9 @@ export function createUpdater(ports: UpdaterPorts): Updater {
     states: () => [...states.values()],
     async stop() {
       stopped = true;
-      clearTimeout(liveTimer);
-      clearTimeout(retryTimer);
-      for (const timer of diskTimers) clearTimeout(timer);
+      cancelLook();
+      cancelRetry();
+      for (const cancel of diskRetries) cancel();
       for (const abort of underWay.values()) abort.abort();
       await Promise.allSettled([...running, intake]);
     },
@@ -532,13 +561,13 @@ function reportedOf(state: ModelState): ReportedModel {
   };
 }
 
-function delay(ms: number, signal: AbortSignal): Promise<void> {
+function delay(after: Time["after"], ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
+    const cancel = after(ms, resolve);
     signal.addEventListener(
       "abort",
       () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       },
       { once: true },

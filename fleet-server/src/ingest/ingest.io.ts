@@ -2,6 +2,8 @@ import type { Problem } from "@bellwether/protocol/errors.ts";
 import { birthMessage, reportedMessage, stateMessage } from "@bellwether/protocol/messages/device.ts";
 import type { AckMessage, Stream, StreamAck } from "@bellwether/protocol/messages/stream.ts";
 import { STREAMS } from "@bellwether/protocol/messages/stream.ts";
+import { machineTime } from "@bellwether/protocol/process/time.io.ts";
+import type { Time } from "@bellwether/protocol/process/time.ts";
 import { err } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import type { DeviceMessage } from "../broker/broker.io.ts";
@@ -55,7 +57,7 @@ const RETRY_MS = 1_000;
 const REPORT_EVERY_MS = 60_000;
 
 /** An ingest over the store. */
-export function createIngest(ports: IngestPorts): Ingest {
+export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> = machineTime): Ingest {
   const queue: { readonly batch: IncomingBatch; readonly message: DeviceMessage }[] = [];
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
@@ -85,7 +87,7 @@ export function createIngest(ports: IngestPorts): Ingest {
       } catch (cause) {
         // Not acknowledged: the devices keep it and send it again.
         ports.report("ingest", cause);
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await new Promise<void>((resolve) => void after(RETRY_MS, resolve));
       } finally {
         for (const { message } of group) message.done();
       }
@@ -178,7 +180,14 @@ export function createIngest(ports: IngestPorts): Ingest {
     seen.clear();
     await ports.store.devices.seen({ at }).catch((cause) => ports.report("presence", cause));
   }
-  const timer = setInterval(() => void noteSeen(), SEEN_EVERY_MS);
+  let cancelNote: () => void = () => undefined;
+  const noteOn = () => {
+    cancelNote = after(SEEN_EVERY_MS, () => {
+      noteOn();
+      void noteSeen();
+    });
+  };
+  noteOn();
 
   return {
     offer(message) {
@@ -192,7 +201,7 @@ export function createIngest(ports: IngestPorts): Ingest {
     },
     counts: () => ({ ...counts, waiting: queue.length }),
     async close() {
-      clearInterval(timer);
+      cancelNote();
       await committing;
       await Promise.all(sessions.values());
       await noteSeen();

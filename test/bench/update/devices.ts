@@ -7,7 +7,7 @@ import { DIRECT } from "@bellwether/protocol/tls/transport.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { connectAsync } from "mqtt";
 import type { AgentRole } from "../../../agent/src/roles.io.ts";
-import { createUpdater, type UpdaterPorts } from "../../../agent/src/update/runner.io.ts";
+import { createUpdater, machineOf, type UpdaterPorts } from "../../../agent/src/update/runner.io.ts";
 import type { Bellwether } from "../../kit/bellwether.ts";
 import { credentials, deviceLogin, enrol } from "../../kit/device.ts";
 import { patiently } from "../patiently.ts";
@@ -60,41 +60,43 @@ export async function startSimulated(
     if (atTurn) turns.give();
     atTurn = false;
   };
-  const updater = createUpdater({
-    stateDir,
-    serverUrl: server.url,
-    device: name,
-    rootMetadata,
-    spawner,
-    async token() {
-      await begin();
-      token ??= ok((await patiently(() => deviceLogin(server, enrolled))).body.token as string);
-      return token;
+  const updater = createUpdater(
+    {
+      stateDir,
+      serverUrl: server.url,
+      device: name,
+      rootMetadata,
+      async token() {
+        await begin();
+        token ??= ok((await patiently(() => deviceLogin(server, enrolled))).body.token as string);
+        return token;
+      },
+      transport: () => DIRECT,
+      labels: () => ({}),
+      compatible: () => ok(undefined),
+      async serve(models) {
+        served = models[0] && { digest: `sha256:${models[0].slotDir.split("/").at(-1)}`, atMs: Date.now() };
+        return models.map(({ model }) => ({ model }));
+      },
+      async figures() {
+        if (served === undefined) return [];
+        const inferences = Math.floor(((Date.now() - served.atMs) * INFERENCES_PER_SECOND) / 1_000);
+        return [{ model: MODEL, digest: served.digest, inferences, errors: 0, p99LatencyUs: 100 }];
+      },
+      report(reported) {
+        for (const { phase, outcome } of reported.models) {
+          if (!since.has(phase)) since.set(phase, Date.now());
+          if (phase === "idle" && outcome === "succeeded") doneAtMs ??= Date.now();
+          if (phase === "confirming" || phase === "failed") end();
+        }
+        rev += 1;
+        void say("reported", { rev, ...reported });
+      },
+      now: Date.now,
+      log: () => undefined,
     },
-    transport: () => DIRECT,
-    labels: () => ({}),
-    compatible: () => ok(undefined),
-    async serve(models) {
-      served = models[0] && { digest: `sha256:${models[0].slotDir.split("/").at(-1)}`, atMs: Date.now() };
-      return models.map(({ model }) => ({ model }));
-    },
-    async figures() {
-      if (served === undefined) return [];
-      const inferences = Math.floor(((Date.now() - served.atMs) * INFERENCES_PER_SECOND) / 1_000);
-      return [{ model: MODEL, digest: served.digest, inferences, errors: 0, p99LatencyUs: 100 }];
-    },
-    report(reported) {
-      for (const { phase, outcome } of reported.models) {
-        if (!since.has(phase)) since.set(phase, Date.now());
-        if (phase === "idle" && outcome === "succeeded") doneAtMs ??= Date.now();
-        if (phase === "confirming" || phase === "failed") end();
-      }
-      rev += 1;
-      void say("reported", { rev, ...reported });
-    },
-    now: Date.now,
-    log: () => undefined,
-  });
+    machineOf(stateDir, spawner),
+  );
   mqtt.on("message", (topic, payload) => {
     if (topic.endsWith("/down/desired")) updater.onDesired(payload);
   });

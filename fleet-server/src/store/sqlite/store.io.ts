@@ -4,10 +4,9 @@ import type { Worker } from "node:worker_threads";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { type Rooms, type Store, StoreBusy } from "../store.ts";
-import type { Command } from "./command.ts";
-import { COMMANDS } from "./commands.ts";
-import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
+import { type Store, StoreBusy } from "../store.ts";
+import { roomsOver } from "./rooms.ts";
+import type { NamedCall, StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
 
 export type StoreRole = "store-writer" | "store-reader";
 
@@ -53,28 +52,12 @@ export async function openStore(options: {
   }
   let turn = 0;
   const threadFor = (mode: "read" | "write") => threads[mode === "write" ? 0 : 1 + (turn++ % READERS)] as Thread;
-  const rooms: object = Object.fromEntries(
-    Object.entries(COMMANDS).map(([room, commands]) => [
-      room,
-      Object.fromEntries(
-        Object.entries(commands as Readonly<Record<string, Command<unknown, unknown>>>).map(
-          ([command, { mode, wire }]) => [
-            command,
-            async (args: unknown) => {
-              if (wire === undefined) return threadFor(mode).call(room, command, args);
-              const { packed, transfer } = wire.packArgs(args);
-              return wire.unpackAnswer(args, await threadFor(mode).call(room, command, packed, transfer));
-            },
-          ],
-        ),
-      ),
-    ]),
-  );
-  return ok({ ...(rooms as Rooms), close });
+  const rooms = roomsOver(({ mode }, call, transfer) => threadFor(mode).call(call, transfer));
+  return ok({ ...rooms, close });
 }
 
 interface Thread {
-  call(room: string, command: string, args: unknown, transfer?: readonly ArrayBuffer[]): Promise<unknown>;
+  call(named: NamedCall, transfer: readonly ArrayBuffer[]): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -85,11 +68,11 @@ function openThread(worker: Worker, onLost?: (cause: Error) => void): Promise<Re
   let closing = false;
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const thread: Thread = {
-    call(room, command, args, transfer = []) {
+    call(named, transfer) {
       if (gone) return Promise.reject(gone);
       if (waiting.size >= WAITING_MAX) return Promise.reject(new StoreBusy("the store has too much to do"));
       return new Promise((done, fail) => {
-        const call: StoreCall = { id: nextId++, room, command, args };
+        const call: StoreCall = { id: nextId++, ...named };
         waiting.set(call.id, { done, fail });
         worker.postMessage(call, [...transfer]);
       });

@@ -113,7 +113,8 @@ function runCommand(db: Database.Database, call: StoreCall): unknown {
 
 type Post = (reply: StoreReply) => void;
 
-function readAll(db: Database.Database, calls: readonly StoreCall[], post: Post): void {
+/** Answers every read by itself. */
+export function readAll(db: Database.Database, calls: readonly StoreCall[], post: Post): void {
   for (const call of calls) post(attempt(call, () => runCommand(db, call)));
 }
 

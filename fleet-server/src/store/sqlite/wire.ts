@@ -1,9 +1,13 @@
-/** A command on its way to a store thread. */
-export interface StoreCall {
-  readonly id: number;
+/** A command by its name, its arguments packed. */
+export interface NamedCall {
   readonly room: string;
   readonly command: string;
   readonly args: unknown;
+}
+
+/** A command on its way to a store thread. */
+export interface StoreCall extends NamedCall {
+  readonly id: number;
 }
 
 /** What comes back: the value, or why the command could not run. */

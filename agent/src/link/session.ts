@@ -1,6 +1,6 @@
-import { performance } from "node:perf_hooks";
 import type { StateMessage } from "@bellwether/protocol/messages/device.ts";
 import { type AckMessage, ackMessage } from "@bellwether/protocol/messages/stream.ts";
+import type { Time } from "@bellwether/protocol/process/time.ts";
 import { type DeviceTopics, deviceTopic } from "@bellwether/protocol/topics.ts";
 import type { Connection } from "./connection.io.ts";
 import { InFlight } from "./in-flight.ts";
@@ -36,6 +36,7 @@ export class Session {
   readonly #connection: Connection;
   readonly #options: LinkOptions;
   readonly #timing: LinkTiming;
+  readonly #time: Time;
   readonly #events: SessionEvents;
   readonly #topics: DeviceTopics;
   readonly #number: number;
@@ -58,6 +59,7 @@ export class Session {
     slot: ReportedSlot,
     options: LinkOptions,
     timing: LinkTiming,
+    time: Time,
     events: SessionEvents,
   ) {
     this.#connection = connection;
@@ -65,6 +67,7 @@ export class Session {
     this.#slot = slot;
     this.#options = options;
     this.#timing = timing;
+    this.#time = time;
     this.#events = events;
     this.#topics = deviceTopic(options.site, options.device);
   }
@@ -79,7 +82,7 @@ export class Session {
     this.#pumping = false;
     this.#inFlight.clear();
     this.#epoch = undefined;
-    this.#awaitsSyncSinceMs = performance.now();
+    this.#awaitsSyncSinceMs = this.#time.monoMs();
     const positions = await this.#options.outbox.open();
     if (turn !== this.#turn || this.#over) return;
     this.#epoch = positions.epoch;
@@ -152,7 +155,7 @@ export class Session {
       this.#pumping = true;
       // Nothing is the answer to a question that was overtaken: asking again at once would spin.
       if (chunks.length === 0) return;
-      const nowMs = performance.now();
+      const nowMs = this.#time.monoMs();
       for (const chunk of chunks) {
         this.#inFlight.add(chunk, nowMs);
         this.#publish(this.#topics.up(chunk.stream), chunk.bytes);
@@ -181,7 +184,7 @@ export class Session {
 
   /** The last words of a session that ends in good order. */
   async sayGoodbye(): Promise<void> {
-    const state: StateMessage = { v: 1, session: this.#number, online: false, atMs: Date.now() };
+    const state: StateMessage = { v: 1, session: this.#number, online: false, atMs: this.#time.wallMs() };
     await this.#connection.publish(this.#topics.up("state"), bytesOf(state), true);
   }
 
@@ -198,12 +201,12 @@ export class Session {
       v: 1,
       session: this.#number,
       online: true,
-      atMs: Date.now(),
+      atMs: this.#time.wallMs(),
       heartbeatMs,
       ...opening,
       ...(known === undefined ? {} : { health: known }),
     };
-    const sentAtMs = performance.now();
+    const sentAtMs = this.#time.monoMs();
     this.#heartbeatAtMs = sentAtMs;
     this.#unconfirmedSinceMs ??= sentAtMs;
     this.#publish(this.#topics.up("state"), bytesOf(state), true, () => {
@@ -214,7 +217,7 @@ export class Session {
   #sendReported(): void {
     const { current, echoedRev } = this.#slot;
     if (current === undefined || current.rev <= echoedRev) return;
-    this.#reportedAtMs = performance.now();
+    this.#reportedAtMs = this.#time.monoMs();
     this.#send("reported", { v: 1, session: this.#number, rev: current.rev, ...current.reported }, false);
   }
 
