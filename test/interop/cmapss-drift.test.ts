@@ -47,7 +47,7 @@ async function sessionOf(snapshot: HistorySnapshot, drift: DriftOptions = {}): P
 /** Whether a device that watches this engine alone calls drift at any time. */
 async function isCalled(session: ModelSession, { channels }: HistorySnapshot, engine: HistoryAsset): Promise<boolean> {
   const tensors = { build: buildTensors, read: readOutputs };
-  const predictor = unwrap(createPredictor(session, { tensors, nowUs: () => 0, nowMs: () => 8e15 }));
+  const predictor = unwrap(createPredictor(session, { tensors, nowMs: () => 8e15 }));
   const conversion = { scale: 1, offset: 0, same: true };
   predictor.bind(
     engine.asset,

@@ -8,7 +8,7 @@ export function fakeSession(
   manifest: Manifest,
   predict: (features: Float64Array) => number,
   reference: ModelReference = { features: {} },
-): ModelSession & { readonly batches: number[]; closed: boolean } {
+): ModelSession & { readonly batches: number[]; closed: boolean; lastRunUs: number } {
   const batches: number[] = [];
   const width = manifest.features.length;
   const digest = `sha256:${manifest.version.toString(16).padStart(64, "0")}`;
@@ -18,6 +18,7 @@ export function fakeSession(
     digest,
     reference,
     loadMs: 1,
+    lastRunUs: 7,
     batches,
     closed: false,
     async run([input]) {

@@ -22,7 +22,7 @@ const manifest = (changes: Partial<Manifest> = {}) =>
 /** A predictor whose model says what the life's own score was. */
 function plant({ changes = {}, assets = ["a"], scores = new Map<number, number>() } = {}) {
   const session = fakeSession(manifest(changes), (features) => scores.get(features[1]!) ?? 50, { features: {}, drift });
-  const predictor = unwrap(createPredictor(session, { tensors: fakeTensors, nowUs: () => 0, nowMs: () => 1e12 }));
+  const predictor = unwrap(createPredictor(session, { tensors: fakeTensors, nowMs: () => 1e12 }));
   const sources = PUMP_NAMES.map((channel) => ({ channel, conversion: { scale: 1, offset: 0, same: true } }));
   for (const asset of assets) predictor.bind(asset, sources);
   return predictor;

@@ -21,7 +21,6 @@ function engineOf(channels: Record<string, ChannelBirth[]>, bindings: ModelBindi
     channels: new Map(Object.entries(channels)),
     bindings,
     tensors: fakeTensors,
-    nowUs: () => (clock += 10),
     nowMs: () => (clock += 1),
   });
 }

@@ -23,7 +23,6 @@ export interface EngineOptions {
   readonly channels: ReadonlyMap<string, readonly ChannelBirth[]>;
   readonly bindings: readonly ModelBindingConfig[];
   readonly tensors: TensorCodec;
-  readonly nowUs: () => number;
   readonly nowMs: () => number;
 }
 
@@ -169,8 +168,8 @@ export class Engine {
     const running = [before?.predictor, before?.predecessor, before?.shadow?.predictor];
     const existing = running.find((predictor) => predictor?.session === session);
     if (existing !== undefined) return ok(existing);
-    const { tensors, nowUs, nowMs } = this.#options;
-    const created = createPredictor(session, { tensors, nowUs, nowMs });
+    const { tensors, nowMs } = this.#options;
+    const created = createPredictor(session, { tensors, nowMs });
     if (!created.ok) return created;
     this.#bind(created.value, before?.predictor);
     return created;

@@ -25,6 +25,7 @@ export interface ShadowFigures {
   readonly digest: string;
   readonly inferences: number;
   readonly errors: number;
+  readonly medianLatencyUs: number;
   readonly p99LatencyUs: number;
   readonly compared: number;
   readonly meanDifference?: number;
@@ -46,6 +47,7 @@ export interface ModelFigures {
   readonly inferences: number;
   readonly errors: number;
   readonly alerts: number;
+  readonly medianLatencyUs: number;
   readonly p99LatencyUs: number;
   readonly sinceMs: number;
   readonly firstAtMs?: number;

@@ -112,7 +112,6 @@ class Pipeline {
       channels,
       bindings: config.models,
       tensors: this.#parts.tensors,
-      nowUs: () => performance.now() * 1_000,
       nowMs: Date.now,
     });
     this.#recall(cursors);

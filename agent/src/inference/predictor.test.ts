@@ -22,9 +22,7 @@ function plant(
   options: { assets?: string[]; quiet?: boolean; reference?: ModelReference } = {},
 ) {
   const session = fakeSession(testManifest(changes), predict, options.reference);
-  let clockUs = 0;
-  const nowUs = () => (clockUs += 7);
-  const predictor: Predictor = unwrap(createPredictor(session, { tensors: fakeTensors, nowUs, nowMs: () => NOW_MS }));
+  const predictor: Predictor = unwrap(createPredictor(session, { tensors: fakeTensors, nowMs: () => NOW_MS }));
   predictor.quiet = options.quiet === true;
   for (const asset of options.assets ?? ["a", "b"]) predictor.bind(asset, [{ channel: "x", conversion: same }]);
   return { session, predictor };
@@ -61,7 +59,7 @@ test.each([
   ["a slow model's runs have each a turn of their own", 3_000, 1],
 ])("%s; records stay in order", async (_, runUs, together) => {
   const session = fakeSession(testManifest({ maxBatch: 1 }), (f) => f[0]! * 10);
-  let clockUs = 0;
+  session.lastRunUs = runUs;
   let underWay = 0;
   let most = 0;
   const run = session.run.bind(session);
@@ -69,12 +67,10 @@ test.each([
     underWay++;
     most = Math.max(most, underWay);
     await new Promise((turned) => setImmediate(turned));
-    clockUs += runUs;
     underWay--;
     return run(inputs);
   };
-  const clock = { nowUs: () => clockUs, nowMs: () => NOW_MS };
-  const predictor = unwrap(createPredictor(session, { tensors: fakeTensors, ...clock }));
+  const predictor = unwrap(createPredictor(session, { tensors: fakeTensors, nowMs: () => NOW_MS }));
   predictor.bind("a", [{ channel: "x", conversion: same }]);
   const rows = Array.from({ length: 200 }, (_row, i) => row("a", i, i));
   const { records } = await feed(predictor, rows);

@@ -44,8 +44,6 @@ export interface TensorCodec {
 /** What a predictor needs of the world. */
 export interface PredictorOptions {
   readonly tensors: TensorCodec;
-  /** Monotonic clock in microseconds. */
-  readonly nowUs: () => number;
   /** The device's wall clock: rows that are ahead of it carry a wrong time. */
   readonly nowMs: () => number;
 }
@@ -63,6 +61,7 @@ export interface PredictorFigures {
   readonly inferences: number;
   readonly errors: number;
   readonly alerts: number;
+  readonly medianLatencyUs: number;
   readonly p99LatencyUs: number;
 }
 
@@ -198,6 +197,7 @@ export class Predictor {
       inferences: this.#inferences,
       errors: this.#errors,
       alerts: this.#alerts,
+      medianLatencyUs: this.#latency.quantileUs(0.5),
       p99LatencyUs: this.#latency.quantileUs(0.99),
     };
   }
@@ -248,12 +248,9 @@ export class Predictor {
    */
   async #runs(vectors: readonly TensorVector[]): Promise<{ answer: Answer; latencyUs: number }[]> {
     const { maxBatch } = this.session.manifest;
-    let doneUs = this.#options.nowUs();
     const timed = async (batch: readonly TensorVector[]) => {
       const answers = await this.#answers(batch);
-      const nowUs = this.#options.nowUs();
-      const latencyUs = Math.round(nowUs - doneUs);
-      doneUs = nowUs;
+      const latencyUs = Math.round(this.session.lastRunUs);
       this.#lastRunUs = Math.max(1, latencyUs);
       return answers.map((answer) => ({ answer, latencyUs }));
     };

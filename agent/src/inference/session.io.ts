@@ -69,12 +69,16 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
   const limitMs = runLimitMs(manifest.value);
   // Only bound outputs are fetched: a ZipMap output beside them is no tensor and would make the run throw.
   const fetches = [...new Set(manifest.value.outputs.map(({ output }) => output))];
+  let lastRunUs = 0;
   return ok({
     slotDir,
     manifest: manifest.value,
     digest,
     reference: reference.value,
     loadMs,
+    get lastRunUs() {
+      return lastRunUs;
+    },
     async run(inputs) {
       const feeds: Record<string, Tensor> = {};
       // The typings want one overload per element type; the manifest's check has matched type and data.
@@ -82,10 +86,15 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
         feeds[name] = new Tensor(type as "float32", data as Float32Array, dims);
       // ONNX Runtime defers its native call to an immediate; the mark goes into the one before it, so that each of
       // several runs that were asked for together has its own time.
-      const entering = setImmediate(() => guard.enter(index, limitMs));
+      let beganMs = performance.now();
+      const entering = setImmediate(() => {
+        guard.enter(index, limitMs);
+        beganMs = performance.now();
+      });
       try {
         return (await session.run(feeds, fetches)) as Record<string, OutputTensor>;
       } finally {
+        lastRunUs = (performance.now() - beganMs) * 1_000;
         clearImmediate(entering); // a run that was refused never came that far
         guard.leave();
       }

@@ -53,6 +53,20 @@ test("of runs that are asked for together each has its own mark; one that is ref
   await session.close();
 });
 
+test("a run takes what its native call takes, not what its thread did before it", async () => {
+  const { slotDir } = writeSlot(slot(), linearModel([2]));
+  const session = unwrap(await openSession(slotDir));
+  await session.run(input(1));
+  const busyMs = 300;
+  setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, busyMs));
+  const beganMs = performance.now();
+  await session.run(input(1));
+  expect(performance.now() - beganMs).toBeGreaterThanOrEqual(busyMs);
+  expect(session.lastRunUs).toBeGreaterThan(0);
+  expect(session.lastRunUs).toBeLessThan(busyMs * 1_000);
+  await session.close();
+});
+
 test.each([
   {
     name: "a changed model",

@@ -22,6 +22,11 @@ export interface ModelSession {
   readonly loadMs: number;
   /** One native run, which blocks the thread; throws what ONNX Runtime throws. */
   run(inputs: readonly InputTensor[]): Promise<Readonly<Record<string, OutputTensor>>>;
+  /**
+   * What the newest run took, in microseconds: the native call alone. What its thread did before it, such as waiting for
+   * the disk, says nothing of the model. To be read when `run` answers, before anything else is awaited.
+   */
+  readonly lastRunUs: number;
   close(): Promise<void>;
 }
 

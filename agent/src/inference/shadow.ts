@@ -42,11 +42,12 @@ export class Shadow {
   }
 
   figures(): ShadowFigures {
-    const { inferences, errors, p99LatencyUs } = this.predictor.figures();
+    const { inferences, errors, medianLatencyUs, p99LatencyUs } = this.predictor.figures();
     return {
       digest: this.predictor.session.digest,
       inferences,
       errors,
+      medianLatencyUs,
       p99LatencyUs,
       compared: this.#compared,
       ...(this.#compared === 0 ? {} : { meanDifference: this.#differences / this.#compared }),

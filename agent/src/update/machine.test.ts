@@ -31,15 +31,18 @@ function target(manifestDigest: string, assignedIn = 1, confirm: Partial<Target[
 
 const live = (figures: Partial<LiveFigures>, limitP99Us = 1_000): UpdateEvent => ({
   kind: "live",
-  figures: { digest: NEW, inferences: 10, errors: 0, p99LatencyUs: 500, ...figures },
+  figures: { digest: NEW, inferences: 10, errors: 0, medianLatencyUs: 400, p99LatencyUs: 500, ...figures },
   limitP99Us,
 });
 const desired = (wanted: Target): UpdateEvent => ({ kind: "desired", target: wanted });
-const shadowed = (figures: object, limitP99Us = 1_000): UpdateEvent => ({
-  kind: "shadow",
-  figures: { digest: NEW, inferences: 5, errors: 0, p99LatencyUs: 500, compared: 5, meanDifference: 0.5, ...figures },
-  limitP99Us,
-});
+const shadowed = (figures: object, limitP99Us = 1_000): UpdateEvent => {
+  const latency = { medianLatencyUs: 400, p99LatencyUs: 500 };
+  const all = { digest: NEW, inferences: 5, errors: 0, ...latency, compared: 5, meanDifference: 0.5, ...figures };
+  return { kind: "shadow", figures: all, limitP99Us };
+};
+/** Every run over the limit, and the slowest runs alone. */
+const slow = { medianLatencyUs: 1_001, p99LatencyUs: 1_100 };
+const slowTail = { p99LatencyUs: 1_001 };
 const done = (
   kind: "downloaded" | "verified" | "selfTested" | "shadowStarted" | "activated",
   digest = NEW,
@@ -121,7 +124,13 @@ describe("an update", () => {
       "rolledBack",
       OLD,
     ],
-    ["it is too slow", [...activated, live({ p99LatencyUs: 1_001 }), { kind: "rolledBack" }], "rolledBack", OLD],
+    ["it is too slow", [...activated, live(slow), { kind: "rolledBack" }], "rolledBack", OLD],
+    [
+      "its tail is too slow to the end",
+      [...activated, live(slowTail), [2_000, live(slowTail)], { kind: "rolledBack" }],
+      "rolledBack",
+      OLD,
+    ],
     ["no input comes", [...activated, [2_000, live({ inferences: 0 })], { kind: "rolledBack" }], "rolledBack", OLD],
     [
       "too little input comes",
@@ -133,6 +142,14 @@ describe("an update", () => {
     const { state } = run(events);
     expect([state.phase, state.outcome, state.active?.digest]).toEqual(["failed", outcome, active]);
     expect(state.error).toBeDefined();
+  });
+
+  it("gives a device that was busy for a moment time to show that the model was not the slow one", () => {
+    const busy = run([...activated, [500, live(slowTail)]]).state;
+    expect(busy).toMatchObject({ phase: "confirming", quarantined: {} });
+    expect(run([[600, live({ inferences: 200 })]], busy).state).toMatchObject({ phase: "idle", outcome: "succeeded" });
+    expect(run([[2_000, live(slowTail)]], busy).state.error?.code).toBe("LATENCY_EXCEEDED");
+    expect(run([[510, live(slow)]], busy).state.error?.code).toBe("LATENCY_EXCEEDED");
   });
 
   it("says why: no input is its own code", () => {
@@ -276,6 +293,7 @@ describe("a shadow", () => {
     expect(runningAtStart(state)).toEqual({ slot: serving.active });
     expect(run([shadowed({})], state).state.phase).toBe("shadowing");
     expect(run([[200, shadowed({ inferences: 4 })]], state).state.phase).toBe("shadowing");
+    expect(run([[200, shadowed(slowTail)]], state).state.phase).toBe("shadowing");
     const { state: passed, effects } = run([[200, shadowed({})]], state);
     expect([passed.phase, ...effects]).toEqual(["activating", "serve"]);
     expect(passed.shadow).toMatchObject({ inferences: 5, meanDifference: 0.5, startedAtMs: 50, endedAtMs: 200 });
@@ -289,7 +307,8 @@ describe("a shadow", () => {
   it.each<[string, (UpdateEvent | [number, UpdateEvent])[], string]>([
     ["its vectors fail", [shadowed({ inferences: 4, errors: 1 })], "SHADOW_ERRORS"],
     ["all fail before there are enough", [shadowed({ inferences: 0, errors: 1 })], "SHADOW_ERRORS"],
-    ["it is too slow", [shadowed({ p99LatencyUs: 1_001 })], "SHADOW_TOO_SLOW"],
+    ["it is too slow", [shadowed(slow)], "SHADOW_TOO_SLOW"],
+    ["its tail is too slow to the end", [shadowed(slowTail), [1_200, shadowed(slowTail)]], "SHADOW_TOO_SLOW"],
     ["no input comes", [[1_200, shadowed({ inferences: 0 })]], "NO_LIVE_INFERENCES"],
     ["too little input comes", [[1_200, shadowed({ inferences: 4 })]], "SHADOW_DEADLINE"],
     ["it cannot be opened", [failed("DIGEST_MISMATCH")], "DIGEST_MISMATCH"],

@@ -56,6 +56,7 @@ export interface LiveFigures {
   readonly digest: string;
   readonly inferences: number;
   readonly errors: number;
+  readonly medianLatencyUs: number;
   readonly p99LatencyUs: number;
   readonly firstAtMs?: number;
   readonly lastAtMs?: number;
@@ -64,6 +65,7 @@ export interface LiveFigures {
 /** What a candidate did as a shadow since its session was opened. */
 export interface ShadowFigures extends Omit<ShadowFindings, "startedAtMs" | "endedAtMs"> {
   readonly digest: string;
+  readonly medianLatencyUs: number;
 }
 
 export type UpdateEvent =
@@ -383,31 +385,34 @@ function failShadow(state: ModelState, why: Problem, atMs: number): UpdateStep {
 }
 
 /**
- * Judges a candidate by what it did beside the model that serves. Errors or latency beyond what is allowed end it early;
- * it may serve after enough inferences and the whole time; without them it never does.
+ * Judges a candidate by what it did beside the model that serves. Errors or latency beyond what is allowed end it early
+ * (latency as in `confirm`); it may serve after enough inferences and the whole time; without them it never does.
  */
 function judgeShadow(state: ModelState, event: Extract<UpdateEvent, { kind: "shadow" }>, nowMs: number): UpdateStep {
   const { target, shadowingSinceMs } = state;
-  const { digest, ...figures } = event.figures;
+  const { digest, medianLatencyUs, ...figures } = event.figures;
   if (!target || !isTarget(state, digest) || shadowingSinceMs === undefined) return to(state);
   const { confirm } = target;
   const { inferences: needed, durationMs } = confirm.shadow ?? { inferences: 0, durationMs: 0 };
   const shadow: ShadowFindings = { ...figures, startedAtMs: shadowingSinceMs, endedAtMs: nowMs };
   const judged: ModelState = { ...state, shadow };
   const { inferences, errors, p99LatencyUs: p99Us } = figures;
+  const { limitP99Us: limitUs } = event;
   const total = inferences + errors;
   if (tooManyErrors(figures, needed, confirm.errorFraction)) {
     return failShadow(judged, problem("SHADOW_ERRORS", { errors, total, allowed: confirm.errorFraction }), nowMs);
   }
-  if (inferences >= needed && p99Us > event.limitP99Us) {
-    return failShadow(judged, problem("SHADOW_TOO_SLOW", { p99Us, limitUs: event.limitP99Us }), nowMs);
-  }
   const ranMs = nowMs - shadowingSinceMs;
-  if (inferences >= needed && ranMs >= durationMs) {
+  const deadlineMs = durationMs + confirm.deadlineMs;
+  const enough = inferences >= needed;
+  const slow = enough && p99Us > limitUs;
+  if (slow && (medianLatencyUs > limitUs || ranMs >= deadlineMs)) {
+    return failShadow(judged, problem("SHADOW_TOO_SLOW", { p99Us, limitUs }), nowMs);
+  }
+  if (enough && !slow && ranMs >= durationMs) {
     const { shadowingSinceMs: _since, ...rest } = judged;
     return activate(rest);
   }
-  const deadlineMs = durationMs + confirm.deadlineMs;
   if (ranMs < deadlineMs) return to(judged);
   const code: ErrorCode = total === 0 ? "NO_LIVE_INFERENCES" : "SHADOW_DEADLINE";
   return failShadow(judged, problem(code, { inferences, needed, deadlineMs }), nowMs);
@@ -437,8 +442,10 @@ function confirmFrom(state: ModelState, target: Target, event: { readonly atMs: 
 }
 
 /**
- * Judges a new model on live inferences. Errors or latency beyond what is allowed end it early; success needs enough
- * inferences and the whole soak; without any inference it never succeeds, however long it waits.
+ * Judges a new model on live inferences. Errors beyond what is allowed end it early, and so does latency where half of the
+ * runs are over the limit. Where only the tail is, the device may have been busy for a moment, which says nothing of the
+ * model: there is no success until enough runs inside the limit outweigh it, and at the deadline it counts. Success needs
+ * enough inferences and the whole soak; without any inference it never comes, however long it waits.
  */
 function confirm(state: ModelState, event: Extract<UpdateEvent, { kind: "live" }>, nowMs: number): UpdateStep {
   const { figures, limitP99Us } = event;
@@ -464,10 +471,12 @@ function confirm(state: ModelState, event: Extract<UpdateEvent, { kind: "live" }
   if (tooManyErrors(figures, needed, errorFraction)) {
     return rollBack(judged, "INFERENCE_ERRORS", { errors: figures.errors, total, allowed: errorFraction }, nowMs);
   }
-  if (figures.inferences >= needed && figures.p99LatencyUs > limitP99Us) {
+  const enough = figures.inferences >= needed;
+  const slow = enough && figures.p99LatencyUs > limitP99Us;
+  if (slow && (figures.medianLatencyUs > limitP99Us || soakedMs >= deadlineMs)) {
     return rollBack(judged, "LATENCY_EXCEEDED", { p99Us: figures.p99LatencyUs, limitUs: limitP99Us }, nowMs);
   }
-  if (figures.inferences >= needed && soakedMs >= soakMs) return succeed(judged, evidence);
+  if (enough && !slow && soakedMs >= soakMs) return succeed(judged, evidence);
   if (soakedMs < deadlineMs) return to(judged);
   const code: ErrorCode = figures.inferences === 0 ? "NO_LIVE_INFERENCES" : "CONFIRM_DEADLINE";
   return rollBack(judged, code, { inferences: figures.inferences, needed, deadlineMs }, nowMs);

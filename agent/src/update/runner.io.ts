@@ -466,7 +466,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
         continue;
       }
       const own = figures.find((one) => one.model === model && one.digest === active.digest);
-      const none = { digest: active.digest, inferences: 0, errors: 0, p99LatencyUs: 0 };
+      const none = { digest: active.digest, inferences: 0, errors: 0, medianLatencyUs: 0, p99LatencyUs: 0 };
       handle(model, { kind: "live", figures: own ?? none, limitP99Us });
     }
   }

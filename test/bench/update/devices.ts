@@ -81,7 +81,8 @@ export async function startSimulated(
       async figures() {
         if (served === undefined) return [];
         const inferences = Math.floor(((Date.now() - served.atMs) * INFERENCES_PER_SECOND) / 1_000);
-        return [{ model: MODEL, digest: served.digest, inferences, errors: 0, p99LatencyUs: 100 }];
+        const latency = { medianLatencyUs: 90, p99LatencyUs: 100 };
+        return [{ model: MODEL, digest: served.digest, inferences, errors: 0, ...latency }];
       },
       report(reported) {
         for (const { phase, outcome } of reported.models) {
