@@ -7,13 +7,19 @@ import { sealDirector } from "@bellwether/protocol/trust/director.ts";
 import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import { until } from "./api.io.ts";
 import { spoil } from "./bad-model.ts";
-import { type Count, compareRows, errorsOf, type Row } from "./checker.ts";
+import { type Count, errorsOf } from "./checker.ts";
+import { countRows, goOn, rowsStored } from "./count.io.ts";
 import type { DemoAgent, Fleet } from "./fleet.io.ts";
 import { executionsOf, importPast, type RolloutView, rollOut, train } from "./models.io.ts";
 import type { BadModel } from "./options.ts";
 import { cappedRul, type Plant, type TrueRow } from "./plant.ts";
 
 export type Say = (line: string) => void;
+
+/** Predictions of each asset that the first model is judged by, at least. */
+const JUDGED_OF_EACH = 12;
+/** No device's process has changed yet. */
+const UNCHANGED = new Map<string, never>();
 
 /** Chapter 2: the first model, from the past to every device. */
 export async function firstModel(fleet: Fleet, plant: Plant, past: readonly TrueRow[], say: Say): Promise<RolloutView> {
@@ -46,13 +52,14 @@ export async function judgePredictions(
   version: number,
   say: Say,
 ) {
-  const enough = 40 * plant.agents.length;
+  const watched = plant.agents.flatMap((agent) => agent.assets);
   const predictions = await until(
-    `${enough} predictions of version ${version}`,
+    `${JUDGED_OF_EACH} predictions of version ${version} for each of ${watched.length} assets`,
     async () => {
       const all = await fleet.api.all<Prediction>(`/v1/predictions?model=${plant.model}`);
       const own = all.filter((one) => one.version === version && one.value !== undefined);
-      return own.length >= enough ? own : undefined;
+      const of = Map.groupBy(own, (one) => one.asset);
+      return watched.every((asset) => (of.get(asset) ?? []).length >= JUDGED_OF_EACH) ? own : undefined;
     },
     90_000,
   );
@@ -70,9 +77,8 @@ export async function judgePredictions(
   });
   const mean = past.reduce((sum, row) => sum + cappedRul(row, plant.cap), 0) / past.length;
   const errors = errorsOf(pairs, mean);
-  const assets = [...new Set(predictions.map((one) => one.asset))].sort();
   say(`${pairs.length} predictions: RMSE ${errors.rmse.toFixed(1)}, the mean predictor ${errors.rmseMean.toFixed(1)}`);
-  say(`on assets that training never saw: ${assets.join(", ")}`);
+  say(`on assets that training never saw: ${watched.join(", ")}`);
   return errors;
 }
 
@@ -182,17 +188,11 @@ async function flipByte(folder: string, digest: string): Promise<void> {
   throw new Error(`no file below ${folder} holds the blob ${digest}`);
 }
 
-interface StoredRow extends Row {
-  readonly device: string;
-}
-
 /** Chapter 6: a kill and a cut while data flow; then every sample is counted. */
 export async function chaos(fleet: Fleet, plant: Plant, say: Say): Promise<Count> {
-  const farthest = await rowsStored(fleet, plant);
-  const rows = Math.min(plant.rowsMax, farthest + 60);
+  const rows = Math.min(plant.rowsMax, (await rowsStored(fleet)) + 60);
   const speed = 6;
-  await Promise.all(fleet.agents.map((agent) => agent.running?.stop()));
-  await Promise.all(fleet.agents.map((agent) => fleet.startAgent(agent, rows, speed)));
+  await goOn(fleet, rows, speed, UNCHANGED);
   say(`every asset goes on to its row ${rows}`);
   const [killed, cut, halfOpen] = fleet.agents.slice(1, 4) as [DemoAgent, DemoAgent, DemoAgent];
   await wait(3_000);
@@ -207,24 +207,5 @@ export async function chaos(fleet: Fleet, plant: Plant, say: Say): Promise<Count
   await fleet.startAgent(killed, rows, speed);
   cut.proxy.heal();
   halfOpen.proxy.heal();
-  const expected = (await Promise.all(plant.agents.map((agent) => agent.expected(rows)))).flat();
-  await until(
-    "every row has arrived",
-    async () => ((await exported(fleet)).length >= expected.length ? true : undefined),
-    60_000,
-  );
-  // Longer than a batch may be under way: what would come twice has come by now.
-  await wait(2_000);
-  return compareRows(expected, await exported(fleet));
-}
-
-async function exported(fleet: Fleet): Promise<StoredRow[]> {
-  return Array.fromAsync(fleet.api.lines<StoredRow>("/v1/samples?format=ndjson"));
-}
-
-/** The most rows any asset has at the server. */
-export async function rowsStored(fleet: Fleet, plant: Plant): Promise<number> {
-  const counts = new Map<string, number>();
-  for (const row of await exported(fleet)) counts.set(row.asset, (counts.get(row.asset) ?? 0) + 1);
-  return Math.max(0, ...plant.agents.flatMap((agent) => agent.assets.map((asset) => counts.get(asset) ?? 0)));
+  return countRows(fleet, plant, rows, UNCHANGED);
 }

@@ -1,9 +1,8 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Api, createApi, until } from "./api.io.ts";
 import type { AgentShare, Change, Plant } from "./plant.ts";
-import { type Running, run, start } from "./processes.io.ts";
+import { endAll, type Running, run, start } from "./processes.io.ts";
 import { type NetworkProxy, startProxy } from "./proxy.io.ts";
 
 /** One agent of the story: its process, which may be killed and started again, and the network before it. */
@@ -25,65 +24,63 @@ export interface Fleet {
   cli<T>(...args: string[]): Promise<T>;
   /** Starts an agent (again), each of its assets giving `rows` rows in all, at this speed. */
   startAgent(agent: DemoAgent, rows: number, rowsPerSecond: number, change?: Change): Promise<void>;
-  close(): Promise<void>;
+}
+
+/** What a fleet hangs on: its folder, and who is told when one of its processes dies. */
+export interface Ground {
+  readonly folder: string;
+  readonly onDeath: (why: Error) => void;
 }
 
 const SETTINGS = "rollouts: { tickMs: 300 }\ndrift: { tickMs: 500 }\nretraining: { tickMs: 500 }\n";
 const HEARTBEAT_MS = 2_000;
 
 /** Starts the server as a process of its own and prepares the agents: enrolled, not yet running. */
-export async function startFleet(plant: Plant): Promise<Fleet> {
-  const folder = await mkdtemp(join(tmpdir(), "bellwether-demo-"));
-  await writeFile(join(folder, "server.yaml"), SETTINGS);
-  const lines: string[] = [];
-  const server = start(
-    "bellwether",
-    [
-      "-o",
-      "json",
-      "up",
-      "--dir",
-      join(folder, "server"),
-      "--port",
-      "0",
-      "--mqtt-port",
-      "0",
-      "--config",
-      join(folder, "server.yaml"),
-    ],
-    { logFile: join(folder, "server.log"), onLine: (line) => lines.push(line) },
-  );
+export async function startFleet(plant: Plant, ground: Ground): Promise<Fleet> {
+  const { folder } = ground;
+  const { url, mqttUrl, tokenFile } = await startServer(ground);
+  const token = (await readFile(tokenFile, "utf8")).trim();
+  const cli = async <T>(...args: string[]) =>
+    JSON.parse(
+      await run("bellwether", ["-o", "json", ...args], { BELLWETHER_URL: url, BELLWETHER_TOKEN_FILE: tokenFile }),
+    ) as T;
+  const api = createApi(url, token);
   const agents: DemoAgent[] = [];
-  const close = async () => {
-    await Promise.all(agents.map((agent) => agent.running?.stop()));
-    await Promise.all(agents.map((agent) => agent.proxy.close()));
-    await server.stop();
-    await rm(folder, { recursive: true, force: true });
+  for (const share of plant.agents) agents.push(await enrol(api, url, mqttUrl, folder, share));
+  return {
+    folder,
+    url,
+    tokenFile,
+    api,
+    agents,
+    cli,
+    startAgent: (agent, rows, speed, change) => startAgent(ground, agent, rows, speed, change),
   };
-  try {
-    const ready = await until("the server is ready", async () => lines[0], 30_000);
-    const { url, mqttUrl, tokenFile } = JSON.parse(ready) as { url: string; mqttUrl: string; tokenFile: string };
-    const token = (await readFile(tokenFile, "utf8")).trim();
-    const cli = async <T>(...args: string[]) =>
-      JSON.parse(
-        await run("bellwether", ["-o", "json", ...args], { BELLWETHER_URL: url, BELLWETHER_TOKEN_FILE: tokenFile }),
-      ) as T;
-    const api = createApi(url, token);
-    for (const share of plant.agents) agents.push(await enrol(api, url, mqttUrl, folder, share));
-    return {
-      folder,
-      url,
-      tokenFile,
-      api,
-      agents,
-      cli,
-      close,
-      startAgent: (agent, rows, speed, change) => startAgent(folder, agent, rows, speed, change),
-    };
-  } catch (cause) {
-    await close();
-    throw cause;
-  }
+}
+
+/** Ends every process of the story and takes its files away. */
+export async function endFleet({ folder }: Ground): Promise<void> {
+  await endAll();
+  await rm(folder, { recursive: true, force: true });
+}
+
+interface Address {
+  readonly url: string;
+  readonly mqttUrl: string;
+  readonly tokenFile: string;
+}
+
+async function startServer({ folder, onDeath }: Ground): Promise<Address> {
+  const config = join(folder, "server.yaml");
+  await writeFile(config, SETTINGS);
+  const where = ["--dir", join(folder, "server"), "--port", "0", "--mqtt-port", "0", "--config", config];
+  const lines: string[] = [];
+  start("bellwether", ["-o", "json", "up", ...where], {
+    logFile: join(folder, "server.log"),
+    onLine: (line) => lines.push(line),
+    onDeath,
+  });
+  return JSON.parse(await until("the server is ready", async () => lines[0], 60_000)) as Address;
 }
 
 async function enrol(api: Api, url: string, mqttUrl: string, folder: string, share: AgentShare): Promise<DemoAgent> {
@@ -112,7 +109,7 @@ async function enrol(api: Api, url: string, mqttUrl: string, folder: string, sha
 }
 
 async function startAgent(
-  folder: string,
+  { folder, onDeath }: Ground,
   agent: DemoAgent,
   rows: number,
   rowsPerSecond: number,
@@ -129,5 +126,6 @@ async function startAgent(
   await writeFile(config, JSON.stringify(body, undefined, 2));
   agent.running = start("bellwether-agent", ["run", "--config", config, "--state", stateDir], {
     logFile: join(folder, `${share.device}.log`),
+    onDeath,
   });
 }

@@ -1,13 +1,17 @@
 import { until } from "./api.io.ts";
-import { type Prediction, rowsStored, type Say } from "./chapters.io.ts";
+import type { Prediction, Say } from "./chapters.io.ts";
 import { errorsOf } from "./checker.ts";
+import { type Changes, expectedRows, goOn, reached, rowsStored } from "./count.io.ts";
 import type { Fleet } from "./fleet.io.ts";
-import { executionsOf } from "./models.io.ts";
+import { devicesOf, executionsOf } from "./models.io.ts";
 import type { Options } from "./options.ts";
-import { type Change, cappedRul, type Plant, type TrueRow } from "./plant.ts";
-import type { Report } from "./report.ts";
+import { type Change, cappedRul, type Plant } from "./plant.ts";
+import type { Expectation, Report } from "./report.ts";
 
-type Loop = Pick<Report, "drift" | "retraining">;
+/** What the second half of the story found, and which devices' processes it changed. */
+export interface Learnt extends Pick<Report, "drift" | "retraining">, Pick<Expectation, "retrained"> {
+  readonly changes: Changes;
+}
 
 /** Rows until the process changes, and after it until every machine has failed at least once. */
 const QUIET_ROWS = 40;
@@ -53,7 +57,7 @@ export async function learningLoop(
   champion: number,
   chapter: (title: string) => void,
   say: Say,
-): Promise<Loop> {
+): Promise<Learnt> {
   const cohort = options.driftCohort;
   const kind = plant.canChange ? options.drift : "none";
   chapter(
@@ -62,45 +66,34 @@ export async function learningLoop(
       : `7. The process of cohort ${cohort} changes (${kind}) while wear goes on in both`,
   );
   for (const name of ["A", "B"]) await fleet.cli("cohorts", "set", name, `cohort=${name}`);
-  const fromRow = (await rowsStored(fleet, plant)) + QUIET_ROWS;
+  const fromRow = (await rowsStored(fleet)) + QUIET_ROWS;
   if (kind === "none") return await nothingCalled(fleet, plant, fromRow, say);
   const change: Change = { kind, fromRow };
-  await goOn(fleet, cohort, change, fromRow + CHANGED_ROWS, FAST);
+  const changes: Changes = new Map(devicesIn(fleet, cohort).map((device) => [device, change]));
+  await goOn(fleet, fromRow + CHANGED_ROWS, FAST, changes);
   const holdoutAssets = assetsOf(fleet, cohort).filter((_, index) => index % 3 === 2);
   await fleet.cli("delegations", "grant", plant.model, cohort);
   const drift = await callOf(fleet, plant, cohort, change, say);
 
   chapter(`8. Labels arrive; cohort ${cohort} is retrained, released by its own role, and rolled out to it alone`);
   await askForRetraining(fleet, plant, cohort, holdoutAssets);
-  await reached(fleet, plant, cohort, fromRow + CHANGED_ROWS - 1);
+  await reached(fleet, plant, assetsOf(fleet, cohort), fromRow + CHANGED_ROWS - 1);
   const labels = await postOutcomes(fleet, plant, cohort, change, fromRow + CHANGED_ROWS);
   say(`${labels} failures recorded; held out of everything: ${holdoutAssets.join(", ")}`);
-  await goOn(fleet, cohort, change, plant.rowsMax, STEADY);
+  await goOn(fleet, plant.rowsMax, STEADY, changes);
   const job = await retrained(fleet, cohort, say);
 
   chapter("9. Did it pay? Predictions on assets that no training ever saw, against the truth");
-  const retraining = await judged(fleet, plant, cohort, change, champion, job, holdoutAssets, say);
-  return { drift, retraining };
+  const paid = await judged(fleet, plant, cohort, change, champion, job, holdoutAssets, say);
+  return { drift, ...paid, changes };
+}
+
+function devicesIn(fleet: Fleet, cohort: string): string[] {
+  return fleet.agents.filter(({ share }) => share.cohort === cohort).map(({ share }) => share.device);
 }
 
 function assetsOf(fleet: Fleet, cohort: string): string[] {
   return fleet.agents.filter(({ share }) => share.cohort === cohort).flatMap(({ share }) => share.assets);
-}
-
-/** All agents go on to a row at a speed; those of the cohort with its change. */
-async function goOn(
-  fleet: Fleet,
-  cohort: string,
-  change: Change | undefined,
-  rows: number,
-  speed: number,
-): Promise<void> {
-  await Promise.all(fleet.agents.map((agent) => agent.running?.stop()));
-  await Promise.all(
-    fleet.agents.map((agent) =>
-      fleet.startAgent(agent, rows, speed, agent.share.cohort === cohort ? change : undefined),
-    ),
-  );
 }
 
 async function verdictsOf(fleet: Fleet, plant: Plant): Promise<readonly Verdict[]> {
@@ -117,29 +110,14 @@ async function calledEver(fleet: Fleet, plant: Plant): Promise<Set<string>> {
   return called;
 }
 
-/** Resolves when every asset of a cohort has reached a row at the server. */
-async function reached(fleet: Fleet, plant: Plant, cohort: string, row: number): Promise<void> {
-  const fromMs = plant.startMs + row * plant.stepMs;
-  const waiting = new Set(assetsOf(fleet, cohort));
-  await until(
-    `every asset of cohort ${cohort} has reached row ${row}`,
-    async () => {
-      for (const asset of waiting) {
-        const newer = fleet.api.lines(`/v1/samples?format=ndjson&asset=${asset}&fromMs=${fromMs}`);
-        if ((await Array.fromAsync(newer)).length > 0) waiting.delete(asset);
-      }
-      return waiting.size === 0 ? true : undefined;
-    },
-    120_000,
-  );
-}
-
-async function nothingCalled(fleet: Fleet, plant: Plant, fromRow: number, say: Say): Promise<Loop> {
+async function nothingCalled(fleet: Fleet, plant: Plant, fromRow: number, say: Say): Promise<Learnt> {
+  const changes: Changes = new Map();
   const rows = Math.min(plant.rowsMax, fromRow + WATCHED_ROWS);
-  await goOn(fleet, "none", undefined, rows, FAST);
-  const expected = (await Promise.all(plant.agents.map((agent) => agent.expected(rows)))).flat();
-  const lengths = [...Map.groupBy(expected, ({ asset }) => asset).values()].map(({ length }) => length);
-  for (const cohort of ["A", "B"]) await reached(fleet, plant, cohort, Math.min(...lengths) - 1);
+  await goOn(fleet, rows, FAST, changes);
+  const expected = await expectedRows(plant, rows, changes);
+  for (const [asset, own] of Map.groupBy(expected, (row) => row.asset)) {
+    await reached(fleet, plant, [asset], own.length - 1);
+  }
   const verdicts = await until(
     "both cohorts are judged",
     async () => {
@@ -152,10 +130,11 @@ async function nothingCalled(fleet: Fleet, plant: Plant, fromRow: number, say: S
   );
   for (const { text } of verdicts) say(text);
   const called = await calledEver(fleet, plant);
-  return { drift: { cohort: null, calledAfterWindows: null, falseCohorts: called.size }, retraining: null };
+  const drift = { cohort: null, calledAfterWindows: null, falseCohorts: called.size };
+  return { drift, retraining: null, retrained: null, changes };
 }
 
-async function callOf(fleet: Fleet, plant: Plant, cohort: string, change: Change, say: Say): Promise<Loop["drift"]> {
+async function callOf(fleet: Fleet, plant: Plant, cohort: string, change: Change, say: Say): Promise<Learnt["drift"]> {
   const changedAtMs = plant.startMs + change.fromRow * plant.stepMs;
   const called = await until(
     `drift is called on cohort ${cohort}`,
@@ -238,7 +217,7 @@ async function judged(
   job: Retraining,
   holdoutAssets: readonly string[],
   say: Say,
-): Promise<NonNullable<Loop["retraining"]>> {
+): Promise<Pick<Learnt, "retraining" | "retrained">> {
   const changedAtMs = plant.startMs + change.fromRow * plant.stepMs;
   const found = await until(
     `${JUDGED_ROWS} predictions of version ${job.version} for each of ${holdoutAssets.join(", ")}`,
@@ -273,16 +252,19 @@ async function judged(
   say(
     `on ${holdoutAssets.join(", ")}: RMSE ${before.rmse.toFixed(1)} before, ${after.rmse.toFixed(1)} after; always the mean ${after.rmseMean.toFixed(1)}`,
   );
-  const outsideCohort = await touchedOutside(fleet, cohort, job);
+  const executions = await executionsOf(fleet, job.rolloutId ?? "");
+  const touched = await devicesOf(fleet, plant.model, job.version ?? 0, executions);
+  const outsideCohort = touched.difference(new Set(devicesIn(fleet, cohort))).size;
   say(`devices outside cohort ${cohort} that were touched: ${outsideCohort}`);
   return {
-    cohort,
-    candidate: chosen.candidate,
-    rmseBefore: before.rmse,
-    rmseAfter: after.rmse,
-    rmseMean: after.rmseMean,
-    ciUpperRatio: chosen.upper,
-    outsideCohort,
+    retraining: {
+      cohort,
+      candidate: chosen.candidate,
+      rmseBefore: before.rmse,
+      rmseAfter: after.rmse,
+      ciUpperRatio: chosen.upper,
+    },
+    retrained: { rmseMean: after.rmseMean, outsideCohort },
   };
 }
 
@@ -290,21 +272,7 @@ async function judged(
 async function truthOf(plant: Plant, cohort: string, change: Change, toMs: number): Promise<Map<string, number>> {
   const rows = (toMs - plant.startMs) / plant.stepMs + 1;
   const agents = plant.agents.filter((agent) => agent.cohort === cohort);
-  const expected: TrueRow[] = (await Promise.all(agents.map((agent) => agent.expected(rows, change)))).flat();
+  const expected = (await Promise.all(agents.map((agent) => agent.expected(rows, change)))).flat();
   const since = expected.filter((row) => row.observedAtMs >= plant.startMs + change.fromRow * plant.stepMs);
   return new Map(since.map((row) => [`${row.asset}@${row.observedAtMs}`, cappedRul(row, plant.cap)]));
-}
-
-/** Devices of other cohorts that were asked to run the retrained version, or run it. */
-async function touchedOutside(fleet: Fleet, cohort: string, { rolloutId, version }: Retraining): Promise<number> {
-  const inside = new Set(fleet.agents.filter(({ share }) => share.cohort === cohort).map(({ share }) => share.device));
-  const asked = (await executionsOf(fleet, rolloutId ?? "")).map(({ device }) => device);
-  const running: string[] = [];
-  for (const { share } of fleet.agents) {
-    const { models } = await fleet.api.get<{ models: { active?: { version: number } }[] }>(
-      `/v1/devices/${share.device}`,
-    );
-    if (models.some(({ active }) => active?.version === version)) running.push(share.device);
-  }
-  return new Set([...asked, ...running].filter((device) => !inside.has(device))).size;
 }

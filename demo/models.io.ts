@@ -118,10 +118,35 @@ export async function rollOut(
 
 const GATES = ["inference-errors", "latency", { name: "score-shift", minSamples: 60 }];
 
-/** What a rollout's devices say, for the story and for its checks. */
-export async function executionsOf(fleet: Fleet, rollout: string) {
-  const { items } = await fleet.api.get<{
-    items: { device: string; wave: number; phase: string; activeVersion: number | null; errorCode: string | null }[];
-  }>(`/v1/rollouts/${rollout}/executions`);
-  return items;
+/** What a rollout says of one of its devices. */
+export interface Execution {
+  readonly device: string;
+  readonly wave: number;
+  readonly phase: string;
+  readonly assignedAtMs: number | null;
+  readonly activeVersion: number | null;
+  readonly errorCode: string | null;
+}
+
+export async function executionsOf(fleet: Fleet, rollout: string): Promise<Execution[]> {
+  return (await fleet.api.get<{ items: Execution[] }>(`/v1/rollouts/${rollout}/executions`)).items;
+}
+
+/** Every device a version ever came to: by its predictions, by what it runs now, and by what the rollout asked of it. */
+export async function devicesOf(
+  fleet: Fleet,
+  model: string,
+  version: number,
+  executions: readonly Execution[],
+): Promise<Set<string>> {
+  const touched = new Set(executions.filter(({ assignedAtMs }) => assignedAtMs !== null).map(({ device }) => device));
+  const made = await fleet.api.all<{ device: string; version: number }>(`/v1/predictions?model=${model}`);
+  for (const one of made) if (one.version === version) touched.add(one.device);
+  for (const { share } of fleet.agents) {
+    const { models } = await fleet.api.get<{ models: { model: string; active?: { version: number } }[] }>(
+      `/v1/devices/${share.device}`,
+    );
+    if (models.some((one) => one.model === model && one.active?.version === version)) touched.add(share.device);
+  }
+  return touched;
 }

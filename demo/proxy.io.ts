@@ -44,6 +44,8 @@ export async function startProxy(targetPort: number): Promise<NetworkProxy> {
     for (const socket of [client, upstream]) socket.on("close", end).on("error", end);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // A network keeps nobody alive.
+  server.unref();
   const resetAll = () => {
     for (const pair of pairs) {
       pair.client.resetAndDestroy();

@@ -14,15 +14,23 @@ export interface Report {
     candidate: string;
     rmseBefore: number;
     rmseAfter: number;
-    rmseMean: number;
     ciUpperRatio: number;
-    outsideCohort: number;
   } | null;
   seconds: number;
 }
 
+/** What the report is judged by, beside its own figures. */
+export interface Expectation {
+  /** How many devices the first wave of a rollout may reach. */
+  readonly canaries: number;
+  /** The cohort whose process changed. */
+  readonly changed: string | null;
+  /** Of the retrained version's predictions: the error of always the mean, and devices outside the cohort that had it. */
+  readonly retrained: { readonly rmseMean: number; readonly outsideCohort: number } | null;
+}
+
 /** The promises that did not hold, as sentences; none is a success. */
-export function brokenPromises(report: Report, canaries: number, changed: string | null): string[] {
+export function brokenPromises(report: Report, expected: Expectation): string[] {
   const broken: string[] = [];
   const { samples, model, rollouts, tamper } = report;
   if (samples.produced === 0) broken.push("nothing was produced, so nothing was shown");
@@ -38,29 +46,32 @@ export function brokenPromises(report: Report, canaries: number, changed: string
   if (first?.state !== "finished" || first.devicesTouched !== report.devices)
     broken.push("the first model did not reach every device");
   if (!bad?.reverted || bad.state !== "reverted") broken.push("the worthless model was not stopped and taken back");
-  if (bad && bad.devicesTouched > canaries)
-    broken.push(`${bad.devicesTouched} devices saw the worthless model, more than the ${canaries} canaries`);
+  if (bad?.devicesTouched === 0) broken.push("no device ran the worthless model, so nothing was shown");
+  if (bad && bad.devicesTouched > expected.canaries)
+    broken.push(`${bad.devicesTouched} devices saw the worthless model, more than the ${expected.canaries} canaries`);
   if (tamper.refused !== 2) broken.push(`${tamper.refused} of 2 tampered things were refused`);
-  return [...broken, ...brokenLoop(report, changed)];
+  return [...broken, ...brokenLoop(report, expected)];
 }
 
-/** What did not hold in the learning loop: `changed` is the cohort whose process changed. */
-function brokenLoop({ drift, retraining }: Report, changed: string | null): string[] {
+/** What did not hold in the learning loop. */
+function brokenLoop({ drift, retraining }: Report, { changed, retrained }: Expectation): string[] {
   const broken: string[] = [];
   if (drift.cohort !== changed)
     broken.push(`drift was called on ${drift.cohort ?? "no cohort"}, not on ${changed ?? "none"}`);
   if (drift.falseCohorts > 0)
     broken.push(`drift was called on ${drift.falseCohorts} cohorts where nothing had changed`);
   if (changed === null) return broken;
-  if (retraining === null) return [...broken, "the cohort that changed was not retrained"];
+  if (!(drift.calledAfterWindows !== null && drift.calledAfterWindows > 0))
+    broken.push("drift was called before anything had changed");
+  if (retraining === null || retrained === null) return [...broken, "the cohort that changed was not retrained"];
   if (!(retraining.rmseAfter < retraining.rmseBefore)) {
     broken.push(
       `retraining did not pay: ${retraining.rmseBefore.toFixed(1)} before, ${retraining.rmseAfter.toFixed(1)} after`,
     );
   }
-  if (!(retraining.rmseAfter < retraining.rmseMean))
+  if (!(retraining.rmseAfter < retrained.rmseMean))
     broken.push("the retrained model is no better than always the mean");
   if (!(retraining.ciUpperRatio < 1)) broken.push("the retrained model was not surely better when it was released");
-  if (retraining.outsideCohort > 0) broken.push(`${retraining.outsideCohort} devices outside the cohort were touched`);
+  if (retrained.outsideCohort > 0) broken.push(`${retrained.outsideCohort} devices outside the cohort were touched`);
   return broken;
 }

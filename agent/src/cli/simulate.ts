@@ -34,7 +34,7 @@ export function simulateCommand(): Command {
     .description("write simulated rows as CSV: the rows an agent with this configuration sends")
     .option("--config <file>", "take the machines from the simulator input of this configuration")
     .option("--input <id>", "which of its inputs, if it has several simulators")
-    .option("--seed <n>", "without --config: the seed", count(0, 2 ** 32 - 1), 1)
+    .option("--seed <n>", "without --config: the seed", count(0, Number.MAX_SAFE_INTEGER), 1)
     .option("--assets <n>", "without --config: how many machines", count(1, 10_000), 1)
     .option("--prefix <text>", "without --config: their names are this and 1, 2, …", "machine-")
     .option("--start <time>", "without --config: time of row 0 (ISO 8601)", isoTime, DEFAULT_START_MS)
@@ -159,7 +159,7 @@ function failuresOf(plant: Simulator, from: number, endOf: (asset: string) => nu
 
 function count(min: number, max: number): (text: string) => number {
   return (text) => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
     if (!(value >= min && value <= max)) throw new InvalidArgumentError(`It must be an integer from ${min} to ${max}.`);
     return value;
   };

@@ -74,7 +74,7 @@ const type = required(oneOf(["simulator", "replay", "mqtt", "host"]));
 const simulatorShape = object({
   id: required(name),
   type,
-  seed: withDefault(integer(0, 2 ** 32 - 1), 1),
+  seed: withDefault(integer(0, Number.MAX_SAFE_INTEGER), 1),
   stepMs: withDefault(stepMs, 60_000),
   start: optional(isoTime),
   rowsPerSecond: withDefault(rowsPerSecond, 1),

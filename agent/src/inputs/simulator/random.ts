@@ -8,9 +8,11 @@ function mix(h: number): number {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
-/** A 32-bit key of an asset under a seed (FNV-1a over the name's UTF-16 units, then mixed). */
+/** A 32-bit key of an asset under a seed, a whole number (FNV-1a over the name's UTF-16 units, then mixed). */
 export function keyOf(seed: number, name: string): number {
+  const high = Math.floor(seed / 2 ** 32);
   let h = mix(seed ^ 0x9e3779b9);
+  if (high > 0) h = mix(h ^ high);
   for (let i = 0; i < name.length; i += 1) h = Math.imul(h ^ name.charCodeAt(i), 0x01000193);
   return mix(h);
 }
