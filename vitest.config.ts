@@ -5,8 +5,9 @@ const report = process.env["BELLWETHER_TEST_REPORT"];
 export default defineConfig({
   test: {
     include: ["{protocol,agent,fleet-server}/src/**/*.test.ts", "{demo,test}/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // A backstop against what hangs, and no more: what must be quick is measured, what must happen is awaited.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // Real processes on two cores: more workers than cores only make time limits lie.
     maxWorkers: 2,
     env: { NODE_COMPILE_CACHE: new URL("./.cache/compile", import.meta.url).pathname },
