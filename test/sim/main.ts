@@ -1,0 +1,34 @@
+import { parseArgs } from "node:util";
+import { simulate } from "./fleet.ts";
+import { Trace } from "./world.ts";
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "200" },
+    from: { type: "string", default: "1" },
+    seed: { type: "string" },
+  },
+});
+
+if (values.seed !== undefined) {
+  const outcome = await simulate(Number(values.seed), new Trace(console.log));
+  console.log(JSON.stringify(outcome.plan));
+  console.log(outcome.violation ? `broken: ${outcome.violation.what}` : "every promise held", outcome.digest);
+  process.exitCode = outcome.violation ? 1 : 0;
+} else {
+  const from = Number(values.from);
+  let failed = 0;
+  let rows = 0;
+  const began = process.cpuUsage();
+  for (let seed = from; seed < from + Number(values.seeds); seed++) {
+    const { violation, ...outcome } = await simulate(seed, new Trace());
+    rows += outcome.rows;
+    if (!violation) continue;
+    failed++;
+    console.log(`seed ${seed}: promise ${violation.promise} is broken: ${violation.what}`);
+    console.log(`  replay: npm run sim -- --seed ${seed}`);
+  }
+  const { user, system } = process.cpuUsage(began);
+  console.log(`${values.seeds} seeds, ${failed} broken, ${rows} rows, ${((user + system) / 1e6).toFixed(1)} s of CPU`);
+  process.exitCode = failed === 0 ? 0 : 1;
+}

@@ -1,0 +1,160 @@
+import type { DeviceOptions, SimDevice } from "./device.ts";
+import type { Fleet } from "./fleet.ts";
+import type { Chance } from "./world.ts";
+
+/** What a seed makes of a fleet, and how hard it is on it. Everything is drawn before the world begins. */
+export interface Plan {
+  readonly devices: number;
+  readonly device: Omit<DeviceOptions, "name">;
+  /** How long things go wrong. */
+  readonly faultsMs: number;
+  /** Mean time between two faults of each kind; infinite where this seed has none. */
+  readonly lineMs: number;
+  readonly agentMs: number;
+  readonly serverMs: number;
+  readonly diskMs: number;
+  readonly clockMs: number;
+  readonly restoreMs: number;
+  readonly corruptMs: number;
+  /** How bad the lines are, from 0 to 1. */
+  readonly noise: number;
+  /** Records may give way, or be numbered anew, under these faults. */
+  readonly gaps: boolean;
+  readonly twice: boolean;
+}
+
+const NEVER = Number.POSITIVE_INFINITY;
+
+/** Draws a plan: each kind of fault is there in some seeds only, so that each also shows alone. */
+export function planOf(chance: Chance): Plan {
+  const some = (probability: number, lowMs: number, highMs: number) =>
+    chance.happens(probability) ? chance.between(lowMs, highMs) : NEVER;
+  const tight = chance.happens(0.25);
+  const corruptMs = some(0.08, 30_000, 60_000);
+  const diskMs = some(0.2, 12_000, 40_000);
+  const restoreMs = some(0.2, 25_000, 60_000);
+  const clockMs = some(0.3, 12_000, 40_000);
+  const keepAckedMs = chance.one([0, 3_600_000, 3_600_000]);
+  return {
+    devices: chance.whole(1, 3),
+    device: {
+      assets: chance.happens(0.5) ? ["pump-1"] : ["pump-1", "pump-2"],
+      replays: chance.happens(0.6),
+      periodMs: chance.between(800, 4_000),
+      heartbeatMs: 5_000,
+      buffer: {
+        maxBytes: tight ? 420_000 : 8_000_000,
+        commitMs: chance.one([500, 1_000, 3_000]),
+        keepAckedMs,
+      },
+      clockSynced: chance.happens(0.5),
+    },
+    faultsMs: chance.between(40_000, 110_000),
+    lineMs: some(0.7, 6_000, 30_000),
+    agentMs: some(0.6, 8_000, 40_000),
+    serverMs: some(0.6, 12_000, 40_000),
+    diskMs,
+    clockMs,
+    restoreMs,
+    corruptMs,
+    noise: chance.happens(0.6) ? chance.next() : 0,
+    // A clock that jumps ahead ends the time for which acknowledged batches are kept.
+    gaps:
+      tight ||
+      corruptMs !== NEVER ||
+      diskMs !== NEVER ||
+      (restoreMs !== NEVER && (keepAckedMs === 0 || clockMs !== NEVER)),
+    twice: corruptMs !== NEVER,
+  };
+}
+
+/** Puts the plan's faults, and their ends, into the world. */
+export function schedule(fleet: Fleet): void {
+  const { world, plan, server, devices, network } = fleet;
+  const chance = world.chance("faults");
+  server.start();
+  for (const device of devices) {
+    const line = network.line(device.name);
+    line.latencyMs = chance.between(2, 200);
+    line.dropUp = 0.05 * plan.noise * chance.next();
+    line.dropDown = 0.1 * plan.noise * chance.next();
+    line.twice = 0.2 * plan.noise * chance.next();
+    line.late = 0.3 * plan.noise * chance.next();
+    world.at(chance.between(0, 3_000), () => device.start());
+  }
+  const again = (meanMs: number, happen: () => void) => {
+    if (meanMs === NEVER) return;
+    const delayMs = -Math.log(1 - chance.next()) * meanMs;
+    world.at(delayMs, () => {
+      if (world.nowMs >= plan.faultsMs) return;
+      happen();
+      again(meanMs, happen);
+    });
+  };
+  const one = () => chance.one(devices);
+  again(plan.lineMs, () => {
+    const { name } = one();
+    network.setMode(name, chance.one(["cut", "silent"] as const));
+    world.at(chance.between(200, 20_000), () => network.setMode(name, "up"));
+  });
+  again(plan.agentMs, () => one().kill(chance.one(["killed", "powerCut"] as const), chance.between(100, 10_000)));
+  again(plan.serverMs, () => {
+    server.kill(chance.one(["killed", "powerCut"] as const));
+    world.at(chance.between(200, 15_000), () => server.start());
+  });
+  again(plan.diskMs, () => spoilDisk(fleet, chance, one()));
+  again(plan.clockMs, () => {
+    const device = one();
+    device.offsetMs += chance.between(-400, 400) * 86_400_000 * chance.one([1, 1e-4, 1e-6]);
+    world.say(device.name, `clock jumps to ${Math.round(device.offsetMs / 1_000)} s off`);
+  });
+  if (plan.restoreMs !== NEVER) world.at(plan.faultsMs * chance.between(0.1, 0.5), () => server.backUp());
+  again(plan.restoreMs, () => {
+    server.kill("killed");
+    server.restore();
+    world.at(chance.between(200, 10_000), () => server.start());
+  });
+  again(plan.corruptMs, () => {
+    const device = one();
+    device.kill("killed", 2_000);
+    world.at(1_000, () => device.corruptOutbox());
+  });
+  // Peace: whatever is broken is mended, and nothing new breaks.
+  world.at(plan.faultsMs, () => heal(fleet));
+}
+
+function spoilDisk({ world, server }: Fleet, chance: Chance, device: SimDevice): void {
+  const disk = chance.happens(0.3) ? server.disk : device.disk;
+  const who = disk === server.disk ? "server" : device.name;
+  if (chance.happens(0.3)) {
+    world.say(who, "disk full");
+    disk.full = true;
+    world.at(chance.between(1_000, 20_000), () => {
+      world.say(who, "disk has room again");
+      disk.full = false;
+    });
+    return;
+  }
+  disk.fault = disk === server.disk ? "refused" : chance.one(["refused", "reportedFailed"] as const);
+  world.say(who, `disk fault: ${disk.fault}`);
+  world.at(chance.between(500, 8_000), () => {
+    disk.fault = "none";
+  });
+}
+
+function heal({ world, server, devices, network }: Fleet): void {
+  server.disk.fault = "none";
+  server.disk.full = false;
+  for (const device of devices) {
+    const line = network.line(device.name);
+    Object.assign(line, { dropUp: 0, dropDown: 0, twice: 0, late: 0 });
+    network.setMode(device.name, "up");
+    device.disk.fault = "none";
+    device.disk.full = false;
+    device.deaths = 0;
+    device.spoilt = 0;
+    device.rots = 0;
+    world.at(15_000, () => device.start());
+  }
+  server.start();
+}

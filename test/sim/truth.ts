@@ -1,0 +1,29 @@
+/** One row as a sensor gave it, written down before the agent saw it. */
+export interface TrueRow {
+  readonly asset: string;
+  /** Counts an asset's rows from 1 without holes. */
+  readonly n: number;
+  readonly observedAtMs: number;
+  readonly x: number;
+  /** The agent said that it has it for good. */
+  taken: boolean;
+  /** It lay in a file whose bytes rotted: nobody can promise it any more. */
+  doubtful: boolean;
+}
+
+/** What really happened on one device, whatever its agent and the server believe. */
+export class DeviceTruth {
+  readonly rows = new Map<string, TrueRow[]>();
+  /** Digests that served, each with when it began to, in true time. */
+  /** The agent ran a model when it was last seen to. */
+  expectsModel = false;
+  readonly served: { readonly digest: string; readonly fromMs: number }[] = [];
+  /** Predictions each digest gave live, by the true time of each. */
+  readonly predicted = new Map<string, number[]>();
+
+  rowsOf(asset: string): TrueRow[] {
+    const rows = this.rows.get(asset) ?? [];
+    this.rows.set(asset, rows);
+    return rows;
+  }
+}
