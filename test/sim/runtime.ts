@@ -112,6 +112,7 @@ export class SimRuntime {
       inferences,
       errors,
       p99LatencyUs: latencyUsOf(version),
+      medianLatencyUs: latencyUsOf(version),
       ...(firstAtMs === undefined ? {} : { firstAtMs }),
       ...(lastAtMs === undefined ? {} : { lastAtMs }),
     };
