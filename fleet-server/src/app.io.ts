@@ -23,6 +23,7 @@ import { createFeed } from "./live/feed.io.ts";
 import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { addHttpMetrics, addProcessMetrics } from "./metrics/process.io.ts";
+import { addStoreMetrics } from "./metrics/store.io.ts";
 import { openBlobs } from "./registry/blobs.io.ts";
 import { createExpiryWatch } from "./registry/expiry-watch.io.ts";
 import { repositoryIn } from "./registry/first-metadata.io.ts";
@@ -39,6 +40,7 @@ import { createTrainingRuns } from "./retraining/runs.io.ts";
 import { createCompatibility } from "./rollouts/compatibility.io.ts";
 import { createRolloutOrders } from "./rollouts/orders.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
+import { startUpkeep } from "./series/upkeep.io.ts";
 import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
 import type { Store } from "./store/store.ts";
@@ -294,6 +296,15 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     },
     publishedBy: (model, version) => repository.approval(model, version),
   });
+  const upkeep = startUpkeep({
+    store,
+    days: settings.retentionDays,
+    ingestWaiting: () => ingest.counts().waiting,
+    now,
+    report,
+  });
+  closers.push(() => upkeep.stop());
+  addStoreMetrics(metrics, { store, deleted: () => upkeep.deleted() });
   addFleetMetrics(metrics, {
     store,
     rule: settings.presence,
@@ -321,6 +332,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       document: (device) => director.newest(device),
     },
     samples: { store },
+    series: { store },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository, expiries },
     histories: { store, histories, snapshots },

@@ -1,6 +1,22 @@
 import { oneOf, validator } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { PRESENCE_RULE } from "./devices/presence.ts";
+import { RETAINED, type Retained } from "./store/retention.ts";
+
+type DaysName = `${Retained}Days`;
+/** Days a class of records is kept; 0 is for ever. */
+const Days = Type.Optional(Type.Integer({ minimum: 0, maximum: 36_500 }));
+/** Rows and predictions for a year and what it takes to look back on it; figures per hour for as long as a machine lives. */
+const RETENTION_DAYS: Readonly<Record<Retained, number>> = {
+  telemetry: 400,
+  predictions: 400,
+  events: 800,
+  drift: 400,
+  samples: 400,
+  deadLetters: 90,
+  minutes: 400,
+  hours: 7_300,
+};
 
 const closed = { additionalProperties: false } as const;
 
@@ -31,6 +47,12 @@ export const SettingsFile = Type.Object(
     history: Type.Optional(
       Type.Object({ bytesMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 50 })) }, closed),
     ),
+    retention: Type.Optional(
+      Type.Object(
+        Object.fromEntries(RETAINED.map((name) => [`${name}Days`, Days])) as Record<DaysName, typeof Days>,
+        closed,
+      ),
+    ),
     log: Type.Optional(oneOf(["silent", "error", "warn", "info", "debug"])),
   },
   closed,
@@ -47,6 +69,9 @@ export function settingsOf(file: Static<typeof SettingsFile>) {
     broker: { ...(file.broker?.connectionsMax ? { connectionsMax: file.broker.connectionsMax } : {}) },
     /** All uploads and imported histories together. */
     historyBytesMax: file.history?.bytesMax ?? 8 * 1024 ** 3,
+    retentionDays: Object.fromEntries(
+      RETAINED.map((name) => [name, file.retention?.[`${name}Days`] ?? RETENTION_DAYS[name]]),
+    ) as Record<Retained, number>,
     log: file.log ?? "info",
   };
 }

@@ -5,6 +5,7 @@ import { driftFold } from "./drift/drift-fold.ts";
 import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
 import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
+import { queryYear } from "./query/query-year.ts";
 import { tests } from "./tests.ts";
 import { updateE2e } from "./update/e2e.ts";
 import { updateNoop } from "./update/noop.ts";
@@ -18,6 +19,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "agent-footprint": footprint("mb", 115),
   "agent-start": footprint("ms", 500),
   "api-list": apiList,
+  "query-year": queryYear,
   "gbdt-train": gbdtTrain,
   "drift-fold": driftFold,
   "update-noop": updateNoop,

@@ -18,6 +18,7 @@ import { type RetrainingRoutesDeps, retrainingRoutes } from "./retraining.ts";
 import { type RolloutRoutesPorts, rolloutRoutes } from "./rollouts.ts";
 import type { Route } from "./route.ts";
 import { type SampleRoutesDeps, sampleRoutes } from "./samples.ts";
+import { type SeriesRoutesDeps, seriesRoutes } from "./series.ts";
 import { type ServerRouteDeps, serverRoutes } from "./server.ts";
 import { type SubscriberRoutesDeps, subscriberRoutes } from "./subscribers.ts";
 import { type TokenRoutesDeps, tokenRoutes } from "./tokens.ts";
@@ -32,6 +33,7 @@ export interface RouteDeps {
   readonly enrolment: EnrolmentRoutesDeps;
   readonly devices: DeviceRoutesDeps;
   readonly samples: SampleRoutesDeps;
+  readonly series: SeriesRoutesDeps;
   readonly subscribers: SubscriberRoutesDeps;
   readonly repository: RepositoryRoutesDeps;
   readonly models: ModelRoutesDeps;
@@ -58,6 +60,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...enrolmentRoutes(deps.enrolment),
       ...deviceRoutes(deps.devices),
       ...sampleRoutes(deps.samples),
+      ...seriesRoutes(deps.series),
       ...subscriberRoutes(deps.subscribers),
       ...repositoryRoutes(deps.repository),
       ...modelRoutes(deps.models),

@@ -16,6 +16,7 @@ import { FORMATS } from "./print.ts";
 import { addReleaseCommands } from "./release.ts";
 import { addRetrainingCommands } from "./retraining.ts";
 import { addRolloutCommands } from "./rollouts.ts";
+import { addSampleCommands } from "./samples.ts";
 import { addServerCommands } from "./server.ts";
 import { addStreamCommands } from "./streams.ts";
 import { addTokenCommands } from "./tokens.ts";
@@ -29,6 +30,7 @@ export const COMMANDS: readonly AddCommands[] = [
   addServerCommands,
   addDeviceCommands,
   addAccessCommands,
+  addSampleCommands,
   addStreamCommands,
   addDriftCommands,
   addOutcomeCommands,

@@ -1,6 +1,5 @@
 import { type Command, Option } from "commander";
-import { stringify } from "yaml";
-import { type CliContext, moment, wholeNumber } from "./context.io.ts";
+import { type CliContext, wholeNumber } from "./context.io.ts";
 import { type Column, member, time } from "./print.ts";
 
 interface Prediction {
@@ -84,9 +83,8 @@ interface About {
   readonly limit?: number;
 }
 
-/** `bellwether samples`, `predictions`, `events`, `gaps`, `dead-letters`: what was committed, and what was not. */
+/** `bellwether predictions`, `events`, `gaps`, `dead-letters`: what was committed, and what was not. */
 export function addStreamCommands(program: Command, context: CliContext): void {
-  addSampleCommands(program, context);
   const limit = new Option("--limit <count>", "how many at most").argParser(wholeNumber(1, 1_000_000)).default(1000);
   const device = ["--device <device>", "only of this device"] as const;
   program
@@ -134,59 +132,4 @@ async function listStream<T>(
     rows.push(row);
   }
   context.print(rows, columns);
-}
-
-function addSampleCommands(program: Command, context: CliContext): void {
-  program
-    .command("samples")
-    .description("what the devices measured")
-    .command("export")
-    .description("write committed samples to standard output, exactly as the devices measured them")
-    .option("--device <device>", "only of this device")
-    .option("--asset <asset>", "only of this asset")
-    .option("--since <time>", "only from then on (ISO 8601)", moment)
-    .option("--until <time>", "only before then", moment)
-    .option("--after <place>", 'go on after a row that was read before: "device/epoch/seq" of it')
-    .addOption(new Option("--format <format>", "how to write them").choices(["csv", "ndjson"]).default("csv"))
-    .action(
-      async (options: {
-        device?: string;
-        asset?: string;
-        since?: number;
-        until?: number;
-        after?: string;
-        format: "csv" | "ndjson";
-      }) => {
-        const { since, until, format, ...about } = options;
-        const client = await context.client();
-        const structured = context.format() !== "table";
-        const query = { ...about, fromMs: since, toMs: until, format: structured ? "ndjson" : format };
-        const bytes = await client.stream("/v1/samples", query);
-        if (!structured) for await (const chunk of bytes) await context.write(chunk);
-        else await writeDocument(context, bytes);
-      },
-    );
-}
-
-/** NDJSON as one JSON array or YAML list, row by row: an export may be longer than memory. */
-async function writeDocument(context: CliContext, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-  const json = context.format() === "json";
-  let count = 0;
-  for await (const line of lines(bytes)) {
-    await context.write(json ? `${count === 0 ? "[" : ","}\n${line}` : stringify([JSON.parse(line)]));
-    count += 1;
-  }
-  if (json) await context.write(count === 0 ? "[]\n" : "\n]\n");
-  else if (count === 0) await context.write("[]\n");
-}
-
-async function* lines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of bytes) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = parts.pop() ?? "";
-    yield* parts.filter((part) => part !== "");
-  }
-  if (rest !== "") yield rest;
 }

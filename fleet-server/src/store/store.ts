@@ -6,8 +6,10 @@ import type { GovernanceStore } from "./governance.ts";
 import type { IngestStore } from "./ingest.ts";
 import type { OutcomesStore } from "./outcomes.ts";
 import type { RegistryStore } from "./registry.ts";
+import type { RetentionStore } from "./retention.ts";
 import type { RetrainingStore } from "./retraining.ts";
 import type { RolloutsStore } from "./rollouts.ts";
+import type { SeriesStore } from "./series.ts";
 import type { TrainingStore } from "./training.ts";
 
 /**
@@ -24,6 +26,8 @@ export interface Rooms {
   readonly devices: DevicesStore;
   readonly director: DirectorStore;
   readonly ingest: IngestStore;
+  readonly series: SeriesStore;
+  readonly retention: RetentionStore;
   readonly drift: DriftStore;
   readonly outcomes: OutcomesStore;
   readonly retraining: RetrainingStore;

@@ -8,8 +8,10 @@ import { governanceCommands } from "./governance.ts";
 import { ingest } from "./ingest.ts";
 import { outcomes } from "./outcomes.ts";
 import { registry } from "./registry.ts";
+import { retention } from "./retention.ts";
 import { retraining } from "./retraining.ts";
 import { rollouts } from "./rollouts.ts";
+import { series } from "./series.ts";
 import { trainingCommands } from "./training.ts";
 
 /** Every room's commands against SQLite. */
@@ -19,8 +21,10 @@ export const COMMANDS: { readonly [Room in keyof Rooms]: Commands<Rooms[Room]> }
   devices,
   director,
   ingest,
+  series,
   drift,
   outcomes,
+  retention,
   retraining,
   rollouts,
   training: trainingCommands,

@@ -127,4 +127,16 @@ export const ingestMigrations = [
        coalesce(value * predecessor_value, 0), NULL
      FROM predictions;
    DROP TABLE predictions;`,
+  // Batches get an id that stays theirs whatever is deleted or vacuumed: how far figures are made is told by it.
+  `ALTER TABLE telemetry_batches RENAME TO telemetry_unnumbered;
+   CREATE TABLE telemetry_batches (
+     id INTEGER PRIMARY KEY,
+     device TEXT NOT NULL, epoch_no INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+     site TEXT NOT NULL, assets TEXT NOT NULL, first_at_ms INTEGER NOT NULL, last_at_ms INTEGER NOT NULL,
+     offset_ms INTEGER NOT NULL, hist INTEGER NOT NULL, committed_at_ms INTEGER NOT NULL, bytes BLOB NOT NULL,
+     cuts TEXT,
+     UNIQUE (device, epoch_no, from_seq)
+   ) STRICT;
+   INSERT INTO telemetry_batches SELECT rowid, * FROM telemetry_unnumbered ORDER BY rowid;
+   DROP TABLE telemetry_unnumbered;`,
 ];

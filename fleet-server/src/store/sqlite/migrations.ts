@@ -9,6 +9,7 @@ import { outcomesMigrations } from "./outcomes.ts";
 import { registryMigrations } from "./registry.ts";
 import { retrainingMigrations } from "./retraining.ts";
 import { rolloutsMigrations } from "./rollouts.ts";
+import { seriesMigrations } from "./series.ts";
 import { trainingMigrations } from "./training.ts";
 
 /** Every room's migrations in the order they were written. Append only: what has run on a disk is never edited. */
@@ -17,6 +18,7 @@ export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
   devices: devicesMigrations,
   director: directorMigrations,
   ingest: ingestMigrations,
+  series: seriesMigrations,
   drift: driftMigrations,
   outcomes: outcomesMigrations,
   retraining: retrainingMigrations,

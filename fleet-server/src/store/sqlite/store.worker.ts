@@ -68,6 +68,7 @@ export function openWriter(file: string): Result<Opened> {
     // SQLite's own file lock: the kernel drops it with the process, so no stale file can lie.
     lock.exec("BEGIN EXCLUSIVE");
     db = new Database(file);
+    letShrink(db);
     db.pragma("journal_mode = WAL");
     // WAL's own default is NORMAL, which loses commits in a power cut.
     db.pragma("synchronous = FULL");
@@ -84,6 +85,21 @@ export function openWriter(file: string): Result<Opened> {
       ? err("STORE_IN_USE", { dir })
       : err("STORE_UNUSABLE", { dir, reason: `${code}: ${(cause as Error).message}` });
     return give(problem.error);
+  }
+}
+
+/** 2 is INCREMENTAL: pages that became free can be given back to the disk, a few at a time. */
+const SHRINKS = 2;
+
+/** Lets the file shrink; one that was made without the means is written anew, once, where the disk has room for it. */
+function letShrink(db: Database.Database): void {
+  if (db.pragma("auto_vacuum", { simple: true }) === SHRINKS) return;
+  db.pragma(`auto_vacuum = ${SHRINKS}`);
+  try {
+    db.exec("VACUUM");
+  } catch (cause) {
+    // It serves as it is; only its free pages wait for new records instead of going back to the disk.
+    if (codeOf(cause) !== "SQLITE_FULL") throw cause;
   }
 }
 

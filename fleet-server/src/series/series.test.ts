@@ -1,0 +1,168 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { BLOCK_SLOTS, decodeBlock, emptyColumns, encodeBlock, figuresAt, setRow } from "./block.ts";
+import { addSample, type Figures, figuresOfSample, MINUTE_MS, merge } from "./figures.ts";
+import { MinuteRollup, piecesOf } from "./rollup.ts";
+import { Steps, stepFor } from "./steps.ts";
+
+function addedUp(values: readonly number[]): Figures {
+  const [first = 0, ...rest] = values;
+  const figures = figuresOfSample(first, 0, false);
+  for (const [index, value] of rest.entries()) addSample(figures, value, index + 1, false);
+  return figures;
+}
+
+/** The exact sum of doubles, as a fraction of 2^1074. */
+function exactSum(values: readonly number[]): bigint {
+  const units = (value: number) => {
+    let exponent = 1_074;
+    let scaled = value;
+    while (!Number.isInteger(scaled)) {
+      scaled *= 2;
+      exponent--;
+    }
+    return BigInt(scaled) << BigInt(exponent);
+  };
+  return values.reduce((sum, value) => sum + units(value), 0n);
+}
+
+const reading = fc
+  .double({ min: -1e9, max: 1e9, noNaN: true })
+  .filter((value) => value === 0 || Math.abs(value) > 1e-6);
+
+describe("figures", () => {
+  it("add up to the same mean whatever the order and the grouping, and it is the exact one", () => {
+    fc.assert(
+      fc.property(fc.array(reading, { minLength: 1, maxLength: 60 }), fc.nat(60), (values, cut) => {
+        const inOrder = addedUp(values);
+        const grouped = addedUp(values.toReversed().slice(0, cut + 1));
+        const rest = values.toReversed().slice(cut + 1);
+        if (rest.length > 0) merge(grouped, addedUp(rest));
+        expect(grouped.sum + grouped.sumError).toBe(inOrder.sum + inOrder.sumError);
+        expect([grouped.count, grouped.min, grouped.max]).toEqual([inOrder.count, inOrder.min, inOrder.max]);
+        const difference = exactSum(values) - exactSum([inOrder.sum, inOrder.sumError]);
+        const ulp = exactSum([Math.max(Math.abs(inOrder.sum), Number.MIN_VALUE) * Number.EPSILON]);
+        expect(difference < 0n ? -difference : difference).toBeLessThanOrEqual(ulp);
+      }),
+    );
+  });
+
+  it("keep the last value by its time, and of two at one time the later committed", () => {
+    const figures = figuresOfSample(1, 1_000, false);
+    addSample(figures, 2, 500, true);
+    expect([figures.last, figures.hist]).toEqual([1, 1]);
+    addSample(figures, 3, 1_000, false);
+    expect(figures.last).toBe(3);
+  });
+
+  it("stay numbers where a sum would pass every double", () => {
+    const figures = addedUp([1.7e308, 1.7e308, -1]);
+    expect([figures.sum, figures.sumError, figures.max].every(Number.isFinite)).toBe(true);
+  });
+});
+
+describe("a block", () => {
+  it("gives every number back, whatever its column looks like", () => {
+    const column = fc.oneof(
+      fc.constant((): number => 60),
+      fc.constant((row: number) => Math.round(Math.sin(row) * 1_000 + 2_000) / 100),
+      fc.constant((row: number) => Math.sin(row) + 1),
+      fc.constant((row: number) => row * 1e7),
+    );
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: BLOCK_SLOTS }),
+        fc.array(column, { minLength: 6, maxLength: 6 }),
+        (length, make) => {
+          const columns = emptyColumns(length);
+          const rows = Array.from({ length }, (_, row): Figures => {
+            const [count, min, max, sum, last, after] = make.map((of) => of(row)) as [
+              number,
+              number,
+              number,
+              number,
+              number,
+              number,
+            ];
+            const lastAtMs = row * MINUTE_MS + (Math.abs(Math.round(after)) % MINUTE_MS);
+            return { count, hist: 0, min, max, sum, sumError: 0, last, lastAtMs };
+          });
+          for (const [row, figures] of rows.entries()) setRow(columns, row, row, row * MINUTE_MS, figures);
+          const back = decodeBlock(encodeBlock(columns));
+          expect(back.length).toBe(length);
+          expect(rows.map((_, row) => figuresAt(back, row, row * MINUTE_MS))).toEqual(rows);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it("is small for what sensors say", () => {
+    const columns = emptyColumns(BLOCK_SLOTS);
+    for (let row = 0; row < BLOCK_SLOTS; row++) {
+      const value = Math.round(Math.sin(row) * 100);
+      const figures = {
+        count: 60,
+        hist: 0,
+        min: value - 1,
+        max: value + 1,
+        sum: value * 60.1,
+        sumError: 0,
+        last: value,
+        lastAtMs: 59_000,
+      };
+      setRow(columns, row, row, row * MINUTE_MS, { ...figures, lastAtMs: row * MINUTE_MS + 59_000 });
+    }
+    expect(encodeBlock(columns).length).toBeLessThan(BLOCK_SLOTS * 21);
+  });
+});
+
+describe("a rollup", () => {
+  it("sorts samples into minutes of their corrected time and leaves failed reads out", () => {
+    const rollup = new MinuteRollup();
+    const row = (correctedAtMs: number, vib: number | null, hist = false) =>
+      rollup.add("s", { asset: "pump-1", correctedAtMs, hist, values: { vib, temp: 20 } });
+    row(59_999, 1);
+    row(60_000, 2);
+    row(30_000, 4, true);
+    row(61_000, null);
+    const told = rollup
+      .minutes()
+      .map(({ series, minute, count, hist, min, max, last }) => [series.channel, minute, count, hist, min, max, last]);
+    expect(told).toEqual([
+      ["vib", 0, 2, 1, 1, 4, 1],
+      ["vib", 1, 1, 0, 2, 2, 2],
+      ["temp", 0, 2, 1, 20, 20, 20],
+      ["temp", 1, 2, 0, 20, 20, 20],
+    ]);
+    expect(piecesOf([]).length).toBe(1);
+  });
+});
+
+describe("steps", () => {
+  it("say where nothing is, and where backfill is", () => {
+    const steps = new Steps(0, 2 * MINUTE_MS, 10);
+    const at = (minute: number, value: number, hist = false) =>
+      steps.add(minute * MINUTE_MS, figuresOfSample(value, minute * MINUTE_MS + 1, hist));
+    at(0, 1);
+    at(1, 3);
+    at(9, 5, true);
+    at(40, 9);
+    expect(steps.points()).toEqual({
+      atMs: [0, 8 * MINUTE_MS],
+      count: [2, 1],
+      min: [1, 5],
+      mean: [2, 5],
+      max: [3, 5],
+      last: [3, 5],
+      backfilled: [1],
+      gaps: [[2 * MINUTE_MS, 8 * MINUTE_MS]],
+    });
+  });
+
+  it("are as fine as a number of points allows", () => {
+    expect([stepFor(3_600_000, 60), stepFor(86_400_000, 500), stepFor(31_536_000_000, 1)]).toEqual([
+      60_000, 300_000, 31_536_000_000,
+    ]);
+  });
+});

@@ -1,0 +1,293 @@
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { encodeBatch } from "@bellwether/protocol/batch.ts";
+import type { StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import { seededRandom } from "@bellwether/protocol/random.ts";
+import { unwrap } from "@bellwether/protocol/result.ts";
+import Database from "better-sqlite3";
+import { describe, expect, it } from "vitest";
+import { temporaryFolder } from "../../../../test/kit/folder.ts";
+import { temporaryStore } from "../../../../test/kit/store.ts";
+import { HOUR_MS, MINUTE_MS } from "../../series/figures.ts";
+import { piecesOf } from "../../series/rollup.ts";
+import type { Store } from "../store.ts";
+import { MIGRATIONS, migrate } from "./migrations.ts";
+import { openWriter } from "./store.worker.ts";
+
+const DAY_MS = 24 * HOUR_MS;
+
+/** Messages of one device, whose seqs the caller chooses; its clock is `behindMs` behind where it says it is not synchronised. */
+function message(
+  fromSeq: number,
+  records: readonly TelemetryRow[],
+  change: { hist?: boolean; behindMs?: number; atMs?: number } = {},
+) {
+  const { hist = false, behindMs, atMs = 0 } = change;
+  const clock = { bootId: `b-${behindMs}`, monoMs: 0, wallMs: atMs, clockSynced: behindMs === undefined };
+  const batch = { v: 1, epoch: "00000000000000aa", stream: "telemetry", fromSeq, records, hist, clock } as StreamBatch;
+  return {
+    device: "gw-1",
+    site: "s",
+    stream: "telemetry",
+    bytes: encodeBatch(batch),
+    receivedAtMs: atMs + (behindMs ?? 0),
+  } as const;
+}
+
+async function rollUp(store: Store, piecesMax = Number.POSITIVE_INFINITY): Promise<void> {
+  let written = 0;
+  for (;;) {
+    const found = await store.series.pending({});
+    if (!found) return;
+    const pieces = piecesOf(found.minutes);
+    for (let piece = found.slice.done; piece < pieces.length; piece++) {
+      const args = {
+        slice: { ...found.slice, done: piece },
+        minutes: pieces[piece] ?? [],
+        last: piece === pieces.length - 1,
+      };
+      expect(await store.series.keep(args)).toBe(true);
+      // Whoever comes second with the same piece changes nothing.
+      expect(await store.series.keep(args)).toBe(false);
+      if (++written >= piecesMax) return;
+    }
+  }
+}
+
+async function packAll(store: Store, beforeMs: number): Promise<void> {
+  for (let fromSeries: number | undefined = 0; fromSeries !== undefined; ) {
+    fromSeries = ((await store.series.pack({ beforeMs, fromSeries })) as { next?: number }).next;
+  }
+}
+
+/** The same figures straight from the rows. */
+function truth(rows: readonly { atMs: number; value: number | undefined; hist: boolean }[], stepMs: number) {
+  const steps = Map.groupBy(
+    rows.filter(({ value }) => value !== undefined),
+    ({ atMs }) => Math.floor(atMs / stepMs) * stepMs,
+  );
+  const ordered = [...steps].sort(([one], [other]) => one - other);
+  const of = (choose: (values: number[], step: typeof rows) => number) =>
+    ordered.map(([, step]) =>
+      choose(
+        step.map(({ value }) => value as number),
+        step,
+      ),
+    );
+  return {
+    atMs: ordered.map(([atMs]) => atMs),
+    count: of((values) => values.length),
+    min: of((values) => Math.min(...values)),
+    max: of((values) => Math.max(...values)),
+    last: of((_, step) => step.reduce((a, b) => (b.atMs >= a.atMs ? b : a)).value as number),
+    backfilled: ordered.flatMap(([, step], index) => (step.some(({ hist }) => hist) ? [index] : [])),
+    mean: of((values) => values.reduce((a, b) => a + b, 0) / values.length),
+  };
+}
+
+describe("figures per minute and hour", () => {
+  it("are those of the committed rows: late, backfilled, out of order, interrupted and packed in between", async () => {
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    const { next: random } = seededRandom(seed);
+    const dir = temporaryFolder("store-");
+    let store = await temporaryStore(dir);
+    const days = 3;
+    const committed: { atMs: number; value: number | undefined; hist: boolean }[] = [];
+    // Blocks of seqs arrive in any order; some as backfill, some from a clock that is behind.
+    const blocks = Array.from({ length: 120 }, (_, index) => index).sort(() => random() - 0.5);
+    for (const [turn, block] of blocks.entries()) {
+      const hist = random() < 0.3;
+      const behindMs = random() < 0.2 ? 2 * HOUR_MS : undefined;
+      const records = Array.from({ length: 40 }, (): TelemetryRow => {
+        const atMs = Math.floor(random() * days * DAY_MS);
+        const value = random() < 0.1 ? undefined : Math.round(random() * 1e4) / 100;
+        committed.push({ atMs: atMs + (behindMs ?? 0), value, hist });
+        return { asset: "pump-1", observedAtMs: atMs, values: { vib: value ?? null, temp: 20 } };
+      });
+      await store.ingest.commit({
+        batches: [message(1 + block * 40, records, { hist, behindMs: behindMs ?? 0, atMs: 1 })].map((one) =>
+          behindMs === undefined ? message(1 + block * 40, records, { hist }) : one,
+        ),
+        withRecords: false,
+      });
+      if (turn % 17 === 0) await rollUp(store, 1);
+      if (turn % 29 === 0) await packAll(store, Math.floor(random() * days * DAY_MS));
+      if (turn === 60) {
+        await store.close();
+        store = await temporaryStore(dir);
+      }
+    }
+    await rollUp(store);
+    expect(await store.series.waiting({})).toBe(0);
+    for (const packedMs of [0, 2 * DAY_MS, (days + 1) * DAY_MS]) {
+      await packAll(store, packedMs);
+      for (const stepMs of [MINUTE_MS, 7 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS]) {
+        const query = {
+          assets: ["pump-1"],
+          channels: ["vib"],
+          fromMs: 0,
+          toMs: (days + 1) * DAY_MS,
+          stepMs,
+          limit: 10,
+        };
+        const {
+          items: [found],
+        } = await store.series.points(query);
+        const { mean, gaps: _, ...exact } = found?.points ?? (undefined as never);
+        const { mean: means, ...expected } = truth(committed, stepMs);
+        expect(exact, `seed ${seed}`).toEqual(expected);
+        for (const [index, one] of mean.entries()) expect(Math.abs(one / means[index]! - 1)).toBeLessThan(1e-12);
+      }
+    }
+  });
+
+  it("know the newest value of every channel, also of one that the newest row lacks", async () => {
+    const store = await temporaryStore();
+    const row = (atMs: number, values: TelemetryRow["values"]) => ({ asset: "pump-1", observedAtMs: atMs, values });
+    const commit = async (fromSeq: number, ...records: TelemetryRow[]) => {
+      await store.ingest.commit({ batches: [message(fromSeq, records)], withRecords: false });
+      await rollUp(store);
+    };
+    await commit(1, row(1_000, { vib: 1, temp: 20 }), row(2_000, { temp: 21 }));
+    const current = async () =>
+      (await store.series.current({ sites: ["s"], limit: 10 })).map(({ channel, value, correctedAtMs }) => [
+        channel,
+        value,
+        correctedAtMs,
+      ]);
+    expect(await current()).toEqual([
+      ["temp", 21, 2_000],
+      ["vib", 1, 1_000],
+    ]);
+    await packAll(store, DAY_MS * 2);
+    expect(await current()).toEqual([
+      ["temp", 21, 2_000],
+      ["vib", 1, 1_000],
+    ]);
+    await commit(3, row(3_000, { vib: null }));
+    expect(await current()).toEqual([
+      ["temp", 21, 2_000],
+      ["vib", null, 3_000],
+    ]);
+    expect(await store.series.current({ sites: ["other"], limit: 10 })).toEqual([]);
+  });
+
+  it("are made of what a store of an older program holds", async () => {
+    const dir = temporaryFolder("store-");
+    const old = new Database(join(dir, "fleet.sqlite"));
+    const { series: _, ...before } = MIGRATIONS;
+    unwrap(migrate(old, { ...before, ingest: MIGRATIONS["ingest"]?.slice(0, 4) ?? [] }));
+    const insert = old.prepare(
+      `INSERT INTO telemetry_batches VALUES ('gw-1', 1, ?, ?, 's', '["pump-1"]', 0, 0, 0, 0, 0, ?, NULL)`,
+    );
+    for (const seq of [3, 1, 2])
+      insert.run(
+        seq,
+        seq,
+        message(seq, [{ asset: "pump-1", observedAtMs: seq * MINUTE_MS, values: { vib: seq } }]).bytes,
+      );
+    old.close();
+    const store = await temporaryStore(dir);
+    await rollUp(store);
+    const {
+      items: [found],
+    } = await store.series.points({ fromMs: 0, toMs: HOUR_MS, stepMs: MINUTE_MS, limit: 10 });
+    expect(found?.points.last).toEqual([1, 2, 3]);
+  });
+});
+
+describe("retention", () => {
+  async function sweepAll(store: Store, beforeMs: number, committedBeforeMs: number): Promise<number> {
+    let deleted = 0;
+    for (let after: readonly (string | number)[] | undefined, more = true; more; ) {
+      const slice = await store.retention.sweep({
+        retained: "telemetry",
+        beforeMs,
+        committedBeforeMs,
+        ...(after ? { after } : {}),
+      });
+      deleted += slice.deleted;
+      after = slice.next;
+      more = after !== undefined;
+    }
+    return deleted;
+  }
+
+  it("deletes what is old and rolled up; nothing of it counts as lost or is asked for again, and the file shrinks", async () => {
+    const dir = temporaryFolder("store-");
+    const store = await temporaryStore(dir);
+    const { next: noise } = seededRandom(1);
+    const rows = (n: number) =>
+      Array.from(
+        { length: 100 },
+        (_, index): TelemetryRow => ({
+          asset: "pump-1",
+          observedAtMs: n * HOUR_MS + index * 1_000,
+          values: Object.fromEntries(Array.from({ length: 60 }, (_, channel) => [`c${channel}`, noise()])),
+        }),
+      );
+    const messages = Array.from({ length: 120 }, (_, n) =>
+      message(1 + n * 100, rows(n), { atMs: n * HOUR_MS, behindMs: 0 }),
+    );
+    await store.ingest.commit({ batches: messages, withRecords: false });
+    // Not in the figures yet: it stays.
+    expect(await sweepAll(store, 80 * HOUR_MS, 1_000 * HOUR_MS)).toBe(0);
+    await rollUp(store);
+    // Committed lately: it stays, whatever its time.
+    expect(await sweepAll(store, 80 * HOUR_MS, 40 * HOUR_MS)).toBe(40);
+    expect(await sweepAll(store, 80 * HOUR_MS, 1_000 * HOUR_MS)).toBe(40);
+    expect((await store.ingest.rows({ batches: 1_000 })).rows.length).toBe(4_000);
+    expect(await store.ingest.counts({})).toEqual({ deadLetters: 0, gapRecords: 0 });
+    const answers = await store.ingest.commit({ batches: messages.slice(0, 2), withRecords: false });
+    expect(answers.map(({ outcome, ack }) => [outcome, ack?.upTo])).toEqual([
+      ["duplicate", 12_000],
+      ["duplicate", 12_000],
+    ]);
+    const {
+      items: [found],
+    } = await store.series.points({
+      channels: ["c0"],
+      fromMs: 0,
+      toMs: 120 * HOUR_MS,
+      stepMs: HOUR_MS,
+      limit: 1,
+    });
+    expect(found?.points.count).toEqual(Array(120).fill(100));
+    const before = await store.retention.space({});
+    while (await store.retention.giveBack({}));
+    const after = await store.retention.space({});
+    expect(after.bytes).toBeLessThan(before.bytes * 0.75);
+    await store.close();
+    expect(statSync(join(dir, "fleet.sqlite")).size).toBe(after.bytes);
+  });
+
+  it("never deletes the newest, so that no id is given twice", async () => {
+    const store = await temporaryStore();
+    await store.ingest.commit({
+      batches: [message(1, [{ asset: "a", observedAtMs: 0, values: { v: 1 } }])],
+      withRecords: false,
+    });
+    await rollUp(store);
+    expect(await sweepAll(store, 1e12, 1e12)).toBe(0);
+    await store.ingest.commit({
+      batches: [message(2, [{ asset: "a", observedAtMs: 1, values: { v: 2 } }])],
+      withRecords: false,
+    });
+    await rollUp(store);
+    const {
+      items: [found],
+    } = await store.series.points({ fromMs: 0, toMs: MINUTE_MS, stepMs: MINUTE_MS, limit: 1 });
+    expect(found?.points).toMatchObject({ count: [2], last: [2] });
+  });
+
+  it("gives a store that could not shrink the means to, once", () => {
+    const file = join(temporaryFolder("store-"), "fleet.sqlite");
+    const old = new Database(file);
+    unwrap(migrate(old));
+    old.close();
+    const { db, release } = unwrap(openWriter(file));
+    expect(db.pragma("auto_vacuum", { simple: true })).toBe(2);
+    db.close();
+    release();
+  });
+});
