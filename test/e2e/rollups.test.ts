@@ -82,7 +82,7 @@ it("figures over time: exact, with gaps and backfill marked, page by page, throu
   const env = { BELLWETHER_URL: server.url, BELLWETHER_TOKEN: server.admin };
   const times = ["--since", new Date(fromMs).toISOString(), "--until", new Date(fromMs + 4 * HOUR_MS).toISOString()];
   const table = await cli(["samples", "rollups", "--asset", "pump-1", "--channel", "vib", ...times], env);
-  expect(table.stdout).toMatch(/pump-1 +vib +[▁▂▃▄]{10}·{10}[▅▆▇█]{10}·{10} +0 +79\.\d+ +159 +159 +121 +1\n/);
+  expect(table.stdout).toMatch(/pump-1 +vib +[▁▂▃▄]{10}·{10}[▅▆▇█]{10}·{10} +0 +78\.8471 +159 +159 +121 +1\n/);
   const json = await cli(["-o", "json", "samples", "rollups", "--asset", "pump-1", "--step", "1h", ...times], env);
   expect(JSON.parse(json.stdout)[1].mean).toEqual(hours.items[0].mean);
   const steps = await cli(["samples", "rollups", "--channel", "vib", "--step", "1h", "--steps", ...times], env);
