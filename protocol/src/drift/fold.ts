@@ -1,4 +1,5 @@
 import type { DriftSketch } from "../messages/drift.ts";
+import { BinFinder } from "../reference/bin-finder.ts";
 import type { DriftReference } from "../reference/drift-reference.ts";
 import { binOf, PROFILE_BINS } from "../reference/profile.ts";
 import { placesOf, regimeOf } from "../reference/regimes.ts";
@@ -16,6 +17,28 @@ export interface WindowFigures extends DriftSketch {
   readonly score?: { readonly mean: number; readonly health: number };
 }
 
+/** What all windows under one reference share: expectations by cell and feature, bins by regime and feature. */
+interface FoldTables {
+  readonly mean: Float64Array;
+  readonly perSpread: Float64Array;
+  readonly bins: readonly BinFinder[];
+}
+
+const tables = new WeakMap<DriftReference, FoldTables>();
+
+function tablesOf(reference: DriftReference): FoldTables {
+  const known = tables.get(reference);
+  if (known !== undefined) return known;
+  const { cells, bins } = reference;
+  const made = {
+    mean: Float64Array.from(cells.flatMap(({ mean }) => mean)),
+    perSpread: Float64Array.from(cells.flatMap(({ spread }) => spread.map((one) => 1 / one))),
+    bins: bins.map((features) => new BinFinder(features.map(({ edges }) => edges))),
+  };
+  tables.set(reference, made);
+  return made;
+}
+
 /**
  * Folds vectors and scores of one asset into a window. The expectation of a value is that of its cell: the operating
  * regime and the state of health the model itself predicts, so that wear, which moves features and score together as
@@ -25,8 +48,7 @@ export class WindowFold {
   readonly reference: DriftReference;
   readonly #places: Int32Array;
   readonly #regimePlaces: Int32Array;
-  readonly #mean: Float64Array;
-  readonly #perSpread: Float64Array;
+  readonly #tables: FoldTables;
   readonly #n: Int32Array;
   readonly #sum: Float64Array;
   readonly #sumSq: Float64Array;
@@ -38,19 +60,12 @@ export class WindowFold {
 
   /** `names` are the features in the order of the vectors that will come. */
   constructor(reference: DriftReference, names: readonly string[]) {
-    const { features, cells, regimes } = reference;
+    const { features, regimes } = reference;
     const F = features.length;
     this.reference = reference;
     this.#places = Int32Array.from(features, (name) => names.indexOf(name));
     this.#regimePlaces = placesOf(regimes, names);
-    this.#mean = new Float64Array(cells.length * F);
-    this.#perSpread = new Float64Array(cells.length * F);
-    for (const [cell, { mean, spread }] of cells.entries()) {
-      for (let f = 0; f < F; f += 1) {
-        this.#mean[cell * F + f] = mean[f]!;
-        this.#perSpread[cell * F + f] = 1 / spread[f]!;
-      }
-    }
+    this.#tables = tablesOf(reference);
     this.#n = new Int32Array(F);
     this.#sum = new Float64Array(F);
     this.#sumSq = new Float64Array(F);
@@ -65,53 +80,65 @@ export class WindowFold {
 
   /** Takes a vector and what the model said of it. */
   add(vector: ArrayLike<number>, score: number): void {
-    const { bins, healthEdges, regimes } = this.reference;
-    const F = this.#places.length;
+    const { healthEdges, regimes } = this.reference;
     const regime = regimeOf(regimes, this.#regimePlaces, vector);
     const health = binOf(healthEdges, score);
-    const cell = (regime * (healthEdges.length + 1) + health) * F;
-    const edgesOf = bins[regime]!;
     this.#regimeSeen[regime]! += 1;
     this.#vectors += 1;
     this.#scores += 1;
     this.#scoreSum += score;
+    this.#addTo(regime, regime * (healthEdges.length + 1) + health, vector);
+  }
+
+  #addTo(regime: number, cell: number, vector: ArrayLike<number>): void {
+    // Read once: this loop runs for every feature of every row.
+    const { mean, perSpread, bins } = this.#tables;
+    const bin = bins[regime]!;
+    const places = this.#places;
+    const n = this.#n;
+    const sum = this.#sum;
+    const sumSq = this.#sumSq;
+    const counts = this.#counts;
+    const F = places.length;
     for (let f = 0; f < F; f += 1) {
-      const value = vector[this.#places[f]!]!;
+      const value = vector[places[f]!]!;
       // NaN (missing) fails this comparison too.
       if (!(Math.abs(value) < Number.POSITIVE_INFINITY)) continue;
-      const apart = (value - this.#mean[cell + f]!) * this.#perSpread[cell + f]!;
+      const apart = (value - mean[cell * F + f]!) * perSpread[cell * F + f]!;
       const residual = Math.max(-RESIDUAL_MAX, Math.min(RESIDUAL_MAX, apart));
-      this.#n[f]! += 1;
-      this.#sum[f]! += residual;
-      this.#sumSq[f]! += residual * residual;
-      this.#counts[(regime * F + f) * PROFILE_BINS + binOf(edgesOf[f]!.edges, value)]! += 1;
+      n[f]! += 1;
+      sum[f]! += residual;
+      sumSq[f]! += residual * residual;
+      counts[(regime * F + f) * PROFILE_BINS + bin.of(f, value)]! += 1;
     }
   }
 
   /** What the window held; the next vector begins a new one. */
   close(): WindowFigures {
-    const F = this.#places.length;
-    const whole = (values: Float64Array) => Array.from(values, (value) => Math.round(value * SUM_UNIT) + 0);
-    const bins = [...this.#regimeSeen.keys()]
-      .filter((regime) => this.#regimeSeen[regime]! > 0)
-      .map((regime) => ({
-        regime,
-        counts: Array.from({ length: F }, (_, f) => {
-          const at = (regime * F + f) * PROFILE_BINS;
-          const size = this.reference.bins[regime]![f]!.edges.length + 1;
-          return Array.from(this.#counts.subarray(at, at + size));
-        }),
-      }));
+    const bins: { regime: number; counts: number[][] }[] = [];
+    for (let regime = 0; regime < this.#regimeSeen.length; regime += 1) {
+      if (this.#regimeSeen[regime]! > 0) bins.push({ regime, counts: this.#countsOf(regime) });
+    }
     const mean = this.#scoreSum / this.#scores;
     const figures: WindowFigures = {
-      n: Array.from(this.#n),
-      sum: whole(this.#sum),
-      sumSq: whole(this.#sumSq),
+      n: listOf(this.#n, 0, this.#n.length),
+      sum: wholeOf(this.#sum),
+      sumSq: wholeOf(this.#sumSq),
       bins,
       ...(this.#scores === 0 ? {} : { score: { mean, health: binOf(this.reference.healthEdges, mean) } }),
     };
     this.drop();
     return figures;
+  }
+
+  #countsOf(regime: number): number[][] {
+    const F = this.#places.length;
+    const ofFeatures: number[][] = [];
+    for (let f = 0; f < F; f += 1) {
+      const at = (regime * F + f) * PROFILE_BINS;
+      ofFeatures.push(listOf(this.#counts, at, at + this.reference.bins[regime]![f]!.edges.length + 1));
+    }
+    return ofFeatures;
   }
 
   /** Forgets the window that is open. */
@@ -121,6 +148,19 @@ export class WindowFold {
     this.#scores = 0;
     this.#scoreSum = 0;
   }
+}
+
+// Written out: `Array.from` of a typed array goes through its iterator, ten times slower.
+function listOf(values: Int32Array, from: number, to: number): number[] {
+  const list: number[] = [];
+  for (let i = from; i < to; i += 1) list.push(values[i]!);
+  return list;
+}
+
+function wholeOf(sums: Float64Array): number[] {
+  const list: number[] = [];
+  for (let f = 0; f < sums.length; f += 1) list.push(Math.round(sums[f]! * SUM_UNIT) + 0);
+  return list;
 }
 
 /** A window's statistics as the charts take them; NaN where nothing was there to compute one of. */
