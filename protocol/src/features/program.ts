@@ -1,5 +1,6 @@
 import type { FeatureSpec, Manifest } from "../package/manifest.ts";
 import { err, ok, type Result } from "../result.ts";
+import { Slab } from "../slab.ts";
 import { nearest } from "../text.ts";
 import type { AssetBaseline } from "./baseline.ts";
 import { type ChannelFunction, FEATURE_FUNCTIONS, type FeatureFunction } from "./catalogue.ts";
@@ -19,8 +20,6 @@ interface ChannelStep {
 
 interface ChannelPlan {
   readonly channel: number;
-  /** Features that are the newest value: read straight from the window. */
-  readonly lasts: readonly number[];
   readonly steps: readonly ChannelStep[];
 }
 
@@ -36,18 +35,25 @@ export class FeatureProgram {
   readonly channels: readonly string[];
   readonly #plans: readonly ChannelPlan[];
   readonly #assetSteps: readonly { feature: number; compute: (window: RowWindow) => number }[];
+  /** Features that are a channel's newest value, and their channels: read straight from the window. */
+  readonly #lasts: Int32Array;
+  readonly #lastChannels: Int32Array;
   readonly #relative: Int32Array;
   readonly #column = new Column();
+  readonly #vectors = new Slab();
 
   constructor(
     manifest: FeatureManifest,
     plans: readonly ChannelPlan[],
+    lasts: readonly { feature: number; channel: number }[],
     assetSteps: readonly { feature: number; compute: (window: RowWindow) => number }[],
   ) {
     this.manifest = manifest;
     this.names = manifest.features.map(({ name }) => name);
     this.channels = manifest.channels.map(({ channel }) => channel);
     this.#plans = plans;
+    this.#lasts = Int32Array.from(lasts, ({ feature }) => feature);
+    this.#lastChannels = Int32Array.from(lasts, ({ channel }) => channel);
     this.#assetSteps = assetSteps;
     this.#relative = Int32Array.from(
       manifest.features.flatMap((feature, i) => (feature.relativeToBaseline === true ? [i] : [])),
@@ -59,14 +65,9 @@ export class FeatureProgram {
    * window: the first vectors also build the asset's baseline.
    */
   vector(window: RowWindow, baseline?: AssetBaseline): Float64Array {
-    const vector = new Float64Array(this.names.length);
-    for (const { channel, lasts, steps } of this.#plans) {
-      if (lasts.length > 0) {
-        const last = window.lastOf(channel);
-        for (const feature of lasts) vector[feature] = last;
-      }
-      if (steps.length > 0) this.#channelSteps(window, channel, steps, vector);
-    }
+    const vector = this.#vectors.float64(this.names.length);
+    window.lastsInto(this.#lastChannels, this.#lasts, vector);
+    for (const { channel, steps } of this.#plans) this.#channelSteps(window, channel, steps, vector);
     for (const { feature, compute } of this.#assetSteps) vector[feature] = compute(window);
     if (baseline !== undefined) {
       for (const feature of this.#relative) vector[feature] = baseline.distance(feature, vector[feature]!);
@@ -102,7 +103,8 @@ export function compileFeatures(manifest: FeatureManifest): Result<FeatureProgra
   if (counter !== undefined && !channelIndex.has(counter)) {
     return err("FEATURE_CHANNEL_UNKNOWN", { feature: "restart.counter", channel: counter });
   }
-  const plans = new Map<number, { channel: number; lasts: number[]; steps: ChannelStep[] }>();
+  const plans = new Map<number, { channel: number; steps: ChannelStep[] }>();
+  const lasts: { feature: number; channel: number }[] = [];
   const assetSteps: { feature: number; compute: (window: RowWindow) => number }[] = [];
   const names = new Set<string>();
   for (const [index, feature] of manifest.features.entries()) {
@@ -115,15 +117,16 @@ export function compileFeatures(manifest: FeatureManifest): Result<FeatureProgra
       assetSteps.push({ feature: index, compute: definition.compute });
       continue;
     }
-    const plan = plans.get(channel) ?? { channel, lasts: [], steps: [] };
-    plans.set(channel, plan);
-    if (feature.function === "last") plan.lasts.push(index);
-    else {
-      const { compute, whenEmpty = Number.NaN } = definition;
-      plan.steps.push({ feature: index, compute, parameters, whenEmpty });
+    if (feature.function === "last") {
+      lasts.push({ feature: index, channel });
+      continue;
     }
+    const plan = plans.get(channel) ?? { channel, steps: [] };
+    plans.set(channel, plan);
+    const { compute, whenEmpty = Number.NaN } = definition;
+    plan.steps.push({ feature: index, compute, parameters, whenEmpty });
   }
-  return ok(new FeatureProgram(manifest, [...plans.values()], assetSteps));
+  return ok(new FeatureProgram(manifest, [...plans.values()], lasts, assetSteps));
 }
 
 interface ResolvedFeature {

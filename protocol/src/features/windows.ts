@@ -136,6 +136,17 @@ export class RowWindow {
     return this.#cells[this.#slot(i) * this.channels + channel]!;
   }
 
+  /** Writes the newest value that is not missing (NaN: none) of `channels[i]` to `into[places[i]]`. */
+  lastsInto(channels: Int32Array, places: Int32Array, into: Float64Array): void {
+    const cells = this.#cells;
+    const newest = this.#slot(this.#rows - 1) * this.channels;
+    for (let i = 0; i < channels.length; i += 1) {
+      const channel = channels[i]!;
+      const value = cells[newest + channel]!;
+      into[places[i]!] = Number.isNaN(value) ? this.lastOf(channel) : value;
+    }
+  }
+
   /** Newest value of a channel that is not missing, or NaN. */
   lastOf(channel: number): number {
     for (let i = this.#rows - 1; i >= 0; i -= 1) {

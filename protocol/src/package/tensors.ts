@@ -1,4 +1,5 @@
 import { err, ok, type Result } from "../result.ts";
+import { Slab } from "../slab.ts";
 import type { Manifest, OutputBinding, TensorBinding, TensorType } from "./manifest.ts";
 
 /** What a tensor's elements are stored in. Booleans are bytes of 0 and 1. */
@@ -99,13 +100,17 @@ function fillOf(manifest: TensorManifest, { input, type, shape, source }: Tensor
   const write = source.kind === "features" ? featureWriter(manifest, source.features) : windowWriter(manifest, source);
   // Filled and copied before the next run: vectors are written one after the other, and nothing awaits between.
   const scratch = new Float64Array(count);
+  const slab = new Slab();
   return (vectors) => {
     if (!batched && vectors.length !== 1) throw new Error(`the input ${input} has no batch: one vector per run`);
-    const data = elementsOf(type, count * vectors.length);
+    const length = count * vectors.length;
+    const data = type === "float32" ? slab.float32(length) : elementsOf(type, length);
     for (let row = 0; row < vectors.length; row++) {
       write(vectors[row]!, scratch);
       const at = row * count;
-      if (data instanceof Float64Array || data instanceof Float32Array) data.set(scratch, at);
+      // Element by element: `set` between types of a different width costs more than these few.
+      if (data instanceof Float32Array) for (let i = 0; i < count; i++) data[at + i] = scratch[i]!;
+      else if (data instanceof Float64Array) data.set(scratch, at);
       else for (let i = 0; i < count; i++) put(data, type, at + i, scratch[i]!);
     }
     return data;
@@ -225,7 +230,9 @@ export function readOutputs(
   results: Readonly<Record<string, OutputTensor>>,
   batch: number,
 ): Result<VectorOutputs>[] {
-  return Array.from({ length: batch }, (_, row) => readVector(manifest, results, batch, row));
+  const vectors: Result<VectorOutputs>[] = [];
+  for (let row = 0; row < batch; row++) vectors.push(readVector(manifest, results, batch, row));
+  return vectors;
 }
 
 function readVector(
@@ -271,6 +278,8 @@ function readOne(
   if (count < 1 || count > OUTPUT_ELEMENTS_MAX) {
     return wrong(`1 to ${OUTPUT_ELEMENTS_MAX} elements for each vector, not ${count}`);
   }
+  const only = data[from];
+  if (count === 1 && typeof only === "number" && tensor.type !== "bool" && isInside(only, range)) return ok(only);
   const elements: (number | string)[] = [];
   for (let i = from; i < from + count; i++) {
     const element = data[i]!;
@@ -286,6 +295,9 @@ function readOne(
     elements.push(value);
   }
   if (count > 1) return ok(elements);
-  const only = elements[0]!;
-  return ok(tensor.type === "bool" || typeof data[from] === "boolean" ? only === 1 : only);
+  return ok(tensor.type === "bool" || typeof only === "boolean" ? elements[0] === 1 : elements[0]!);
+}
+
+function isInside(value: number, range: OutputBinding["range"]): boolean {
+  return Number.isFinite(value) && (range === undefined || (value >= range[0] && value <= range[1]));
 }
