@@ -66,7 +66,6 @@ interface ColumnDraft {
   readonly bad: number[];
 }
 interface GroupDraft {
-  readonly index: number;
   readonly times: number[];
   readonly columns: Map<string, ColumnDraft>;
   /** The columns in the order rows had them so far: rows of one input name their channels in one order. */
@@ -78,19 +77,87 @@ interface GroupDraft {
  * is a failed read and travels as null with quality bad.
  */
 export function columnsOfRows(rows: readonly TelemetryRow[], resolutionOf: ResolutionOf): TelemetryColumns {
-  const groups = new Map<string, GroupDraft>();
+  const byAsset = new Map<string, { readonly index: number; readonly rows: TelemetryRow[] }>();
   const order: number[] = [];
   for (const row of rows) {
-    let group = groups.get(row.asset);
-    if (group === undefined) {
-      group = { index: groups.size, times: [], columns: new Map(), usual: [] };
-      groups.set(row.asset, group);
+    let own = byAsset.get(row.asset);
+    if (own === undefined) {
+      own = { index: byAsset.size, rows: [] };
+      byAsset.set(row.asset, own);
     }
-    order.push(group.index);
-    addRow(group, row);
+    order.push(own.index);
+    own.rows.push(row);
   }
-  const drafted = [...groups].map(([asset, group]) => finishGroup(asset, group, resolutionOf));
-  return drafted.length > 1 ? { order, groups: drafted } : { groups: drafted };
+  const groups = [...byAsset.values()].map((own) => evenGroup(own.rows, resolutionOf) ?? group(own.rows, resolutionOf));
+  return groups.length > 1 ? { order, groups } : { groups };
+}
+
+/**
+ * The columns of rows that all have the same channels in the same order, a number in each and no marks, as nearly all
+ * rows have: their values go through one list of doubles. Undefined for others.
+ */
+function evenGroup(rows: readonly TelemetryRow[], resolutionOf: ResolutionOf): TelemetryGroup | undefined {
+  const { asset, values: first } = rows[0] as TelemetryRow;
+  const names = Object.keys(first);
+  const cells = cellsOf(rows, names);
+  if (cells === undefined) return undefined;
+  const channels = names.map((channel, place): TelemetryColumn => {
+    const resolution = resolutionOf(asset, channel);
+    const steps = resolution === undefined ? undefined : stepsOfCells(cells, place, names.length, resolution);
+    if (steps !== undefined && resolution !== undefined) return { channel, resolution, steps };
+    return columnOfValues(channel, valuesOfCells(cells, place, names.length));
+  });
+  return { asset, ...differencesOf(rows.map(({ observedAtMs }) => observedAtMs)), channels };
+}
+
+/** The rows' values one row after the other; undefined where a row has other channels, no number, or marks. */
+function cellsOf(rows: readonly TelemetryRow[], names: readonly string[]): Float64Array | undefined {
+  const cells = new Float64Array(rows.length * names.length);
+  let at = 0;
+  for (const { values, quality } of rows) {
+    if (quality !== undefined) return undefined;
+    let place = 0;
+    for (const channel in values) {
+      const value = values[channel] as number | null;
+      if (names[place++] !== channel || value === null || !Number.isFinite(value)) return undefined;
+      cells[at++] = value;
+    }
+    if (place !== names.length) return undefined;
+  }
+  return cells;
+}
+
+function stepsOfCells(cells: Float64Array, place: number, width: number, resolution: number): number[] | undefined {
+  const grid = gridOf(resolution);
+  const steps = new Array<number>(cells.length / width);
+  let before = 0;
+  for (let at = place, row = 0; at < cells.length; at += width, row++) {
+    const value = cells[at] as number;
+    const step = grid.stepsOf(value);
+    if (step === undefined || !Object.is(grid.valueOf(step), value)) return undefined;
+    const difference = step - before;
+    // Told to be a small integer where it is one: lists of those are kept and written faster.
+    steps[row] = difference === (difference | 0) ? difference | 0 : difference;
+    before = step;
+  }
+  return steps;
+}
+
+function valuesOfCells(cells: Float64Array, place: number, width: number): number[] {
+  const values: number[] = [];
+  for (let at = place; at < cells.length; at += width) values.push(cells[at] as number);
+  return values;
+}
+
+function columnOfValues(channel: string, values: (number | null)[]): TelemetryColumn {
+  const negativeZeros = negativeZerosOf(values);
+  return negativeZeros.length === 0 ? { channel, values } : { channel, values, negativeZeros };
+}
+
+function group(rows: readonly TelemetryRow[], resolutionOf: ResolutionOf): TelemetryGroup {
+  const draft: GroupDraft = { times: [], columns: new Map(), usual: [] };
+  for (const row of rows) addRow(draft, row);
+  return finishGroup((rows[0] as TelemetryRow).asset, draft, resolutionOf);
 }
 
 function addRow(group: GroupDraft, row: TelemetryRow): void {

@@ -105,9 +105,11 @@ function hasNumbers(outputs: InferenceRecord["outputs"]): outputs is Record<stri
 
 function hasCounts(quality: InferenceRecord["quality"]): boolean {
   if (typeof quality !== "object" || quality === null) return false;
+  const { expected, received, late, missing } = quality;
+  if (!(isNumber(expected) && isNumber(received) && isNumber(late) && isNumber(missing))) return false;
   let members = 0;
   for (const _ in quality) members++;
-  return members === QUALITY.length && QUALITY.every((name) => isNumber(quality[name]));
+  return members === QUALITY.length;
 }
 
 /** Two records of the same key have the same columns. */
@@ -150,47 +152,54 @@ function draftOf(index: number, head: InferenceRecord): GroupDraft {
 }
 
 function addRecord(draft: GroupDraft, record: InferenceRecord): void {
-  const row = draft.times.length;
-  let more: Record<string, unknown> | undefined;
-  for (const member in record) {
-    const isColumn = IN_COLUMNS[member];
-    if (isColumn === true || (isColumn !== undefined && draft[isColumn] !== undefined)) continue;
-    const other = record[member as keyof InferenceRecord];
-    if (other === undefined) continue;
-    more ??= {};
-    more[member] = other;
-  }
-  draft.times.push(record.observedAtMs);
-  draft.value?.push(record.value as number);
-  draft.latencyUs?.push(record.latencyUs as number);
-  if (record.alert === true) draft.alert?.push(row);
-  if (draft.outputs !== undefined) {
+  const { times, value, latencyUs, alert, outputs, quality } = draft;
+  const row = times.length;
+  const more = membersBeside(draft, record);
+  times.push(record.observedAtMs);
+  value?.push(record.value as number);
+  latencyUs?.push(record.latencyUs as number);
+  if (record.alert === true) alert?.push(row);
+  if (outputs !== undefined) {
     const numbers = record.outputs as Readonly<Record<string, number>>;
-    for (const [name, column] of draft.outputs) column.push(numbers[name] as number);
+    for (const [name, column] of outputs) column.push(numbers[name] as number);
   }
-  if (draft.quality !== undefined) {
-    const counts = record.quality as NonNullable<InferenceRecord["quality"]>;
-    for (const name of QUALITY) draft.quality[name].push(counts[name]);
+  if (quality !== undefined) {
+    const { expected, received, late, missing } = record.quality as NonNullable<InferenceRecord["quality"]>;
+    quality.expected.push(expected);
+    quality.received.push(received);
+    quality.late.push(late);
+    quality.missing.push(missing);
   }
   if (more === undefined) return;
   draft.moreAt.push(row);
   draft.more.push(more);
 }
 
-/** Members every group names once (true), and those that have a column where their form allows it. */
-const IN_COLUMNS: Readonly<Record<string, true | "value" | "latencyUs" | "alert" | "outputs" | "quality">> =
-  Object.assign(Object.create(null), {
-    asset: true,
-    model: true,
-    version: true,
-    digest: true,
-    observedAtMs: true,
-    value: "value",
-    latencyUs: "latencyUs",
-    alert: "alert",
-    outputs: "outputs",
-    quality: "quality",
-  });
+/** What a record has that is in no column of its group. */
+function membersBeside(draft: GroupDraft, record: InferenceRecord): Record<string, unknown> | undefined {
+  let more: Record<string, unknown> | undefined;
+  for (const member in record) {
+    switch (member) {
+      case "asset":
+      case "model":
+      case "version":
+      case "digest":
+      case "observedAtMs":
+        continue;
+      case "value":
+      case "latencyUs":
+      case "alert":
+      case "outputs":
+      case "quality":
+        if (draft[member] !== undefined) continue;
+    }
+    const other = record[member as keyof InferenceRecord];
+    if (other === undefined) continue;
+    more ??= {};
+    more[member] = other;
+  }
+  return more;
+}
 
 function finish(draft: GroupDraft): PredictionGroup {
   const { head, times, value, latencyUs, alert, outputs, quality, moreAt, more } = draft;

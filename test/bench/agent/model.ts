@@ -71,13 +71,13 @@ export function reference(): ReferenceProfile {
   );
 }
 
-/** One row of an asset: a slow wave and noise on every channel, on the channel's grid. */
+/** One row of an asset: a slow wave and noise on every channel, on the channel's grid and without -0, as inputs give them. */
 export function valuesAt(asset: number, i: number): Record<string, number> {
   const random = seededRandom(asset * 1_000_003 + i, 0);
   return Object.fromEntries(
     CHANNELS.map((channel, k) => {
       const value = Math.sin(i * 0.01 + k) + random.next() - 0.5;
-      return [channel, Math.round(value / RESOLUTION) / (1 / RESOLUTION)];
+      return [channel, Math.round(value / RESOLUTION) / (1 / RESOLUTION) + 0];
     }),
   );
 }
