@@ -1,4 +1,3 @@
-import type { ErrorCode } from "@bellwether/protocol/errors.ts";
 import {
   AssetFeatures,
   type AssetFeaturesSnapshot,
@@ -9,7 +8,7 @@ import { compileFeatures, type FeatureProgram } from "@bellwether/protocol/featu
 import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
-import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { createDebounce, type Debounce } from "./debounce.ts";
 import { AssetDrift, type SavedDrift } from "./drift.ts";
 import { CANDIDATES_MAX, candidates, occluded, strongest, type Usual, usualOf } from "./explanation.ts";
@@ -92,9 +91,16 @@ interface Due extends TensorVector {
   readonly restarts: number;
 }
 
-type Answer =
-  | { readonly primary: number; readonly outputs: NonNullable<InferenceRecord["outputs"]> }
-  | { readonly error: ErrorCode };
+/** What the model said of one vector. */
+type Answer = Result<{ readonly primary: number; readonly outputs: NonNullable<InferenceRecord["outputs"]> }>;
+
+/** One native run. */
+interface Run {
+  readonly answers: readonly Answer[];
+  readonly latencyUs: number;
+}
+
+type Draft = { -readonly [Member in keyof InferenceRecord]: InferenceRecord[Member] };
 
 /** Compiles a session's feature list into a predictor. */
 export function createPredictor(session: ModelSession, options: PredictorOptions): Result<Predictor> {
@@ -161,16 +167,17 @@ export class Predictor {
     readRow(row, state.sources, this.#scratch);
     this.#driftOf(state)?.row(row.observedAtMs, this.#options.nowMs(), this.#scratch);
     const vector = state.features.push(row.observedAtMs, this.#scratch);
-    if (vector !== undefined) {
-      this.#due.push({
-        state,
-        observedAtMs: row.observedAtMs,
-        features: vector,
-        ...(this.#rawWindow ? { window: { rows: state.features.copyRows() } } : {}),
-        quality: state.features.quality(),
-        restarts: state.features.restarts,
-      });
-    }
+    if (vector === undefined) return true;
+    const { observedAtMs } = row;
+    const { features } = state;
+    const due: Due = {
+      state,
+      observedAtMs,
+      features: vector,
+      quality: features.quality(),
+      restarts: features.restarts,
+    };
+    this.#due.push(this.#rawWindow ? { ...due, window: { rows: features.copyRows() } } : due);
     return true;
   }
 
@@ -183,10 +190,13 @@ export class Predictor {
     for (let from = 0; from < due.length; ) {
       const some = due.slice(from, from + this.#vectorsPerTurn());
       from += some.length;
-      const answers = await this.#runs(some);
-      for (let i = 0; i < some.length; i++) {
-        const { answer, latencyUs } = answers[i]!;
-        await this.#record(some[i]!, answer, latencyUs, predictions);
+      let at = 0;
+      for (const { answers, latencyUs } of await this.#runs(some)) {
+        for (const answer of answers) {
+          const explaining = this.#record(some[at++]!, answer, latencyUs, predictions);
+          // A promise for each record would cost as much as the record.
+          if (explaining !== undefined) await explaining;
+        }
       }
     }
     return predictions;
@@ -246,69 +256,81 @@ export class Predictor {
    * Runs these vectors, at most `maxBatch` in one native run. A run alone costs a turn of the event loop, half as much
    * again as a small model takes; runs that were asked for together share it, one after the other.
    */
-  async #runs(vectors: readonly TensorVector[]): Promise<{ answer: Answer; latencyUs: number }[]> {
+  async #runs(vectors: readonly TensorVector[]): Promise<readonly Run[]> {
     const { maxBatch } = this.session.manifest;
-    const timed = async (batch: readonly TensorVector[]) => {
-      const answers = await this.#answers(batch);
-      const latencyUs = Math.round(this.session.lastRunUs);
-      this.#lastRunUs = Math.max(1, latencyUs);
-      return answers.map((answer) => ({ answer, latencyUs }));
-    };
-    if (vectors.length <= maxBatch) return timed(vectors);
-    const batches: ReturnType<typeof timed>[] = [];
+    if (vectors.length <= maxBatch) return [await this.#run(vectors)];
+    const runs: Promise<Run>[] = [];
     for (let from = 0; from < vectors.length; from += maxBatch) {
-      batches.push(timed(vectors.slice(from, from + maxBatch)));
+      runs.push(this.#run(vectors.slice(from, from + maxBatch)));
     }
-    return (await Promise.all(batches)).flat();
+    return Promise.all(runs);
   }
 
-  async #answers(batch: readonly TensorVector[]): Promise<Answer[]> {
+  async #run(batch: readonly TensorVector[]): Promise<Run> {
+    const { manifest } = this.session;
+    const { tensors } = this.#options;
+    let answers: readonly Answer[];
     try {
-      const { manifest } = this.session;
-      const { tensors } = this.#options;
-      const outputs = await this.session.run(tensors.build(manifest, batch));
-      return tensors
-        .read(manifest, outputs, batch.length)
-        .map((row) => (row.ok ? row.value : { error: row.error.code }));
-    } catch {
-      // The thrown text is ONNX Runtime's and differs by version; records carry the stable code. One vector that the
-      // model cannot take must not cost the others of its batch.
-      if (batch.length === 1) return [{ error: "INFERENCE_FAILED" }];
-      const singles: Answer[] = [];
-      for (const vector of batch) singles.push(...(await this.#answers([vector])));
-      return singles;
+      answers = tensors.read(manifest, await this.session.run(tensors.build(manifest, batch)), batch.length);
+    } catch (cause) {
+      answers = await this.#answersOneByOne(batch, cause);
     }
+    const latencyUs = Math.round(this.session.lastRunUs);
+    this.#lastRunUs = Math.max(1, latencyUs);
+    return { answers, latencyUs };
   }
 
-  async #record(due: Due, answer: Answer, latencyUs: number, into: Predictions): Promise<void> {
-    const { manifest, digest } = this.session;
-    const { state, observedAtMs, quality } = due;
-    const head = { asset: state.asset, observedAtMs, model: manifest.model, version: manifest.version, digest };
+  /** After a run that threw: one vector that the model cannot take must not cost the others of its batch. */
+  async #answersOneByOne(batch: readonly TensorVector[], cause: unknown): Promise<readonly Answer[]> {
+    // The thrown text is ONNX Runtime's and differs by version; records carry the stable code.
+    const { model } = this.session.manifest;
+    if (batch.length === 1) return [err("INFERENCE_FAILED", { model, reason: String(cause).slice(0, 300) })];
+    const singles: Answer[] = [];
+    for (const vector of batch) singles.push(...(await this.#run([vector])).answers);
+    return singles;
+  }
+
+  /** Takes an answer into the records; a promise where the record waits for its explanation. */
+  #record(due: Due, answer: Answer, latencyUs: number, into: Predictions): Promise<void> | undefined {
+    const { state, quality } = due;
+    const value = answer.ok ? answer.value.primary : undefined;
     this.#latency.add(latencyUs);
-    if ("error" in answer) {
+    this.#watch(due, value ?? Number.NaN, into);
+    const changed = this.#judge(state, value);
+    const record = this.#draftOf(due);
+    if (answer.ok) {
+      this.#inferences++;
+      record.value = answer.value.primary;
+      record.outputs = answer.value.outputs;
+    } else {
       this.#errors++;
-      const { standing } = this.#judge(state, undefined);
-      this.#watch(due, Number.NaN, into);
-      into.records.push({ ...head, error: answer.error, latencyUs, quality, ...standing });
-      return;
+      record.error = answer.error.code;
     }
-    this.#inferences++;
-    this.#watch(due, answer.primary, into);
-    const { standing, changed } = this.#judge(state, answer.primary);
-    const explanation = this.#wantsExplanation(state, changed) ? await this.#explain(due, answer.primary) : [];
-    into.records.push({
-      ...head,
-      value: answer.primary,
-      outputs: answer.outputs,
-      latencyUs,
-      quality,
-      ...standing,
-      ...(explanation.length === 0 ? {} : { explanation }),
-    });
-    if (changed) {
-      if (state.standing) this.#alerts++;
-      into.events.push(alertEvent(manifest, state.asset, observedAtMs, answer.primary, state.standing, explanation));
-    }
+    record.latencyUs = latencyUs;
+    record.quality = quality;
+    if (state.debounce !== undefined && !this.quiet) record.alert = state.standing;
+    into.records.push(record);
+    if (value === undefined) return undefined;
+    if (this.#wantsExplanation(state, changed)) return this.#explained(due, record, value, changed, into);
+    if (changed) this.#announce(record, value, into);
+    return undefined;
+  }
+
+  #draftOf({ state, observedAtMs }: Due): Draft {
+    const { manifest, digest } = this.session;
+    return { asset: state.asset, observedAtMs, model: manifest.model, version: manifest.version, digest };
+  }
+
+  async #explained(due: Due, record: Draft, value: number, changed: boolean, into: Predictions): Promise<void> {
+    const explanation = await this.#explain(due, value);
+    if (explanation.length > 0) record.explanation = explanation;
+    if (changed) this.#announce(record, value, into);
+  }
+
+  /** The alert of the record's asset has changed with this value. */
+  #announce({ asset, observedAtMs, alert = false, explanation = [] }: Draft, value: number, into: Predictions): void {
+    if (alert) this.#alerts++;
+    into.events.push(alertEvent(this.session.manifest, asset, observedAtMs, value, alert, explanation));
   }
 
   /** The asset's drift detector; a predecessor watches nothing, its successor does. */
@@ -337,14 +359,17 @@ export class Predictor {
     into.drift.push({ asset: state.asset, model: manifest.model, version: manifest.version, digest, ...closed });
   }
 
-  /** Steps the alert. A version that took over a standing alert clears it only once it has seen n outputs itself. */
-  #judge(state: AssetState, value: number | undefined): { standing: { alert?: boolean }; changed: boolean } {
-    if (state.debounce === undefined) return { standing: {}, changed: false };
+  /**
+   * Steps the alert; whether it changed. A version that took over a standing alert clears it only once it has seen n
+   * outputs itself.
+   */
+  #judge(state: AssetState, value: number | undefined): boolean {
+    if (state.debounce === undefined) return false;
     const { active, settled } = state.debounce.next(value);
-    if (this.quiet) return { standing: {}, changed: false };
+    if (this.quiet) return false;
     const before = state.standing;
     state.standing = active || (before && !settled);
-    return { standing: { alert: state.standing }, changed: state.standing !== before };
+    return state.standing !== before;
   }
 
   #wantsExplanation(state: AssetState, changed: boolean): boolean {
@@ -366,13 +391,13 @@ export class Predictor {
     for (let from = 0; from < vectors.length; ) {
       const some = vectors.slice(from, from + this.#vectorsPerTurn());
       from += some.length;
-      for (const { answer } of await this.#runs(some)) answers.push(answer);
+      for (const run of await this.#runs(some)) answers.push(...run.answers);
     }
     return strongest(
       value,
       this.#program.names,
       chosen,
-      answers.map((answer) => ("error" in answer ? undefined : answer.primary)),
+      answers.map((answer) => (answer.ok ? answer.value.primary : undefined)),
     );
   }
 }

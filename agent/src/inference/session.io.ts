@@ -70,6 +70,13 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
   // Only bound outputs are fetched: a ZipMap output beside them is no tensor and would make the run throw.
   const fetches = [...new Set(manifest.value.outputs.map(({ output }) => output))];
   let lastRunUs = 0;
+  let beganMs = 0;
+  let asked = 0;
+  let entering: NodeJS.Immediate | undefined;
+  const begin = () => {
+    guard.enter(index, limitMs);
+    beganMs = performance.now();
+  };
   return ok({
     slotDir,
     manifest: manifest.value,
@@ -84,19 +91,19 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
       // The typings want one overload per element type; the manifest's check has matched type and data.
       for (const { name, type, data, dims } of inputs)
         feeds[name] = new Tensor(type as "float32", data as Float32Array, dims);
-      // ONNX Runtime defers its native call to an immediate; the mark goes into the one before it, so that each of
-      // several runs that were asked for together has its own time.
-      let beganMs = performance.now();
-      const entering = setImmediate(() => {
-        guard.enter(index, limitMs);
+      // ONNX Runtime defers each native call to an immediate. The first begins in the immediate before its own; of runs
+      // that were asked for together each begins when the one before it has ended, so that each has its own time.
+      if (asked++ === 0) {
         beganMs = performance.now();
-      });
+        entering = setImmediate(begin);
+      }
       try {
         return (await session.run(feeds, fetches)) as Record<string, OutputTensor>;
       } finally {
         lastRunUs = (performance.now() - beganMs) * 1_000;
-        clearImmediate(entering); // a run that was refused never came that far
         guard.leave();
+        if (--asked > 0) begin();
+        else clearImmediate(entering); // a run that was refused never came that far
       }
     },
     close: () => session.release(),
