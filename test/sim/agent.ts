@@ -23,6 +23,8 @@ import { Life } from "./world.ts";
 
 const COMMIT_RETRY_MS = 1_000;
 const ROWS_PER_COMMIT = 64;
+/** How long the way back from a model that hung may take. */
+const HUNG_MS_MAX = 5_000;
 /** Rows of one input that may be on their way to the disk. */
 const ROWS_AHEAD_MAX = 200;
 
@@ -134,7 +136,9 @@ export class SimAgent {
       return predecessorSlotDir === undefined ? [] : [{ model, slotDir: predecessorSlotDir }];
     });
     const outcomes = this.#runtime.serve(atStart);
-    this.#device.servedAtStart(atStart, outcomes);
+    this.#device.servedAtStart(outcomes);
+    // The model that hung the process before is not served again: its way back to the one before it takes a moment.
+    this.life.after(hung === undefined ? 0 : HUNG_MS_MAX, () => this.#device.runs(this.#runtime.servingDigest));
     this.updater.start();
     for (const { model, problem: broken } of outcomes) {
       const slotDir = atStart.find((one) => one.model === model)?.slotDir ?? "";
@@ -153,6 +157,7 @@ export class SimAgent {
   #sense(asset: string, cursor: number): void {
     const { truth, replays, chance, periodMs } = this.#device;
     const rows = truth.rowsOf(asset);
+    if (replays) for (const row of rows.slice(0, cursor)) row.taken = true;
     let given = replays ? cursor : rows.length;
     const read = () => {
       this.life.after(chance.between(periodMs / 2, periodMs * 1.5), () => {
@@ -244,11 +249,7 @@ export class SimAgent {
         transport: () => DIRECT,
         labels: () => ({ site: SITE, device: name }),
         compatible: () => ok(undefined),
-        serve: (models: readonly Serving[]) =>
-          life.answered(chance.between(5, 400), () => {
-            this.#device.truth.expectsModel = models.length > 0;
-            return this.#runtime.serve(models);
-          }),
+        serve: (models: readonly Serving[]) => life.answered(chance.between(5, 400), () => this.#runtime.serve(models)),
         figures: () => life.answered(1, () => this.#runtime.figures()),
         report: (reported) => {
           if (!life.alive) return;
@@ -256,7 +257,7 @@ export class SimAgent {
           this.#device.reported(reported);
         },
         now: () => life.wallMs(),
-        log: (_level, message, fields) => world.say(name, `${message} ${JSON.stringify(fields ?? {})}`),
+        log: (_level, message, fields) => life.alive && world.say(name, `${message} ${JSON.stringify(fields ?? {})}`),
       },
       {
         slots: this.#slots(),
@@ -292,7 +293,10 @@ export class SimAgent {
       };
     return {
       ...slots,
-      save: guarded("save", slots.save),
+      save: guarded("save", (state) => {
+        slots.save(state);
+        this.#device.truth.expectsModel = state.models.some(({ active }) => active !== undefined);
+      }),
       promote: guarded("promote", slots.promote),
       discard: guarded("discard", slots.discard),
       keepOnly: guarded("keepOnly", slots.keepOnly),

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import type { ReportedMessage } from "@bellwether/protocol/messages/device.ts";
 import type { OutboxOptions } from "../../agent/src/buffer/outbox.ts";
-import type { ServeOutcome, Serving } from "../../agent/src/update/runner.io.ts";
+import type { ServeOutcome } from "../../agent/src/update/runner.io.ts";
 import { SimAgent } from "./agent.ts";
 import { type End, readIfThere, type SimDisk } from "./disk.ts";
 import type { ImageRepository } from "./models.ts";
@@ -137,10 +137,14 @@ export class SimDevice implements DeviceOptions {
   }
 
   /** Promise 3: once a model ran here, every start runs a verified one. */
-  servedAtStart(models: readonly Serving[], outcomes: readonly ServeOutcome[]): void {
+  servedAtStart(outcomes: readonly ServeOutcome[]): void {
     const broken = outcomes.filter(({ problem }) => problem !== undefined);
-    if (this.truth.expectsModel && models.length === 0) this.world.broken(3, `${this.name} starts without a model`);
-    if (broken.length > 0 && this.rots === 0) this.world.broken(3, `${this.name} starts with a slot that is not whole`);
+    if (broken.length > 0) this.world.broken(3, `${this.name} starts with a slot that is not whole`);
+  }
+
+  runs(digest: string | undefined): void {
+    if (this.truth.expectsModel && digest === undefined)
+      this.world.broken(3, `${this.name} runs no model after its start`);
   }
 
   reported(reported: Pick<ReportedMessage, "directorVersion" | "models" | "refusals">): void {

@@ -21,7 +21,7 @@ export class SimDisk {
   readonly dir: string;
   fault: Fault = "none";
   #full = false;
-  readonly #open = new Map<string, { readonly db: Db; readonly before: Buffer | undefined }>();
+  readonly #open = new Map<string, { readonly db: Db; readonly before: Buffer | undefined; synced: boolean }>();
 
   constructor(dir: string) {
     this.dir = dir;
@@ -42,7 +42,13 @@ export class SimDisk {
 
   /** Takes a connection that somebody else opened under this disk's faults. */
   watch(file: string, db: Db, before: Buffer | undefined): void {
-    this.#open.set(file, { db, before });
+    const entry = { db, before, synced: true };
+    this.#open.set(file, entry);
+    const close = db.close.bind(db);
+    db.close = () => {
+      entry.synced = isSynced(db);
+      return close();
+    };
     const transaction = db.transaction.bind(db);
     const faulty =
       (run: (...args: unknown[]) => unknown) =>
@@ -70,12 +76,11 @@ export class SimDisk {
 
   /** The process that had files open is gone: nothing that was not committed is there. */
   left(end: End): void {
-    for (const [file, { db, before }] of this.#open) {
-      const synced = db.open && Number(db.pragma("synchronous", { simple: true })) >= FULL;
-      if (db.open) db.close();
-      if (end === "killed" || synced) continue;
+    for (const [file, entry] of this.#open) {
+      if (entry.db.open) entry.db.close();
+      if (end === "killed" || entry.synced) continue;
       remove(file);
-      if (before !== undefined) writeFileSync(file, before);
+      if (entry.before !== undefined) writeFileSync(file, entry.before);
     }
     this.#open.clear();
   }
@@ -107,6 +112,15 @@ export function readIfThere(file: string): Buffer | undefined {
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw cause;
+  }
+}
+
+/** Whether each commit is synced. A file that is no database at all has no commits to lose. */
+function isSynced(db: Db): boolean {
+  try {
+    return Number(db.pragma("synchronous", { simple: true })) >= FULL;
+  } catch {
+    return true;
   }
 }
 

@@ -95,9 +95,11 @@ export class Fleet {
   /** Something asked of the server from outside, answered at the world's own pace. */
   ask(work: () => Promise<void>): void {
     if (!this.server.running) return;
-    work().catch((cause) =>
-      this.world.broken(0, `the checker failed: ${cause instanceof Error ? cause.stack : cause}`),
-    );
+    work().catch((cause: Error) => {
+      // A store that fails says so to whoever asks, too.
+      if (/disk/.test(cause.message)) this.world.say("world", `not answered: ${cause.message}`);
+      else this.world.broken(0, `the checker failed: ${cause.stack}`);
+    });
   }
 
   /** Nothing that was produced is anywhere but in the store. */

@@ -1,5 +1,6 @@
 import type { DeviceOptions, SimDevice } from "./device.ts";
 import type { Fleet } from "./fleet.ts";
+import { Operator } from "./operator.ts";
 import type { Chance } from "./world.ts";
 
 /** What a seed makes of a fleet, and how hard it is on it. Everything is drawn before the world begins. */
@@ -18,6 +19,14 @@ export interface Plan {
   readonly corruptMs: number;
   /** How bad the lines are, from 0 to 1. */
   readonly noise: number;
+  /** Mean time between two things people do at the server; infinite where nobody rolls anything out. */
+  readonly operatorMs: number;
+  /** Mean time between two stretches without any row. */
+  readonly stillMs: number;
+  /** Probabilities: an agent dies at a write of an update; a download arrives wrong; its file rots unseen. */
+  readonly deaths: number;
+  readonly spoilt: number;
+  readonly rots: number;
   /** Records may give way, or be numbered anew, under these faults. */
   readonly gaps: boolean;
   readonly twice: boolean;
@@ -29,19 +38,20 @@ const NEVER = Number.POSITIVE_INFINITY;
 export function planOf(chance: Chance): Plan {
   const some = (probability: number, lowMs: number, highMs: number) =>
     chance.happens(probability) ? chance.between(lowMs, highMs) : NEVER;
-  const tight = chance.happens(0.25);
+  const rollsOut = chance.happens(0.45);
+  const tight = !rollsOut && chance.happens(0.4);
   const corruptMs = some(0.08, 30_000, 60_000);
   const diskMs = some(0.2, 12_000, 40_000);
   const restoreMs = some(0.2, 25_000, 60_000);
   const clockMs = some(0.3, 12_000, 40_000);
   const keepAckedMs = chance.one([0, 3_600_000, 3_600_000]);
   return {
-    devices: chance.whole(1, 3),
+    devices: chance.one([1, 1, 2, 2, 3]),
     device: {
       assets: chance.happens(0.5) ? ["pump-1"] : ["pump-1", "pump-2"],
       replays: chance.happens(0.6),
-      periodMs: chance.between(800, 4_000),
-      heartbeatMs: 5_000,
+      periodMs: rollsOut ? chance.between(600, 1_500) : chance.between(800, 4_000),
+      heartbeatMs: 6_000,
       buffer: {
         maxBytes: tight ? 420_000 : 8_000_000,
         commitMs: chance.one([500, 1_000, 3_000]),
@@ -49,7 +59,7 @@ export function planOf(chance: Chance): Plan {
       },
       clockSynced: chance.happens(0.5),
     },
-    faultsMs: chance.between(40_000, 110_000),
+    faultsMs: rollsOut ? chance.between(60_000, 110_000) : chance.between(30_000, 80_000),
     lineMs: some(0.7, 6_000, 30_000),
     agentMs: some(0.6, 8_000, 40_000),
     serverMs: some(0.6, 12_000, 40_000),
@@ -57,6 +67,11 @@ export function planOf(chance: Chance): Plan {
     clockMs,
     restoreMs,
     corruptMs,
+    operatorMs: rollsOut ? chance.between(10_000, 30_000) : NEVER,
+    stillMs: some(0.3, 15_000, 40_000),
+    deaths: chance.happens(0.4) ? chance.between(0, 0.06) : 0,
+    spoilt: chance.happens(0.3) ? chance.between(0, 0.15) : 0,
+    rots: chance.happens(0.3) ? chance.between(0, 0.15) : 0,
     noise: chance.happens(0.6) ? chance.next() : 0,
     // A clock that jumps ahead ends the time for which acknowledged batches are kept.
     gaps:
@@ -80,6 +95,9 @@ export function schedule(fleet: Fleet): void {
     line.dropDown = 0.1 * plan.noise * chance.next();
     line.twice = 0.2 * plan.noise * chance.next();
     line.late = 0.3 * plan.noise * chance.next();
+    device.deaths = plan.deaths;
+    device.spoilt = plan.spoilt;
+    device.rots = plan.rots;
     world.at(chance.between(0, 3_000), () => device.start());
   }
   const again = (meanMs: number, happen: () => void) => {
@@ -119,6 +137,19 @@ export function schedule(fleet: Fleet): void {
     device.kill("killed", 2_000);
     world.at(1_000, () => device.corruptOutbox());
   });
+  again(plan.stillMs, () => {
+    const device = one();
+    device.sensing = false;
+    world.say(device.name, "stands still");
+    world.at(chance.between(3_000, 30_000), () => {
+      device.sensing = world.nowMs < plan.faultsMs;
+    });
+  });
+  if (plan.operatorMs !== NEVER) {
+    const operator = new Operator(fleet);
+    world.at(4_000, () => operator.begin());
+    world.at(18_000, () => again(plan.operatorMs, () => operator.act()));
+  }
   // Peace: whatever is broken is mended, and nothing new breaks.
   world.at(plan.faultsMs, () => heal(fleet));
 }

@@ -83,7 +83,10 @@ export class SimRuntime {
       const version = repository.byDigest(digest);
       const model = digestOf(readFileSync(join(slotDir, "model.onnx")));
       const whole = digest === `sha256:${basename(slotDir)}` && version?.manifest.files.model.digest === model;
-      if (!whole) return undefined;
+      if (!whole) {
+        world.broken(4, `${device} holds a slot that is not what was verified`);
+        return undefined;
+      }
       if (!repository.everReleased.has(digest))
         world.broken(4, `${device} runs version ${version?.version}, never released`);
       return version;

@@ -17,7 +17,7 @@ import { type Network, SITE } from "./network.ts";
 import { type Chance, Life, type World } from "./world.ts";
 
 const FILE = "fleet.sqlite";
-const ROLLOUT_TICK_MS = 4_000;
+const ROLLOUT_TICK_MS = 2_500;
 
 /** A fleet server: production's ingest, director, rollouts and SQL over a simulated disk, broker and clock. */
 export class SimServer {

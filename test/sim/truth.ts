@@ -21,6 +21,14 @@ export class DeviceTruth {
   /** Predictions each digest gave live, by the true time of each. */
   readonly predicted = new Map<string, number[]>();
 
+  /** The longest that a digest served without another between, until now. */
+  longestMs(digest: string, nowMs: number): number {
+    return this.served.reduce((longest, { digest: other, fromMs }, index) => {
+      const untilMs = this.served[index + 1]?.fromMs ?? nowMs;
+      return other === digest ? Math.max(longest, untilMs - fromMs) : longest;
+    }, 0);
+  }
+
   rowsOf(asset: string): TrueRow[] {
     const rows = this.rows.get(asset) ?? [];
     this.rows.set(asset, rows);
