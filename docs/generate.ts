@@ -30,7 +30,8 @@ serves at \`/v1/openapi.json\`.
 
 - **Tokens.** \`Authorization: Bearer <token>\`. Roles: \`viewer\` reads; \`operator\` works on devices, cohorts and
   rollouts; \`releaser\` brings in models and releases them; \`approver\` approves; \`admin\` does everything. Each role
-  includes \`viewer\`. A token may be limited to sites; what lies outside them answers as if it did not exist.
+  includes \`viewer\`. A token may be limited to sites; what lies outside them answers as if it did not exist
+  ([SECURITY.md](SECURITY.md#tokens-of-some-sites)).
 - **Input** is judged as it was sent: nothing is coerced, defaulted or dropped, unknown members and parameters are
   refused, and a refused request has changed nothing.
 - **Errors** are \`application/problem+json\` (RFC 9457) with a stable \`code\`; [ERRORS.md](ERRORS.md) lists them.
@@ -52,7 +53,7 @@ function apiText(routes: readonly Route[]): string {
       .toSorted((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))
       .map((route) => {
         const codes = route.errors.filter((code) => answerableCodes(route).includes(code)).toSorted();
-        return `| \`${route.method} ${route.path}\` | ${route.access.join(", ")} | ${route.summary} | ${codes.join(" ")} |`;
+        return `| \`${route.method} ${route.path}\` | ${route.access.join(", ")}${route.wholeFleet ? " of all sites" : ""} | ${route.summary} | ${codes.join(" ")} |`;
       });
     return `\n## ${tag}\n\n| route | for | what | its own errors |\n|---|---|---|---|\n${rows.join("\n")}\n`;
   };

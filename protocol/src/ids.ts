@@ -26,5 +26,8 @@ export function isDigest(text: string): boolean {
 /** Schema of an epoch: a random 64-bit number as 16 lower-case hex digits, drawn with each outbox file. */
 export const Epoch = Type.String({ pattern: "^[0-9a-f]{16}$" });
 
+/** The last millisecond since 1970 UTC that a date can name (ECMAScript's time value): beyond it none can be written. */
+export const TIME_MS_MAX = 8_640_000_000_000_000;
+
 /** Schema of a time in milliseconds since 1970 UTC. */
-export const TimeMs = Type.Integer({ minimum: 0, maximum: 8_640_000_000_000_000 });
+export const TimeMs = Type.Integer({ minimum: 0, maximum: TIME_MS_MAX });

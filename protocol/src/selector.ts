@@ -58,6 +58,13 @@ export function narrows(selector: Selector, wider: Selector): boolean {
   return wider.every((requirement) => demanded.has(formatSelector([requirement])));
 }
 
+/** The values one of which a selector demands of a key; undefined where it leaves that open. */
+export function demanded(selector: Selector, key: string): readonly string[] | undefined {
+  const values = selector.flatMap((one) => (one.kind === "in" && one.key === key ? [one.values] : []));
+  // All requirements hold: the shortest list bounds what the others leave.
+  return values.toSorted((a, b) => a.length - b.length)[0];
+}
+
 /** The selector as text: what `parseSelector` reads back as the same. */
 export function formatSelector(selector: Selector): string {
   return selector

@@ -52,8 +52,11 @@ const callersOf = async () => ({
   admin: server.admin,
   viewer: await tokenOf(["viewer"]),
   operatorOfA: await tokenOf(["operator"], ["plant-a"]),
+  adminOfA: await tokenOf(["admin"], ["plant-a"]),
   device: (await deviceLogin(server, await enrol(server, "gw-mine", { site: "plant-a" }))).body.token as string,
   other: (await enrol(server, "gw-other", { site: "plant-b" })).device,
+  account: (await server.call("POST /v1/subscribers", { account: "scada-b", sites: ["plant-b"] })).body.subscriber
+    .account,
 });
 
 test.each(named(CALLS))("%s", async (_, { honest, bent, code }) => {

@@ -203,6 +203,9 @@ test("policies are kept, listed and removed; wrong ones are refused", async () =
     (await server.call("PUT /v1/retraining-policies/pump-rul/line", body)).body.code;
   expect(await wrong({ mode: "guess" })).toBe("INVALID_SHAPE");
   expect(await wrong({ labelledAssetsMin: 1 })).toBe("INVALID_SHAPE");
+  // What the rollout will be told is judged now: later nobody is there to be told that it is wrong.
+  expect(await wrong({ rollout: { waves: [1] } })).toBe("INVALID_SHAPE");
+  expect(await wrong({ rollout: { gateTimeoutMinutes: 1e300 } })).toBe("INVALID_SHAPE");
   expect((await cli(["retraining", "policies", "remove", "pump-rul", "line"], env)).exitCode).toBe(0);
   expect((await server.call("DELETE /v1/retraining-policies/pump-rul/line")).body.code).toBe("NOT_FOUND");
   expect((await server.call("GET /v1/retrainings/rt-0")).body.code).toBe("NOT_FOUND");

@@ -183,7 +183,7 @@ function addRoutes(app: FastifyInstance, routes: readonly Route[], pipeline: Pip
     const allowed = [...present, ...(present.has("GET") ? ["HEAD"] : [])].join(", ");
     const refuse = METHODS.filter((method) => !present.has(method));
     app.route({
-      method: [...refuse, ...(present.has("GET") ? [] : ["HEAD"]), "OPTIONS"],
+      method: [...refuse, ...(present.has("GET") ? [] : ["HEAD"]), "OPTIONS", "TRACE"],
       url: path,
       onRequest: async (request, reply) =>
         sendProblem(reply.header("allow", allowed), problem("METHOD_NOT_ALLOWED", { method: request.method, allowed })),

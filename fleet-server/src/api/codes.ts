@@ -1,6 +1,14 @@
 import type { ErrorCode } from "@bellwether/protocol/errors.ts";
 import { isRawBody, type Route } from "./route.ts";
 
+/** What an Idempotency-Key may be: printable ASCII without spaces. */
+export const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/;
+
+/** Whether a route's answer can be kept for a repetition: of a known caller, over a body that was read whole. */
+function takesIdempotencyKey({ method, audited, access, body }: Route): boolean {
+  return method === "POST" && audited && !access.includes("public") && !(body && isRawBody(body));
+}
+
 /** Every code a route can answer with: its own, and those of the steps before its handler. */
 export function answerableCodes(route: Route): ErrorCode[] {
   const codes = new Set<ErrorCode>(["BAD_REQUEST", "INTERNAL", "METHOD_NOT_ALLOWED", "RATE_LIMITED", "UNAVAILABLE"]);
@@ -15,7 +23,7 @@ export function answerableCodes(route: Route): ErrorCode[] {
   }
   if (route.answer === "artifact") codes.add("RANGE_NOT_SATISFIABLE");
   if (route.method === "POST" && route.audited) codes.add("INVALID_HEADER");
-  if (route.method === "POST" && route.audited && !route.access.includes("public")) {
+  if (takesIdempotencyKey(route)) {
     codes.add("IDEMPOTENCY_KEY_REUSED").add("IDEMPOTENCY_IN_PROGRESS").add("IDEMPOTENCY_UNKNOWN");
   }
   for (const code of route.errors) codes.add(code);

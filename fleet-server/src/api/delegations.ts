@@ -4,6 +4,7 @@ import { Type } from "typebox";
 import type { Registry } from "../registry/registry.io.ts";
 import type { ReleaseRepository, RetrainingView } from "../registry/repository.io.ts";
 import { callerName } from "./caller.ts";
+import { staysWithin } from "./cohorts.ts";
 import { VersionNumber, VersionView } from "./models.ts";
 import { defineRoute, type Route } from "./route.ts";
 
@@ -40,7 +41,13 @@ function listRoute({ repository }: DelegationRoutesDeps): Route {
     summary: "The retraining roles: each may release one model for one cohort.",
     role: "viewer",
     answer: Type.Object({ items: Type.Array(DelegationView) }, closed),
-    handler: async () => ok({ items: repository.retraining().map(viewOf) }),
+    handler: async ({ caller }) =>
+      ok({
+        items: repository
+          .retraining()
+          .filter(({ selector }) => staysWithin(caller, selector))
+          .map(viewOf),
+      }),
   });
 }
 
@@ -51,6 +58,7 @@ function releaseRoute({ registry }: DelegationRoutesDeps): Route {
     operation: "releaseModelVersionForCohort",
     summary: "Has the retraining role of a cohort sign a valid version: only devices of the cohort accept it.",
     role: "releaser",
+    wholeFleet: true,
     params: { model: Name, version: VersionNumber, cohort: Name },
     answer: VersionView,
     errors: [

@@ -16,7 +16,11 @@ import { defineRoute, type Route, WrittenJson } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
 const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
-const Selector = Type.String({ maxLength: 1_000, description: "Label selector; the empty one selects everything." });
+/** A label selector as text. */
+export const Selector = Type.String({
+  maxLength: 1_000,
+  description: "Label selector; the empty one selects everything.",
+});
 
 const DeviceView = Type.Object(
   {
@@ -52,11 +56,6 @@ const DeviceDetail = Type.Object(
   closed,
 );
 
-const CohortView = Type.Object(
-  { cohort: Name, selector: Selector, createdAtMs: Time, devices: Type.Integer({ minimum: 0 }) },
-  closed,
-);
-
 export interface DeviceRoutesDeps {
   readonly store: Pick<Store, "devices">;
   readonly rule: PresenceRule;
@@ -81,9 +80,9 @@ export async function matchingDevices(
   );
 }
 
-/** Devices and cohorts. */
+/** Devices. */
 export function deviceRoutes(deps: DeviceRoutesDeps): Route[] {
-  return [...readRoutes(deps), documentRoute(deps), ...changeRoutes(deps), ...cohortRoutes(deps)];
+  return [...readRoutes(deps), documentRoute(deps), ...changeRoutes(deps)];
 }
 
 const list = cursors(Type.Object({ after: Name }, closed));
@@ -244,63 +243,5 @@ function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
     phaseRoute("reject"),
     phaseRoute("reset"),
     phaseRoute("revoke"),
-  ];
-}
-
-function cohortRoutes({ store }: DeviceRoutesDeps): Route[] {
-  const count = async (selector: string, caller: Caller) => {
-    const matching = await matchingDevices(store, selector, siteScope(caller));
-    return matching.ok ? matching.value.length : 0;
-  };
-  return [
-    defineRoute({
-      method: "GET",
-      path: "/v1/cohorts",
-      operation: "listCohorts",
-      summary: "Named selectors, with how many active devices each selects now.",
-      role: "viewer",
-      answer: Type.Object({ items: Type.Array(CohortView) }, closed),
-      handler: async ({ caller }) => {
-        const cohorts = await store.devices.listCohorts({});
-        return ok({
-          items: await Promise.all(
-            cohorts.map(async (cohort) => ({ ...cohort, devices: await count(cohort.selector, caller) })),
-          ),
-        });
-      },
-    }),
-    defineRoute({
-      method: "PUT",
-      path: "/v1/cohorts/:cohort",
-      operation: "putCohort",
-      summary: "Names a selector.",
-      role: "operator",
-      params: { cohort: Name },
-      body: Type.Object({ selector: Selector }, closed),
-      answer: CohortView,
-      errors: ["SELECTOR_INVALID"],
-      handler: async ({ params, body, caller, request }) => {
-        const selector = parseSelector(body.selector);
-        if (!selector.ok) return selector;
-        const cohort = await store.devices.putCohort({
-          cohort: { cohort: params.cohort, selector: body.selector, createdAtMs: request.nowMs },
-        });
-        return ok({ ...cohort, devices: await count(body.selector, caller) });
-      },
-    }),
-    defineRoute({
-      method: "DELETE",
-      path: "/v1/cohorts/:cohort",
-      operation: "deleteCohort",
-      summary: "Forgets a cohort's name; its devices stay as they are.",
-      role: "operator",
-      params: { cohort: Name },
-      answer: "none",
-      errors: ["NOT_FOUND"],
-      handler: async ({ params }) => {
-        const deleted = await store.devices.deleteCohort({ cohort: params.cohort });
-        return deleted ? ok(undefined) : err("NOT_FOUND", { what: "cohort", name: params.cohort });
-      },
-    }),
   ];
 }

@@ -1,5 +1,5 @@
 import { emptySketch, fitsReference, mergeSketches } from "@bellwether/protocol/drift/merge.ts";
-import { Digest, Name } from "@bellwether/protocol/ids.ts";
+import { Digest, Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { DriftRecord, DriftSketch } from "@bellwether/protocol/messages/drift.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
 import { Type } from "typebox";
@@ -7,12 +7,13 @@ import type { References } from "../drift/references.io.ts";
 import { CohortVerdict } from "../drift/verdict.ts";
 import type { Store } from "../store/store.ts";
 import { type Caller, siteScope } from "./caller.ts";
+import { findCohort } from "./cohorts.ts";
 import { matchingDevices } from "./devices.ts";
 import { cursors, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
+const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
 const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
 const HISTORY_MAX = 100;
 const WINDOWS_AT_ONCE = 1_000;
@@ -156,9 +157,9 @@ function sketchRoute({ store, references }: DriftRoutesDeps): Route {
     errors: ["NOT_FOUND", "SELECTOR_INVALID"],
     handler: async ({ params: { cohort, model }, query, caller }) => {
       const missing = err("NOT_FOUND", { what: "drift window", name: `${cohort} under ${model}` });
-      const found = (await store.devices.listCohorts({})).find((one) => one.cohort === cohort);
-      if (found === undefined) return err("NOT_FOUND", { what: "cohort", name: cohort });
-      const matching = await matchingDevices(store, found.selector, siteScope(caller));
+      const found = await findCohort(store, cohort, caller);
+      if (!found.ok) return found;
+      const matching = await matchingDevices(store, found.value.selector, siteScope(caller));
       if (!matching.ok) return matching;
       const devices = new Set(matching.value);
       const wanted = query.reference ?? (await store.drift.verdicts({ cohort, model })).at(-1)?.reference;

@@ -120,11 +120,7 @@ function tokenRoutes({ store }: EnrolmentRoutesDeps): Route[] {
       errors: ["NOT_FOUND"],
       handler: async ({ params, caller }) => {
         const sites = siteScope(caller);
-        const known = await store.devices.listEnrolmentTokens(sites ? { sites } : {});
-        if (!known.some((token) => token.id === params.token)) {
-          return err("NOT_FOUND", { what: "enrolment token", name: params.token });
-        }
-        const revoked = await store.devices.revokeEnrolmentToken({ id: params.token });
+        const revoked = await store.devices.revokeEnrolmentToken({ id: params.token, ...(sites ? { sites } : {}) });
         return revoked.ok ? ok(view(revoked.value)) : revoked;
       },
     }),

@@ -1,5 +1,5 @@
-import { Digest, Name } from "@bellwether/protocol/ids.ts";
-import { err, ok } from "@bellwether/protocol/result.ts";
+import { Digest, Name, TimeMs } from "@bellwether/protocol/ids.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { Type } from "typebox";
 import type { FleetSnapshots } from "../retraining/fleet-snapshots.io.ts";
 import type { Histories } from "../retraining/histories.io.ts";
@@ -7,18 +7,19 @@ import { HistoryReport } from "../retraining/history/report.ts";
 import { FleetRequest, HistoryRequest } from "../retraining/history/request.ts";
 import type { Store } from "../store/store.ts";
 import type { HistoryRecord } from "../store/training.ts";
-import { callerName } from "./caller.ts";
-import { cursors, page, pageOf, pageQuery } from "./page.ts";
+import { type Caller, callerName } from "./caller.ts";
+import { ownCohort, staysWithin } from "./cohorts.ts";
+import { cursors, page, pageOf, pageQuery, seenRows } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 export interface HistoryRoutesDeps {
-  readonly store: Pick<Store, "training">;
+  readonly store: Pick<Store, "training" | "devices">;
   readonly histories: Histories;
   readonly snapshots: FleetSnapshots;
 }
 
 const closed = { additionalProperties: false } as const;
-const listCursor = cursors(Type.Object({ before: Type.String({ maxLength: 64 }) }, closed));
+const listCursor = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Type.String({ maxLength: 64 }) }, closed));
 /** Largest uploaded file. */
 export const HISTORY_FILE_BYTES_MAX = 1024 * 1024 * 1024;
 const WRITERS = ["operator", "releaser"] as const;
@@ -101,9 +102,9 @@ function importRoute({ histories }: HistoryRoutesDeps): Route {
   });
 }
 
-const Time = Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC; now without it." });
+const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC; now without it." });
 
-function snapshotRoute({ snapshots }: HistoryRoutesDeps): Route {
+function snapshotRoute({ store, snapshots }: HistoryRoutesDeps): Route {
   return defineRoute({
     method: "POST",
     path: "/v1/snapshots",
@@ -127,6 +128,7 @@ function snapshotRoute({ snapshots }: HistoryRoutesDeps): Route {
     status: 201,
     errors: [
       "NOT_FOUND",
+      "FORBIDDEN",
       "SNAPSHOT_IN_FUTURE",
       "SELECTOR_INVALID",
       "SNAPSHOT_NO_LABELS",
@@ -136,6 +138,8 @@ function snapshotRoute({ snapshots }: HistoryRoutesDeps): Route {
       "CONFLICT",
     ],
     handler: async ({ body, caller }) => {
+      const cohort = await ownCohort(store, body.cohort, caller, "operator");
+      if (!cohort.ok) return cohort;
       const made = await snapshots.create(body, callerName(caller));
       return made.ok ? ok(viewOf(made.value)) : made;
     },
@@ -153,12 +157,20 @@ function listRoute({ store }: HistoryRoutesDeps): Route {
     query: pageQuery,
     answer: pageOf(HistoryView),
     errors: ["INVALID_CURSOR"],
-    handler: async ({ query }) => {
+    handler: async ({ query, caller }) => {
       const cursor = listCursor.decode(query.cursor);
       if (!cursor.ok) return cursor;
       const limit = query.limit ?? 100;
-      const rows = await store.training.listHistories({ limit: limit + 1, ...cursor.value });
-      const { items, ...rest } = page(rows, limit, listCursor, (last) => ({ before: last.id }));
+      const position = ({ createdAtMs, id }: HistoryRecord) => ({ createdAtMs, id });
+      const rows = await seenRows<HistoryRecord>(
+        limit + 1,
+        (last, count) => {
+          const before = last ? position(last) : cursor.value;
+          return store.training.listHistories({ limit: count, ...(before ? { before } : {}) });
+        },
+        (history) => seesHistory(caller, history),
+      );
+      const { items, ...rest } = page(rows, limit, listCursor, position);
       return ok({ items: items.map(viewOf), ...rest });
     },
   });
@@ -177,9 +189,9 @@ function showRoute({ store }: HistoryRoutesDeps): Route {
     params: nameParam,
     answer: HistoryView,
     errors: ["NOT_FOUND"],
-    handler: async ({ params }) => {
-      const found = await store.training.findHistory({ name: params.history });
-      return found ? ok(viewOf(found)) : err("NOT_FOUND", { what: "history", name: params.history });
+    handler: async ({ params, caller }) => {
+      const found = await findHistory(store, params.history, caller);
+      return found.ok ? ok(viewOf(found.value)) : found;
     },
   });
 }
@@ -195,13 +207,28 @@ function removeRoute({ store }: HistoryRoutesDeps): Route {
     params: nameParam,
     answer: "none",
     errors: ["NOT_FOUND", "CONFLICT"],
-    handler: async ({ params }) => {
-      const found = await store.training.findHistory({ name: params.history });
-      if (!found) return err("NOT_FOUND", { what: "history", name: params.history });
-      const removed = await store.training.removeHistory({ id: found.id });
+    handler: async ({ params, caller }) => {
+      const found = await findHistory(store, params.history, caller);
+      if (!found.ok) return found;
+      const removed = await store.training.removeHistory({ id: found.value.id });
       return removed.ok ? ok(undefined) : removed;
     },
   });
+}
+
+/** Files that people brought are the fleet's; what was taken from devices is seen by whoever sees all of these. */
+export function seesHistory(caller: Caller, { request }: Pick<HistoryRecord, "request">): boolean {
+  return !("fleet" in request) || staysWithin(caller, request.fleet.selector);
+}
+
+/** A history by id, label or digest; one the caller may not see does not exist. */
+export async function findHistory(
+  store: HistoryRoutesDeps["store"],
+  name: string,
+  caller: Caller,
+): Promise<Result<HistoryRecord>> {
+  const found = await store.training.findHistory({ name });
+  return found && seesHistory(caller, found) ? ok(found) : err("NOT_FOUND", { what: "history", name });
 }
 
 function viewOf({ id, label, snapshot, bytes, request, report, createdAtMs, createdBy }: HistoryRecord) {

@@ -236,6 +236,7 @@ function changeRoutes({ store, registry }: ModelRoutesDeps): Route[] {
       summary:
         "Takes a version back for good: no rollout may name it; the next release request has the owners sign that.",
       role: "releaser",
+      wholeFleet: true,
       params,
       answer: VersionView,
       errors: ["NOT_FOUND", "CONFLICT"],
@@ -247,6 +248,7 @@ function changeRoutes({ store, registry }: ModelRoutesDeps): Route[] {
       operation: "setModelAlias",
       summary: "Points an alias at a valid or released version.",
       role: "releaser",
+      wholeFleet: true,
       params: { model: Name, alias: Name },
       body: Type.Object({ version: VersionNumber }, closed),
       answer: ModelView,
@@ -259,6 +261,7 @@ function changeRoutes({ store, registry }: ModelRoutesDeps): Route[] {
       operation: "deleteModelAlias",
       summary: "Removes an alias; the version it pointed at stays.",
       role: "releaser",
+      wholeFleet: true,
       params: { model: Name, alias: Name },
       answer: "none",
       errors: ["NOT_FOUND"],

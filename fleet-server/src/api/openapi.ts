@@ -1,7 +1,7 @@
 import { ERRORS, httpStatusOf } from "@bellwether/protocol/errors.ts";
 import { ok } from "@bellwether/protocol/result.ts";
 import { type TSchema, Type } from "typebox";
-import { answerableCodes } from "./codes.ts";
+import { answerableCodes, IDEMPOTENCY_KEY } from "./codes.ts";
 import { PROBLEM_TYPE, ProblemBody } from "./problem.ts";
 import { defineRoute, isRawBody, type Route } from "./route.ts";
 
@@ -36,6 +36,7 @@ export function openApiDocument(routes: readonly Route[], version: string): Json
   };
 }
 
+const IDEMPOTENCY_WORDS = "A repetition with the same key and body gets the first answer again.";
 const METHOD_ORDER = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 function order({ method }: Route): number {
   return METHOD_ORDER.indexOf(method);
@@ -53,7 +54,7 @@ function operationOf(route: Route): Json {
   ];
   const description = route.access.includes("public")
     ? "Public."
-    : `For ${route.access.map((one) => (one === "device" ? "devices" : `the role ${one}`)).join(" and ")}.`;
+    : `For ${route.access.map((one) => (one === "device" ? "devices" : `the role ${one}`)).join(" and ")}${route.wholeFleet ? ", of all sites" : ""}.`;
   return {
     operationId: route.operation,
     summary: route.summary,
@@ -74,16 +75,16 @@ function parametersOf(route: Route): Json[] {
   const query = Object.entries(route.query.properties).map(([name, schema]) =>
     parameter("query", name, schema, required.includes(name)),
   );
-  const header = (name: string, description: string) => ({
+  const header = (name: string, description: string, pattern?: string) => ({
     in: "header",
     name,
     required: false,
     description,
-    schema: { type: "string" },
+    schema: { type: "string", ...(pattern === undefined ? {} : { pattern }) },
   });
   const headers: Json[] = [];
   if (answerableCodes(route).includes("IDEMPOTENCY_KEY_REUSED"))
-    headers.push(header("Idempotency-Key", "A repetition with the same key and body gets the first answer again."));
+    headers.push(header("Idempotency-Key", IDEMPOTENCY_WORDS, IDEMPOTENCY_KEY.source));
   if (route.method === "GET" && route.answer !== "stream")
     headers.push(header("If-None-Match", "The ETag of what the client has already."));
   if (route.answer === "artifact") headers.push(header("Range", "One byte range."));

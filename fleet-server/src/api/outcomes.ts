@@ -1,15 +1,16 @@
-import { Name } from "@bellwether/protocol/ids.ts";
+import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
 import { Type } from "typebox";
 import { NewOutcome, Outcome } from "../outcomes/outcomes.ts";
 import type { Store } from "../store/store.ts";
 import { callerName, siteScope } from "./caller.ts";
+import { findCohort } from "./cohorts.ts";
 import { matchingDevices } from "./devices.ts";
 import { cursors, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC." });
+const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC." });
 const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
 const OUTCOMES_AT_ONCE = 10_000;
 const BODY_BYTES_MAX = 8 * 1024 * 1024;
@@ -74,9 +75,9 @@ function listRoute({ store }: OutcomeRoutesDeps): Route {
       const sites = siteScope(caller);
       let devices: readonly string[] | undefined;
       if (cohort !== undefined) {
-        const found = (await store.devices.listCohorts({})).find((one) => one.cohort === cohort);
-        if (found === undefined) return err("NOT_FOUND", { what: "cohort", name: cohort });
-        const matching = await matchingDevices(store, found.selector, sites);
+        const found = await findCohort(store, cohort, caller);
+        if (!found.ok) return found;
+        const matching = await matchingDevices(store, found.value.selector, sites);
         if (!matching.ok) return matching;
         devices = matching.value;
       }
@@ -99,7 +100,7 @@ function retractRoute({ store, now }: OutcomeRoutesDeps): Route {
     operation: "retractOutcome",
     summary: "Takes an outcome back: it was a mistake. It stays readable.",
     role: "operator",
-    params: { outcome: Type.Integer({ minimum: 1 }) },
+    params: { outcome: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) },
     answer: Outcome,
     errors: ["NOT_FOUND"],
     handler: async ({ params, caller }) => {

@@ -39,6 +39,24 @@ export function cursors<S extends TSchema>(position: S): Cursors<Static<S>> {
 }
 
 /**
+ * Reads on until `count` rows are found that the caller may see, or there are no more: what it may not see neither
+ * shortens a page nor stands in its cursor. `read` gives the next rows after one, from the start without.
+ */
+export async function seenRows<T>(
+  count: number,
+  read: (last: T | undefined, limit: number) => Promise<readonly T[]>,
+  sees: (row: T) => boolean | Promise<boolean>,
+): Promise<T[]> {
+  const seen: T[] = [];
+  for (let last: T | undefined; ; ) {
+    const rows = await read(last, count);
+    for (const row of rows) if (await sees(row)) seen.push(row);
+    last = rows.at(-1);
+    if (seen.length >= count || rows.length < count) return seen.slice(0, count);
+  }
+}
+
+/**
  * Makes a page of rows read with `limit + 1`: the row too many only says that there is a next page.
  * `positionOf` gives the position after which the next page starts.
  */

@@ -1,16 +1,17 @@
-import { Name } from "@bellwether/protocol/ids.ts";
-import { err, ok } from "@bellwether/protocol/result.ts";
+import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
+import { ok } from "@bellwether/protocol/result.ts";
 import { Type } from "typebox";
 import type { PerformanceMeter } from "../retraining/performance.io.ts";
 import { Performance } from "../retraining/performance.ts";
 import { TargetSpec } from "../retraining/targets.ts";
 import type { Store } from "../store/store.ts";
 import { siteScope } from "./caller.ts";
+import { findCohort } from "./cohorts.ts";
 import { matchingDevices } from "./devices.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
+const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
 
 export interface PerformanceRoutesDeps {
   readonly store: Pick<Store, "devices">;
@@ -43,10 +44,9 @@ export function performanceRoutes({ store, performance }: PerformanceRoutesDeps)
       ),
       errors: ["NOT_FOUND", "SELECTOR_INVALID", "PERFORMANCE_TARGET_UNKNOWN"],
       handler: async ({ query: { cohort, ...asked }, caller }) => {
-        const found =
-          cohort === undefined ? undefined : (await store.devices.listCohorts({})).find((one) => one.cohort === cohort);
-        if (cohort !== undefined && found === undefined) return err("NOT_FOUND", { what: "cohort", name: cohort });
-        const devices = await matchingDevices(store, found?.selector ?? "", siteScope(caller));
+        const found = cohort === undefined ? undefined : await findCohort(store, cohort, caller);
+        if (found && !found.ok) return found;
+        const devices = await matchingDevices(store, found?.value.selector ?? "", siteScope(caller));
         if (!devices.ok) return devices;
         const measured = await performance.measure({ ...asked, devices: devices.value });
         return measured.ok ? ok({ ...measured.value, versions: [...measured.value.versions] }) : measured;

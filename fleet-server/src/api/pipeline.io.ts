@@ -16,10 +16,10 @@ import {
 } from "./answer.io.ts";
 import type { ApiLimits } from "./app.io.ts";
 import { BodyTooLarge, type ReadBody, readBody } from "./body.io.ts";
-import { allows, type Caller, callerName } from "./caller.ts";
-import { answerableCodes } from "./codes.ts";
+import { allows, type Caller, callerName, siteScope } from "./caller.ts";
+import { answerableCodes, IDEMPOTENCY_KEY } from "./codes.ts";
 import { parseParams, parseQuery } from "./query.ts";
-import { type ArtifactAnswer, type Context, isRawBody, type Route, type StreamAnswer } from "./route.ts";
+import { type ArtifactAnswer, type Context, isRawBody, type Route, roleNeeded, type StreamAnswer } from "./route.ts";
 import type { AuditedCall, AuditSink, IdempotencySink, IdempotentCall } from "./sinks.ts";
 
 /** What the steps of a request need. */
@@ -68,12 +68,12 @@ export async function admit(
     const waitMs = takeFrom(pipeline, route, request.ip, nowMs);
     return sendProblem(reply, waitMs > 0 ? tooMany(waitMs) : problem("UNAUTHENTICATED"));
   }
-  if (!allows(route.access, caller)) {
+  if (!allows(route.access, caller) || (route.wholeFleet && siteScope(caller) !== undefined)) {
     if (route.audited) {
       const call = auditedCall(route, request, caller, nowMs, undefined);
       await pipeline.audit.refused(call, { http: 403, code: "FORBIDDEN" });
     }
-    return sendProblem(reply, problem("FORBIDDEN", { role: route.access.join(" or ") }));
+    return sendProblem(reply, problem("FORBIDDEN", { role: roleNeeded(route) }));
   }
   admitted.set(request, { caller, token });
   return undefined;
@@ -275,7 +275,7 @@ function idempotentCall(
   // What changes nothing, or the same thing again by its method, needs no key.
   if (key === undefined || route.method !== "POST" || !route.audited) return ok(undefined);
   const refuse = (expected: string) => err("INVALID_HEADER", { name: "Idempotency-Key", expected });
-  if (typeof key !== "string" || !/^[\x21-\x7e]{1,128}$/.test(key))
+  if (typeof key !== "string" || !IDEMPOTENCY_KEY.test(key))
     return refuse("must be 1 to 128 printable ASCII characters");
   if (who.caller.kind === "nobody") return refuse("a public route cannot tell one caller from another");
   if (route.body && isRawBody(route.body)) return refuse("a route of raw bytes takes none");

@@ -96,6 +96,8 @@ export interface RouteSpec<P extends TProperties, Q extends TProperties, B, A> {
   readonly tag?: string;
   /** Who may call it; a list means any of them. */
   readonly role: Access | readonly Access[];
+  /** True where it is about the whole fleet: a token that is limited to sites is refused, whatever its roles. */
+  readonly wholeFleet?: boolean;
   /** Path members by name. Values are texts until the schema says integer or number. */
   readonly params?: P;
   /** Query parameters by name: string, integer, number, boolean, a union of literals, or an array (repeated). Unknown ones are refused. */
@@ -125,6 +127,7 @@ export interface Route {
   readonly summary: string;
   readonly tag: string;
   readonly access: readonly Access[];
+  readonly wholeFleet: boolean;
   readonly params: TObject;
   readonly query: TObject;
   readonly body: TSchema | RawBodySpec | undefined;
@@ -177,6 +180,7 @@ export function defineRoute<
     summary: spec.summary,
     tag: spec.tag ?? spec.path.split("/")[2] ?? "server",
     access: typeof spec.role === "string" ? [spec.role] : spec.role,
+    wholeFleet: spec.wholeFleet ?? false,
     params,
     query,
     body,
@@ -199,4 +203,9 @@ export function defineRoute<
 /** Whether a route's body is raw bytes. */
 export function isRawBody(body: TSchema | RawBodySpec): body is RawBodySpec {
   return "contentTypes" in body;
+}
+
+/** Who may call a route, in words: "operator or releaser", "admin of all sites". */
+export function roleNeeded({ access, wholeFleet }: Route): string {
+  return `${access.join(" or ")}${wholeFleet ? " of all sites" : ""}`;
 }

@@ -1,6 +1,7 @@
 import type { Metrics } from "../metrics/metrics.ts";
 import type { GovernanceStore } from "../store/governance.ts";
 import { auditRoutes } from "./audit.ts";
+import { cohortRoutes } from "./cohorts.ts";
 import { type DelegationRoutesDeps, delegationRoutes } from "./delegations.ts";
 import { type DeviceRoutesDeps, deviceRoutes } from "./devices.ts";
 import { type DriftRoutesDeps, driftRoutes } from "./drift.ts";
@@ -59,6 +60,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...auditRoutes(deps.audit),
       ...enrolmentRoutes(deps.enrolment),
       ...deviceRoutes(deps.devices),
+      ...cohortRoutes(deps.devices),
       ...sampleRoutes(deps.samples),
       ...seriesRoutes(deps.series),
       ...subscriberRoutes(deps.subscribers),

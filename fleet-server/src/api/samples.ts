@@ -1,4 +1,4 @@
-import { Name } from "@bellwether/protocol/ids.ts";
+import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { ok } from "@bellwether/protocol/result.ts";
 import { oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
@@ -9,7 +9,7 @@ import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC." });
+const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC." });
 const about = { device: Type.Optional(Name), asset: Type.Optional(Name) };
 
 const PredictionView = Type.Object({

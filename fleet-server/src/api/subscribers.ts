@@ -4,7 +4,7 @@ import { err, ok } from "@bellwether/protocol/result.ts";
 import { oneOf } from "@bellwether/protocol/schema.ts";
 import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
 import { Type } from "typebox";
-import { hashSecret } from "../governance/tokens.ts";
+import { hashSecret, withinSites } from "../governance/tokens.ts";
 import type { DevicesStore, SubscriberRecord } from "../store/devices.ts";
 import { siteScope } from "./caller.ts";
 import { defineRoute, type Route } from "./route.ts";
@@ -53,9 +53,7 @@ export function subscriberRoutes({ store, kick }: SubscriberRoutesDeps): Route[]
       status: 201,
       errors: ["CONFLICT", "FORBIDDEN"],
       handler: async ({ body, caller, request }) => {
-        const scope = siteScope(caller);
-        if (scope && !body.sites.every((site) => scope.includes(site)))
-          return err("FORBIDDEN", { role: "admin of these sites" });
+        if (!withinSites(siteScope(caller), body.sites)) return err("FORBIDDEN", { role: "admin of these sites" });
         const secret = `bws_${randomBytes(24).toString("base64url")}`;
         const { account, sites, classes = null } = body;
         const subscriber = { account, sites, classes, createdAtMs: request.nowMs, revoked: false };
@@ -70,9 +68,9 @@ export function subscriberRoutes({ store, kick }: SubscriberRoutesDeps): Route[]
       summary: "Subscriber accounts, never their secrets.",
       role: "admin",
       answer: Type.Object({ items: Type.Array(SubscriberView) }, closed),
-      handler: async () => {
+      handler: async ({ caller }) => {
         const subscribers = await store.devices.listSubscribers({});
-        return ok({ items: subscribers.map(view) });
+        return ok({ items: subscribers.filter(({ sites }) => withinSites(siteScope(caller), sites)).map(view) });
       },
     }),
     defineRoute({
@@ -84,7 +82,10 @@ export function subscriberRoutes({ store, kick }: SubscriberRoutesDeps): Route[]
       params: { account: Name },
       answer: SubscriberView,
       errors: ["NOT_FOUND"],
-      handler: async ({ params }) => {
+      handler: async ({ params, caller }) => {
+        const known = (await store.devices.listSubscribers({})).find(({ account }) => account === params.account);
+        if (known && !withinSites(siteScope(caller), known.sites))
+          return err("NOT_FOUND", { what: "subscriber", name: params.account });
         const revoked = await store.devices.revokeSubscriber({ account: params.account });
         if (!revoked.ok) return revoked;
         kick(params.account);

@@ -6,7 +6,7 @@ import type { Tokens } from "../governance/governance.io.ts";
 import { withinSites } from "../governance/tokens.ts";
 import type { GovernanceStore, TokenRecord } from "../store/governance.ts";
 import { callerName, ROLES, siteScope } from "./caller.ts";
-import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
+import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery, seenRows } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -64,12 +64,14 @@ export function tokenRoutes({ store, tokens }: TokenRoutesDeps): Route[] {
         const from = list.decode(query.cursor);
         if (!from.ok) return from;
         const limit = query.limit ?? PAGE_DEFAULT;
-        const rows = await store.governance.listTokens({ ...from.value, limit: limit + 1 });
-        const whole = page(rows, limit, list, ({ id }: TokenRecord) => ({ afterId: id }));
-        return ok({
-          ...whole,
-          items: whole.items.filter(({ sites }) => withinSites(siteScope(caller), sites)).map(view),
-        });
+        const position = ({ id }: TokenRecord) => ({ afterId: id });
+        const rows = await seenRows<TokenRecord>(
+          limit + 1,
+          (last, count) => store.governance.listTokens({ ...(last ? position(last) : from.value), limit: count }),
+          ({ sites }) => withinSites(siteScope(caller), sites),
+        );
+        const { items, ...rest } = page(rows, limit, list, position);
+        return ok({ items: items.map(view), ...rest });
       },
     }),
     defineRoute({

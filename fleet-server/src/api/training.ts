@@ -1,17 +1,18 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
-import { err, ok } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { TRAINING_PHASES, TrainingProgress, TrainingRequest, TrainingSummary } from "../retraining/order.ts";
 import type { TrainingRuns } from "../retraining/runs.io.ts";
 import type { Store } from "../store/store.ts";
 import type { TrainingRun } from "../store/training.ts";
-import { callerName } from "./caller.ts";
-import { cursors, page, pageOf, pageQuery } from "./page.ts";
+import { type Caller, callerName, siteScope } from "./caller.ts";
+import { findHistory } from "./histories.ts";
+import { cursors, page, pageOf, pageQuery, seenRows } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 export interface TrainingRoutesDeps {
-  readonly store: Pick<Store, "training">;
+  readonly store: Pick<Store, "training" | "devices">;
   readonly runs: TrainingRuns;
 }
 
@@ -46,7 +47,7 @@ export function trainingRoutes(deps: TrainingRoutesDeps): Route[] {
   return [startRoute(deps), listRoute(deps), showRoute(deps), eventsRoute(deps), cancelRoute(deps)];
 }
 
-function startRoute({ runs }: TrainingRoutesDeps): Route {
+function startRoute({ store, runs }: TrainingRoutesDeps): Route {
   return defineRoute({
     method: "POST",
     path: "/v1/training-runs",
@@ -59,6 +60,8 @@ function startRoute({ runs }: TrainingRoutesDeps): Route {
     status: 202,
     errors: ["NOT_FOUND", "TRAINING_QUEUE_FULL"],
     handler: async ({ body, caller }) => {
+      const history = await findHistory(store, body.history, caller);
+      if (!history.ok) return history;
       const run = await runs.start(body, callerName(caller));
       return run.ok ? ok(viewOf(run.value)) : run;
     },
@@ -76,23 +79,28 @@ function listRoute({ store }: TrainingRoutesDeps): Route {
     query: { ...pageQuery, phase: Type.Optional(oneOf(TRAINING_PHASES)), model: Type.Optional(Name) },
     answer: pageOf(RunView),
     errors: ["INVALID_CURSOR"],
-    handler: async ({ query }) => {
+    handler: async ({ query, caller }) => {
       const cursor = listCursor.decode(query.cursor);
       if (!cursor.ok) return cursor;
       const limit = query.limit ?? 100;
-      const rows = await store.training.listRuns({
-        limit: limit + 1,
-        ...cursor.value,
+      const wanted = {
         ...(query.phase === undefined ? {} : { phase: query.phase }),
         ...(query.model === undefined ? {} : { model: query.model }),
-      });
-      const { items, ...rest } = page(rows, limit, listCursor, (last) => ({ before: last.id }));
+      };
+      const position = ({ id }: TrainingRun) => ({ before: id });
+      const rows = await seenRows<TrainingRun>(
+        limit + 1,
+        (last, count) =>
+          store.training.listRuns({ ...wanted, limit: count, ...(last ? position(last) : cursor.value) }),
+        (run) => seesRun(store, run, caller),
+      );
+      const { items, ...rest } = page(rows, limit, listCursor, position);
       return ok({ items: items.map(viewOf), ...rest });
     },
   });
 }
 
-function showRoute({ runs }: TrainingRoutesDeps): Route {
+function showRoute(deps: TrainingRoutesDeps): Route {
   return defineRoute({
     method: "GET",
     path: "/v1/training-runs/:run",
@@ -103,14 +111,14 @@ function showRoute({ runs }: TrainingRoutesDeps): Route {
     params: { run: Id },
     answer: RunView,
     errors: ["NOT_FOUND"],
-    handler: async ({ params }) => {
-      const run = await runs.get(params.run);
-      return run ? ok(viewOf(run)) : err("NOT_FOUND", { what: "training run", name: params.run });
+    handler: async ({ params, caller }) => {
+      const run = await findRun(deps, params.run, caller);
+      return run.ok ? ok(viewOf(run.value)) : run;
     },
   });
 }
 
-function eventsRoute({ runs }: TrainingRoutesDeps): Route {
+function eventsRoute(deps: TrainingRoutesDeps): Route {
   return defineRoute({
     method: "GET",
     path: "/v1/training-runs/:run/events",
@@ -121,10 +129,11 @@ function eventsRoute({ runs }: TrainingRoutesDeps): Route {
     params: { run: Id },
     answer: "stream",
     errors: ["NOT_FOUND"],
-    handler: async ({ params, request }) => {
-      if (!(await runs.get(params.run))) return err("NOT_FOUND", { what: "training run", name: params.run });
+    handler: async ({ params, caller, request }) => {
+      const found = await findRun(deps, params.run, caller);
+      if (!found.ok) return found;
       async function* events() {
-        for await (const run of runs.follow(params.run, request.signal)) {
+        for await (const run of deps.runs.follow(params.run, request.signal)) {
           yield `event: run\ndata: ${JSON.stringify(viewOf(run))}\n\n`;
         }
       }
@@ -133,7 +142,7 @@ function eventsRoute({ runs }: TrainingRoutesDeps): Route {
   });
 }
 
-function cancelRoute({ runs }: TrainingRoutesDeps): Route {
+function cancelRoute(deps: TrainingRoutesDeps): Route {
   return defineRoute({
     method: "POST",
     path: "/v1/training-runs/:run/cancel",
@@ -144,11 +153,24 @@ function cancelRoute({ runs }: TrainingRoutesDeps): Route {
     params: { run: Id },
     answer: RunView,
     errors: ["NOT_FOUND", "CONFLICT"],
-    handler: async ({ params }) => {
-      const run = await runs.cancel(params.run);
+    handler: async ({ params, caller }) => {
+      const found = await findRun(deps, params.run, caller);
+      if (!found.ok) return found;
+      const run = await deps.runs.cancel(params.run);
       return run.ok ? ok(viewOf(run.value)) : run;
     },
   });
+}
+
+/** A run is seen by whoever sees what it learnt from. */
+async function seesRun(store: TrainingRoutesDeps["store"], run: TrainingRun, caller: Caller): Promise<boolean> {
+  if (siteScope(caller) === undefined) return true;
+  return (await findHistory(store, run.history, caller)).ok;
+}
+
+async function findRun({ store, runs }: TrainingRoutesDeps, id: string, caller: Caller): Promise<Result<TrainingRun>> {
+  const run = await runs.get(id);
+  return run && (await seesRun(store, run, caller)) ? ok(run) : err("NOT_FOUND", { what: "training run", name: id });
 }
 
 function viewOf(run: TrainingRun) {

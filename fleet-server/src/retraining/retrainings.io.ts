@@ -276,7 +276,10 @@ export function createRetrainings(ports: RetrainingsPorts): Retrainings {
 
   async function work(): Promise<void> {
     await applyPolicies();
-    for (const job of await store.retraining.list({ open: true, limit: JOBS_AT_ONCE })) await NEXT[job.phase]?.(job);
+    for (const job of await store.retraining.list({ open: true, limit: JOBS_AT_ONCE })) {
+      // One that cannot go on must not keep the others from it.
+      await NEXT[job.phase]?.(job).catch((cause) => ports.report(`retraining ${job.id}`, cause));
+    }
   }
 
   return {

@@ -101,7 +101,10 @@ export interface DevicesStore {
     readonly token: EnrolmentTokenRecord;
   }): Promise<Result<EnrolmentTokenRecord>>;
   listEnrolmentTokens(args: { readonly sites?: readonly string[] }): Promise<EnrolmentTokenRecord[]>;
-  revokeEnrolmentToken(args: { readonly id: string }): Promise<Result<EnrolmentTokenRecord>>;
+  revokeEnrolmentToken(args: {
+    readonly id: string;
+    readonly sites?: readonly string[];
+  }): Promise<Result<EnrolmentTokenRecord>>;
   /**
    * Spends one use of a token on a device. The same device with the same key and a good token is let in again without
    * spending one (its answer was lost on the way). A wiped device gets its place back with a new key. Whoever offers a key

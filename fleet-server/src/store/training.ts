@@ -53,7 +53,10 @@ export interface TrainingStore {
   /** A history by id, label or snapshot digest. */
   findHistory(args: { readonly name: string }): Promise<HistoryRecord | undefined>;
   /** Newest first, before the position if one is given. */
-  listHistories(args: { readonly limit: number; readonly before?: string }): Promise<HistoryRecord[]>;
+  listHistories(args: {
+    readonly limit: number;
+    readonly before?: Pick<HistoryRecord, "createdAtMs" | "id">;
+  }): Promise<HistoryRecord[]>;
   /** Removes a history no run has used. */
   removeHistory(args: { readonly id: string }): Promise<Result<void>>;
   /** Digests of every file a history is made of. */

@@ -197,7 +197,7 @@ export const Manifest = Type.Object(
       {
         trainer: Type.String({ maxLength: 128 }),
         snapshot: Type.Optional(Digest),
-        seed: Type.Optional(Type.Integer()),
+        seed: Type.Optional(Type.Integer({ maximum: Number.MAX_SAFE_INTEGER })),
         run: Type.Optional(Type.String({ maxLength: 128 })),
         parent: Type.Optional(Digest),
       },

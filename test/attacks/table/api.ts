@@ -1,7 +1,7 @@
 import { type Row, stoppedBy } from "./row.ts";
 
-/** Who calls: the administrator, a viewer, an operator of plant-a only, a device; or a text that is no token. */
-export type Caller = "admin" | "viewer" | "operatorOfA" | "device" | "nobody" | { readonly token: string };
+/** Who calls: the administrator, a viewer, an operator and an administrator of plant-a only, a device; or a text that is no token. */
+export type Caller = "admin" | "viewer" | "operatorOfA" | "adminOfA" | "device" | "nobody" | { readonly token: string };
 
 export interface Call {
   /** Method and path; {mine} is a device of plant-a, {other} one of plant-b. */
@@ -71,6 +71,24 @@ export const CALLS: readonly CallRow[] = [
       code: "FORBIDDEN",
       honest: { ...TOKEN, by: "operatorOfA" },
       bent: { ...TOKEN, body: { site: "plant-b" }, by: "operatorOfA" },
+    },
+    {
+      attack: "a token of one site that makes a fleet's cohort, on which rollouts and retrainings act, its own",
+      code: "FORBIDDEN",
+      honest: { target: "PUT /v1/cohorts/of-a", body: { selector: "line=3,site=plant-a" }, by: "operatorOfA" },
+      bent: { target: "PUT /v1/cohorts/of-a", body: { selector: "line=3" }, by: "operatorOfA" },
+    },
+    {
+      attack: "a token of one site that closes another's account of the feed",
+      code: "NOT_FOUND",
+      honest: { target: "POST /v1/subscribers/scada-b/revoke" },
+      bent: { target: "POST /v1/subscribers/scada-b/revoke", by: "adminOfA" },
+    },
+    {
+      attack: "a token of one site that withdraws a model of the whole fleet",
+      code: "FORBIDDEN",
+      honest: { target: "GET /v1/models", by: "adminOfA" },
+      bent: { target: "POST /v1/models/rul/versions/1/withdraw", by: "adminOfA" },
     },
   ]),
   ...stoppedBy<CallRow>("input is judged as it was sent: a schema, a size and a depth for everything", [

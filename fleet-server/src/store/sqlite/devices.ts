@@ -196,14 +196,15 @@ export const devices = {
       (db.prepare("SELECT director_version FROM devices WHERE device = ?").pluck().get(device) as number) ?? 0,
   })),
 
-  putCohort: write((db, { cohort }) => {
-    db.prepare("INSERT INTO cohorts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET selector = excluded.selector").run(
-      cohort.cohort,
-      cohort.selector,
-      cohort.createdAtMs,
-    );
-    return cohort;
-  }),
+  putCohort: write(
+    (db, { cohort: { cohort, selector, createdAtMs } }) =>
+      db
+        .prepare(
+          `INSERT INTO cohorts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET selector = excluded.selector
+           RETURNING cohort, selector, created_at_ms AS createdAtMs`,
+        )
+        .get(cohort, selector, createdAtMs) as CohortRecord,
+  ),
   deleteCohort: write((db, { cohort }) => db.prepare("DELETE FROM cohorts WHERE cohort = ?").run(cohort).changes === 1),
   listCohorts: read(
     (db) =>

@@ -146,8 +146,13 @@ export const enrolment = {
     ).map(tokenOf),
   ),
 
-  revokeEnrolmentToken: write((db, { id }) => {
-    const row = db.prepare("UPDATE enrolment_tokens SET revoked = 1 WHERE id = ? RETURNING *").get(id);
+  revokeEnrolmentToken: write((db, { id, sites }) => {
+    const row = db
+      .prepare(
+        `UPDATE enrolment_tokens SET revoked = 1 WHERE id = @id
+         AND (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites))) RETURNING *`,
+      )
+      .get({ id, sites: sites ? JSON.stringify(sites) : null });
     return row ? ok(tokenOf(row as TokenRow)) : err("NOT_FOUND", { what: "enrolment token", name: id });
   }),
 

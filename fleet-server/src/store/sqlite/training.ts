@@ -113,10 +113,6 @@ function changeRun(db: Database, id: string, change: TrainingRunChange): Trainin
 }
 
 /** Rows of a list go by the order in which they were added; the position of a page is the last one's id. */
-function before(table: string, id: string | undefined): string {
-  return id === undefined ? "" : `AND seq < (SELECT seq FROM ${table} WHERE id = @before)`;
-}
-
 export const trainingCommands = {
   addHistory: write((db, record) => {
     const same = findHistory(db, record.snapshot);
@@ -147,12 +143,17 @@ export const trainingCommands = {
     return ok(record);
   }),
   findHistory: read((db, { name }) => findHistory(db, name)),
-  listHistories: read((db, { limit, before: position }) => {
-    const rows = db
-      .prepare(`SELECT * FROM histories WHERE 1 ${before("histories", position)} ORDER BY seq DESC LIMIT @limit`)
-      .all({ limit, before: position ?? null }) as HistoryRow[];
-    return rows.map(historyOf);
-  }),
+  listHistories: read(
+    (db, { limit, before: { createdAtMs, id } = { createdAtMs: Number.MAX_SAFE_INTEGER, id: "" } }) => {
+      // By what every row keeps, not by another row's place: that one may be removed between two pages.
+      const rows = db
+        .prepare(
+          "SELECT * FROM histories WHERE (created_at_ms, id) < (?, ?) ORDER BY created_at_ms DESC, id DESC LIMIT ?",
+        )
+        .all(createdAtMs, id, limit) as HistoryRow[];
+      return rows.map(historyOf);
+    },
+  ),
   removeHistory: write((db, { id }) => {
     if (!findHistory(db, id)) return err("NOT_FOUND", { what: "history", name: id });
     const used = db.prepare("SELECT id FROM training_runs WHERE history = ?").get(id) as { id: string } | undefined;
@@ -196,7 +197,7 @@ export const trainingCommands = {
     const rows = db
       .prepare(
         `SELECT * FROM training_runs WHERE (@phase IS NULL OR phase = @phase) AND (@model IS NULL OR model = @model)
-         ${before("training_runs", position)} ORDER BY seq DESC LIMIT @limit`,
+         AND (@before IS NULL OR seq < (SELECT seq FROM training_runs WHERE id = @before)) ORDER BY seq DESC LIMIT @limit`,
       )
       .all({ limit, before: position ?? null, phase: phase ?? null, model: model ?? null }) as RunRow[];
     return rows.map(runOf);
