@@ -20,18 +20,40 @@ describe("a label selector", () => {
     ["!zone", true],
     ["! site", false],
     ["zone=", false],
+    ["line>1", true],
+    ["line > 2", false],
+    ["line<3,line>-1", true],
+    ["line<2", false],
+    ["hw>0", false],
+    ["hw<0", false],
+    ["zone>0", false],
+    ["hw in(orin)", true],
+    ["line in (,2)", true],
   ])('"%s" selects: %s', (text, expected) => {
     const selector = parseSelector(text);
     expect(selector.ok && selects(selector.value, labels)).toBe(expected);
   });
 
-  it.each(["=a", "site=a,", "site in a", "hw in (a", "a b", "site=ä", "(a)", "x".repeat(1_001), "!!a"])(
-    'refuses "%s"',
-    (text) => {
-      const selector = parseSelector(text);
-      expect(selector.ok ? undefined : selector.error.code).toBe("SELECTOR_INVALID");
-    },
-  );
+  it.each([
+    "=a",
+    "site=a,",
+    "site in a",
+    "hw in (a",
+    "a b",
+    "site=ä",
+    "(a)",
+    "x".repeat(1_001),
+    "!!a",
+    "line>",
+    "line>x",
+    "line>1.5",
+    "line>=1",
+    "!line>1",
+    ",",
+  ])('refuses "%s"', (text) => {
+    const selector = parseSelector(text);
+    expect(selector.ok ? undefined : selector.error.code).toBe("SELECTOR_INVALID");
+  });
 
   it("reads back what it wrote, and answers any text", () => {
     const word = fc.stringMatching(/^[a-z0-9]{1,8}$/);
@@ -42,6 +64,11 @@ describe("a label selector", () => {
         values: fc.array(word, { minLength: 1, maxLength: 4 }),
       }),
       fc.record({ kind: fc.constantFrom("exists" as const, "absent" as const), key: word }),
+      fc.record({
+        kind: fc.constantFrom("above" as const, "below" as const),
+        key: word,
+        bound: fc.integer(),
+      }),
     );
     fc.assert(
       fc.property(fc.array(requirement, { maxLength: 6 }), (selector) => {

@@ -3,16 +3,17 @@ import { err, ok, type Result } from "./result.ts";
 /** One requirement of a label selector (Kubernetes syntax). All of a selector's requirements must hold. */
 export type Requirement =
   | { readonly kind: "in" | "notIn"; readonly key: string; readonly values: readonly string[] }
-  | { readonly kind: "exists" | "absent"; readonly key: string };
+  | { readonly kind: "exists" | "absent"; readonly key: string }
+  | { readonly kind: "above" | "below"; readonly key: string; readonly bound: number };
 export type Selector = readonly Requirement[];
 
 const KEY = /^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$/;
 const VALUE = /^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?)?$/;
 const TERM =
-  /^\s*(?:(!)\s*(?<absent>[\w./-]+)|(?<key>[\w./-]+)(?:\s*(?<operator>==|=|!=)\s*(?<value>[\w.-]*)|\s+(?<set>in|notin)\s*\((?<values>[^()]*)\))?)\s*$/;
+  /^\s*(?:(!)\s*(?<absent>[\w./-]+)|(?<key>[\w./-]+)(?:\s*(?<operator>==|=|!=|>|<)\s*(?<value>[\w.-]*)|\s+(?<set>in|notin)\s*\((?<values>[^()]*)\))?)\s*$/;
 
 /**
- * Parses a label selector: `site=a,hw in (orin,xavier),!retired,line!=2`. The empty one selects everything.
+ * Parses a label selector: `site=a,hw in (orin,xavier),!retired,line!=2,memoryMb>2000`. The empty one selects everything.
  * `SELECTOR_INVALID` names the part that cannot be read.
  */
 export function parseSelector(text: string): Result<Selector> {
@@ -32,7 +33,10 @@ export function parseSelector(text: string): Result<Selector> {
   return ok(requirements);
 }
 
-/** Whether labels meet every requirement. As in Kubernetes, `!=` and `notin` also hold where the key is absent. */
+/**
+ * Whether labels meet every requirement. As in Kubernetes, `!=` and `notin` also hold where the key is absent, `>` and `<`
+ * only where its value is a whole number.
+ */
 export function selects(selector: Selector, labels: Readonly<Record<string, string>>): boolean {
   return selector.every((requirement) =>
     meets(requirement, Object.hasOwn(labels, requirement.key) ? labels[requirement.key] : undefined),
@@ -49,7 +53,16 @@ function meets(requirement: Requirement, value: string | undefined): boolean {
       return value !== undefined && requirement.values.includes(value);
     case "notIn":
       return value === undefined || !requirement.values.includes(value);
+    case "above":
+      return wholeNumber(value) > requirement.bound;
+    case "below":
+      return wholeNumber(value) < requirement.bound;
   }
+}
+
+/** NaN, which nothing is above or below, for what is no whole number. */
+function wholeNumber(text = ""): number {
+  return /^-?\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
 }
 
 /** Whether a selector demands everything that the other demands, word for word: then it selects nothing beyond it. */
@@ -69,6 +82,8 @@ export function demanded(selector: Selector, key: string): readonly string[] | u
 export function formatSelector(selector: Selector): string {
   return selector
     .map((requirement) => {
+      if ("bound" in requirement)
+        return `${requirement.key}${requirement.kind === "above" ? ">" : "<"}${requirement.bound}`;
       if (!("values" in requirement)) return requirement.kind === "exists" ? requirement.key : `!${requirement.key}`;
       const set = `(${requirement.values.join(",")})`;
       return `${requirement.key} ${requirement.kind === "in" ? "in" : "notin"} ${set}`;
@@ -98,6 +113,10 @@ function parseTerm(part: string): Requirement | undefined {
   if (!groups) return undefined;
   const { absent, key = "", operator, value = "", set, values = "" } = groups;
   if (absent !== undefined) return { kind: "absent", key: absent };
+  if (operator === ">" || operator === "<") {
+    const bound = wholeNumber(value);
+    return Number.isNaN(bound) ? undefined : { kind: operator === ">" ? "above" : "below", key, bound };
+  }
   if (operator !== undefined) return { kind: operator === "!=" ? "notIn" : "in", key, values: [value] };
   if (set !== undefined) {
     return { kind: set === "in" ? "in" : "notIn", key, values: values.split(",").map((one) => one.trim()) };

@@ -23,6 +23,7 @@ export async function cli(
     stdout: out.stream,
     stderr: said.stream,
     interactive: false,
+    columns: () => Number.POSITIVE_INFINITY,
     nowMs: Date.now,
     signal: new AbortController().signal,
   };

@@ -197,6 +197,25 @@ describe("events and losses", () => {
     ]);
   });
 
+  it("losses are listed to the last, page by page, whatever is lost meanwhile", async () => {
+    const lose = async (device: string, count: number, nowMs: number) => {
+      const streams = [{ stream: "event" as const, firstHeld: count + 1, next: count + 2 }];
+      await store.ingest.openSession({ device, epoch: EPOCH, streams, nowMs });
+    };
+    for (let n = 0; n < 12; n++) await lose(`gw-${n % 6}`, 1 + n, T0 + (n > 5 ? 1 : 0));
+    const seen: string[] = [];
+    for (let next: string | undefined = ""; next !== undefined; ) {
+      const { body } = await api.call("viewer", `GET /v1/gaps?limit=5${next && `&cursor=${next}`}`);
+      seen.push(...body.items.map((gap: { device: string; fromSeq: number }) => `${gap.device} ${gap.fromSeq}`));
+      next = body.next;
+      await lose(`late-${seen.length}`, 1, T0 + 2);
+    }
+    const all = (await api.call("viewer", "GET /v1/gaps?limit=1000")).body.items;
+    const known = all.filter(({ device }: { device: string }) => device.startsWith("gw-"));
+    expect(seen).toEqual(known.map((gap: { device: string; fromSeq: number }) => `${gap.device} ${gap.fromSeq}`));
+    expect(seen).toHaveLength(12);
+  });
+
   it("dead letters are bounded: the newest of each device stay, fewer with their bytes", async () => {
     for (let n = 0; n < 1_050; n++) {
       const bytes = Buffer.from(`${n}`);

@@ -12,6 +12,7 @@ import { hashSecret } from "../governance/tokens.ts";
 import type { DevicesStore, EnrolmentTokenRecord } from "../store/devices.ts";
 import { callerName, seesSite, siteScope } from "./caller.ts";
 import { deviceSelfRoutes } from "./device-self.ts";
+import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -49,6 +50,8 @@ const TokenView = Type.Object(
   },
   closed,
 );
+
+const list = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Type.String({ maxLength: 64 }) }, closed));
 
 /** What enrolment and login need of the other rooms. */
 export interface EnrolmentRoutesDeps {
@@ -100,13 +103,22 @@ function tokenRoutes({ store }: EnrolmentRoutesDeps): Route[] {
       method: "GET",
       path: "/v1/enrolment-tokens",
       operation: "listEnrolmentTokens",
-      summary: "The newest thousand enrolment tokens, never their secrets.",
+      summary: "Enrolment tokens, newest first, never their secrets.",
       role: "operator",
-      answer: Type.Object({ items: Type.Array(TokenView) }, closed),
-      handler: async ({ caller }) => {
+      query: pageQuery,
+      answer: pageOf(TokenView),
+      errors: ["INVALID_CURSOR"],
+      handler: async ({ query: { cursor, limit = PAGE_DEFAULT }, caller }) => {
+        const after = list.decode(cursor);
+        if (!after.ok) return after;
         const sites = siteScope(caller);
-        const tokens = await store.devices.listEnrolmentTokens(sites ? { sites } : {});
-        return ok({ items: tokens.map(view) });
+        const rows = await store.devices.listEnrolmentTokens({
+          ...(sites ? { sites } : {}),
+          ...(after.value ? { after: after.value } : {}),
+          limit: limit + 1,
+        });
+        const { items, ...rest } = page(rows, limit, list, ({ createdAtMs, id }) => ({ createdAtMs, id }));
+        return ok({ items: items.map(view), ...rest });
       },
     }),
     defineRoute({

@@ -87,6 +87,7 @@ const IncompatibleAnswer = Type.Object(
 
 const GateAnswer = Type.Object(
   {
+    id: Type.Integer(),
     wave: Type.Integer(),
     gate: Type.String(),
     verdict: oneOf(["pass", "fail", "inconclusive"]),
@@ -95,11 +96,14 @@ const GateAnswer = Type.Object(
     controlN: Type.Integer(),
     threshold: Type.Number(),
     reason: Type.String(),
-    atMs: Time,
+    firstAtMs: Type.Integer({ description: "When it was first decided so." }),
+    atMs: Type.Integer({ description: "When it was last decided so; the figures are of then." }),
+    times: Type.Integer({ description: "How often in a row it was decided so." }),
   },
   closed,
 );
 
+const gateCursor = cursors(Type.Object({ before: Type.Integer({ minimum: 0 }) }, closed));
 const listCursor = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Id }, closed));
 
 /** Routes of rollouts: create, look at, order about. */
@@ -211,8 +215,16 @@ function detailRoutes(ports: RolloutRoutesPorts): Route[] {
       ...detail("gates"),
       operation: "listRolloutGates",
       summary: "Every gate decision, newest first: statistic, counts, threshold and reason.",
-      answer: Type.Object({ items: Type.Array(GateAnswer) }, closed),
-      handler: ({ params: { rollout: id }, caller }) => itemsOf(id, caller, () => rollouts.gates({ id, limit: 1_000 })),
+      query: pageQuery,
+      answer: pageOf(GateAnswer),
+      errors: ["NOT_FOUND", "INVALID_CURSOR"],
+      handler: async ({ params: { rollout: id }, query: { cursor, limit = PAGE_DEFAULT }, caller }) => {
+        const from = gateCursor.decode(cursor);
+        if (!from.ok) return from;
+        if (!(await visible(ports.store, id, caller))) return missing(id);
+        const rows = await rollouts.gates({ id, ...from.value, limit: limit + 1 });
+        return ok(page(rows, limit, gateCursor, (last) => ({ before: last.id })));
+      },
     }),
   ];
 }

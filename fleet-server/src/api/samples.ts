@@ -1,4 +1,5 @@
 import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
+import { STREAMS } from "@bellwether/protocol/messages/stream.ts";
 import { ok } from "@bellwether/protocol/result.ts";
 import { oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
@@ -69,6 +70,10 @@ const DeadLetterView = Type.Object(
 
 const byPlace = cursors(
   Type.Object({ device: Name, epoch: Type.Integer({ minimum: 0 }), seq: Type.Integer({ minimum: 0 }) }, closed),
+);
+const Seq = Type.Integer({ minimum: 0 });
+const byGap = cursors(
+  Type.Object({ atMs: Seq, device: Name, epoch: Seq, stream: oneOf(STREAMS), fromSeq: Seq }, closed),
 );
 const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
 
@@ -218,12 +223,26 @@ function lossRoutes(store: Pick<Store, "ingest">): Route[] {
       method: "GET",
       path: "/v1/gaps",
       operation: "listGaps",
-      summary: "Counted ranges of records that devices had to drop or lost; the newest thousand.",
+      summary: "Counted ranges of records that devices had to drop or lost, newest first.",
       role: "viewer",
-      query: { device: Type.Optional(Name) },
-      answer: Type.Object({ items: Type.Array(GapView) }, closed),
-      handler: async ({ query, caller }) =>
-        ok({ items: await store.ingest.gaps({ ...optional({ ...query, sites: siteScope(caller) }), limit: 1_000 }) }),
+      query: { ...pageQuery, device: Type.Optional(Name) },
+      answer: pageOf(GapView),
+      errors: ["INVALID_CURSOR"],
+      handler: async ({ query: { cursor, limit = PAGE_DEFAULT, device }, caller }) => {
+        const after = byGap.decode(cursor);
+        if (!after.ok) return after;
+        const wanted = optional({ device, sites: siteScope(caller), after: after.value });
+        const rows = await store.ingest.gaps({ ...wanted, limit: limit + 1 });
+        return ok(
+          page(rows, limit, byGap, ({ atMs, device, epoch, stream, fromSeq }) => ({
+            atMs,
+            device,
+            epoch,
+            stream,
+            fromSeq,
+          })),
+        );
+      },
     }),
     defineRoute({
       method: "GET",

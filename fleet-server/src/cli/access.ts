@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { EnrolmentTokenRecord, SubscriberRecord } from "../store/devices.ts";
+import { at } from "./client.io.ts";
 import { type CliContext, collect, collectPair, span, wholeNumber } from "./context.io.ts";
 import { type Column, labels, member, time } from "./print.ts";
 
@@ -43,8 +44,9 @@ function addEnrolmentCommands(program: Command, context: CliContext): void {
     .command("list")
     .description("list enrolment tokens, never their secrets")
     .action(async () => {
-      const { items } = await (await context.client()).get<{ items: EnrolmentTokenRecord[] }>("/v1/enrolment-tokens");
-      context.print(items, columns);
+      const client = await context.client();
+      const all = client.list<EnrolmentTokenRecord>("/v1/enrolment-tokens", { limit: 1_000 });
+      context.print(await Array.fromAsync(all), columns);
     });
   tokens
     .command("create")
@@ -71,7 +73,7 @@ function addEnrolmentCommands(program: Command, context: CliContext): void {
     .command("revoke <id>")
     .description("revoke an enrolment token; devices it let in stay")
     .action(async (id: string) => {
-      const path = `/v1/enrolment-tokens/${encodeURIComponent(id)}/revoke`;
+      const path = at`/v1/enrolment-tokens/${id}/revoke`;
       context.show(await (await context.client()).post<EnrolmentTokenRecord>(path), columns);
     });
 }
@@ -103,7 +105,7 @@ function addSubscriberCommands(program: Command, context: CliContext): void {
     .command("revoke <account>")
     .description("revoke an account and close its connections")
     .action(async (account: string) => {
-      const path = `/v1/subscribers/${encodeURIComponent(account)}/revoke`;
+      const path = at`/v1/subscribers/${account}/revoke`;
       context.show(await (await context.client()).post<SubscriberRecord>(path), columns);
     });
 }

@@ -28,6 +28,21 @@ export interface Client {
   stream(path: string, query?: Query): Promise<AsyncIterable<Uint8Array>>;
 }
 
+/**
+ * A path with names in it: at`/v1/devices/${device}`. Whatever a person or a script gives as a name stays one member of
+ * the path: "x/../../devices/gw-1/revoke" must not become another order.
+ */
+export function at(parts: TemplateStringsArray, ...names: readonly (string | number)[]): string {
+  return parts.reduce((path, part, index) => path + segment(names[index - 1] ?? "") + part);
+}
+
+function segment(name: string | number): string {
+  const text = String(name);
+  // URLs take these two for steps, escaped or not.
+  if (/^\.{0,2}$/.test(text)) throw failure("ARGUMENT_INVALID", { name: `"${text}"`, expected: "must be a name" });
+  return encodeURIComponent(text);
+}
+
 const TRIES = 3;
 /** How long a busy server is asked again before its answer is believed. */
 const BUSY_MS_MAX = 600_000;
@@ -95,9 +110,18 @@ export function createClient(
     },
     async stream(path, query) {
       const response = await ask("GET", path, {}, query);
-      return response.body ?? (async function* () {})();
+      return whole(response.body, base);
     },
   };
+}
+
+/** The bytes to their end; a connection that breaks midway is a failure with a sentence, and never passes for the end. */
+async function* whole(body: ReadableStream<Uint8Array> | null, url: string): AsyncGenerator<Uint8Array> {
+  try {
+    if (body) yield* body;
+  } catch (cause) {
+    throw failure("ANSWER_BROKEN", { url, reason: reasonOf(cause) });
+  }
 }
 
 async function answerOf<T>(response: Response, url: string): Promise<T> {

@@ -14,6 +14,8 @@ export interface CliWorld {
   readonly stderr: Writable;
   /** Whether standard output is a terminal: live views repaint only there. */
   readonly interactive: boolean;
+  /** Width of the terminal: a longer line would take two, and a repaint count them wrong. */
+  columns(): number;
   nowMs(): number;
   /** Asks the person at the terminal for a secret that is not shown; undefined where nobody is there. */
   readonly askSecret?: (question: string) => Promise<string>;

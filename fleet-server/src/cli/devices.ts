@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { PRESENCES } from "../devices/presence.ts";
+import { at } from "./client.io.ts";
 import type { CliContext } from "./context.io.ts";
 import { failure } from "./failure.ts";
 import { age, type Column, labels, member, time } from "./print.ts";
@@ -117,7 +118,7 @@ export function addDeviceCommands(program: Command, context: CliContext): void {
 }
 
 function pathOf(device: string): string {
-  return `/v1/devices/${encodeURIComponent(device)}`;
+  return at`/v1/devices/${device}`;
 }
 
 function changed(before: Readonly<Record<string, string>>, change: string): Readonly<Record<string, string>> {
@@ -154,13 +155,13 @@ function addCohortCommands(program: Command, context: CliContext): void {
     .command("set <cohort> <selector>")
     .description('name a selector: cohorts set canaries "site=a,line in (1,2)"')
     .action(async (cohort: string, selector: string) => {
-      const path = `/v1/cohorts/${encodeURIComponent(cohort)}`;
+      const path = at`/v1/cohorts/${cohort}`;
       context.show(await (await context.client()).put<Cohort>(path, { selector }), COHORT);
     });
   cohorts
     .command("delete <cohort>")
     .description("forget the name; the devices stay as they are")
     .action(async (cohort: string) => {
-      await (await context.client()).delete(`/v1/cohorts/${encodeURIComponent(cohort)}`);
+      await (await context.client()).delete(at`/v1/cohorts/${cohort}`);
     });
 }

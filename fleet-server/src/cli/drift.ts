@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { at } from "./client.io.ts";
 import { type CliContext, wholeNumber } from "./context.io.ts";
 import { type Column, member, time } from "./print.ts";
 
@@ -85,7 +86,7 @@ export function addDriftCommands(program: Command, context: CliContext): void {
     .description("one cohort under one model: what moved, and what was called before")
     .action(async (cohort: string, model: string) => {
       const client = await context.client();
-      const found = await client.get<{ verdicts: Verdict[]; history: Verdict[] }>(`/v1/drift/${cohort}/${model}`);
+      const found = await client.get<{ verdicts: Verdict[]; history: Verdict[] }>(at`/v1/drift/${cohort}/${model}`);
       if (context.format() !== "table") return context.show(found, []);
       context.print(found.verdicts, VERDICT);
       for (const { features } of found.verdicts) context.print(features, FEATURE);

@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { Readable } from "node:stream";
 import { type Command, Option } from "commander";
-import type { BodyBytes, Client } from "./client.io.ts";
+import { at, type BodyBytes, type Client } from "./client.io.ts";
 import { type CliContext, collect, collectPair, moment, span } from "./context.io.ts";
 import { failure } from "./failure.ts";
 import { type Column, member, printable, time } from "./print.ts";
@@ -142,13 +142,13 @@ export function addHistoryCommands(program: Command, context: CliContext): void 
     .description("one history with its report")
     .action(async (name: string) => {
       const client = await context.client();
-      await showHistory(context, await client.get<History>(`/v1/histories/${encodeURIComponent(name)}`));
+      await showHistory(context, await client.get<History>(at`/v1/histories/${name}`));
     });
   history
     .command("remove <history>")
     .description("remove a history that nothing was learnt from")
     .action(async (name: string) => {
-      await (await context.client()).delete(`/v1/histories/${encodeURIComponent(name)}`);
+      await (await context.client()).delete(at`/v1/histories/${name}`);
     });
 }
 

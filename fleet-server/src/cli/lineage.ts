@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { at } from "./client.io.ts";
 import { type CliContext, wholeNumber } from "./context.io.ts";
 import { type Column, time } from "./print.ts";
 
@@ -61,6 +62,6 @@ export function addLineageCommands(program: Command, context: CliContext): void 
     .argument("<prediction>", "its id, as `predictions -o json` shows it", wholeNumber(1, Number.MAX_SAFE_INTEGER))
     .action(async (id: number) => {
       const client = await context.client();
-      context.show(await client.get<Lineage>(`/v1/predictions/${id}/lineage`), COLUMNS);
+      context.show(await client.get<Lineage>(at`/v1/predictions/${id}/lineage`), COLUMNS);
     });
 }

@@ -37,6 +37,7 @@ async function run(args: readonly string[], answers?: readonly string[]) {
   });
   const world = {
     ...{ env: {}, stdin, stdout: out, stderr, interactive: answers !== undefined, nowMs: Date.now },
+    columns: () => 80,
     signal: new AbortController().signal,
   };
   const exitCode = await runCli(["-o", "json", "model", ...args], world, "0.0.0", [commands]);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { digestOf, parseManifest } from "@bellwether/protocol/package/check.ts";
 import type { BlobReference } from "@bellwether/protocol/package/manifest.ts";
 import type { Command } from "commander";
-import type { Client } from "./client.io.ts";
+import { at, type Client } from "./client.io.ts";
 import { type CliContext, wholeNumber } from "./context.io.ts";
 import { failure, must } from "./failure.ts";
 import { type KeysOptions, signAndPublish, withKeysOptions } from "./offline.io.ts";
@@ -84,7 +84,7 @@ export function addModelCommands(program: Command, context: CliContext): void {
       .description("sign a valid version with the offline keys of this machine, and publish it to every device")
       .option("--cohort <cohort>", "by the cohort's online role instead: only devices of the cohort accept it"),
   ).action(async (model: string, version: string, { cohort, ...options }: KeysOptions & { cohort?: string }) => {
-    if (cohort !== undefined) return order(context, model, version, `release/${encodeURIComponent(cohort)}`);
+    if (cohort !== undefined) return order(context, model, version, at`release/${cohort}`);
     const client = await context.client();
     const found = await client.get<Version>(pathOf(model, version));
     context.show(await released(context, client, found, options), VERSION_COLUMNS);
@@ -103,7 +103,7 @@ export function addModelCommands(program: Command, context: CliContext): void {
     .description("point an alias at a version; without a version, remove it")
     .action(async (model: string, alias: string, version: string | undefined) => {
       const client = await context.client();
-      const path = `${modelPath(model)}/aliases/${encodeURIComponent(alias)}`;
+      const path = `${modelPath(model)}${at`/aliases/${alias}`}`;
       if (version === undefined) return client.delete(path);
       const { version: number } = await client.get<Version>(pathOf(model, version));
       context.show(await client.put<Model>(path, { version: number }), MODEL_COLUMNS);
@@ -144,7 +144,7 @@ async function uploadFolder(
   let version = await client.post<Version>(path, { manifest: { ...manifest, ...number } });
   if (options.release) version = await released(context, client, version, options);
   if (options.alias !== undefined) {
-    const alias = `${modelPath(manifest.model)}/aliases/${encodeURIComponent(options.alias)}`;
+    const alias = `${modelPath(manifest.model)}${at`/aliases/${options.alias}`}`;
     await client.put<Model>(alias, { version: version.version });
   }
   return version;
@@ -165,11 +165,11 @@ async function readOrFail(file: string): Promise<NonSharedBuffer> {
 }
 
 function modelPath(model: string): string {
-  return `/v1/models/${encodeURIComponent(model)}`;
+  return at`/v1/models/${model}`;
 }
 
 function pathOf(model: string, version: string): string {
-  return `${modelPath(model)}/versions/${encodeURIComponent(version)}`;
+  return `${modelPath(model)}${at`/versions/${version}`}`;
 }
 
 function pairs(aliases: Readonly<Record<string, number>>): string {

@@ -2,6 +2,7 @@ import { isName } from "@bellwether/protocol/ids.ts";
 import { type Command, Option } from "commander";
 import { parse } from "csv-parse/sync";
 import { OUTCOME_KINDS } from "../outcomes/outcomes.ts";
+import { at } from "./client.io.ts";
 import { type CliContext, moment, readText } from "./context.io.ts";
 import { failure } from "./failure.ts";
 import { type Column, member, time } from "./print.ts";
@@ -65,7 +66,7 @@ export function addOutcomeCommands(program: Command, context: CliContext): void 
     .description("take an outcome back that was a mistake")
     .action(async (id: string) => {
       const client = await context.client();
-      context.show(await client.post<Outcome>(`/v1/outcomes/${id}/retract`), COLUMNS);
+      context.show(await client.post<Outcome>(at`/v1/outcomes/${id}/retract`), COLUMNS);
     });
 }
 

@@ -1,3 +1,4 @@
+import { TIME_MS_MAX } from "@bellwether/protocol/ids.ts";
 import { stringify } from "yaml";
 
 export const FORMATS = ["table", "json", "yaml"] as const;
@@ -45,9 +46,10 @@ export function age(spanMs: number | undefined | null): string {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** A time as people and scripts read it: ISO 8601 in UTC; empty for none. */
+/** A time as people and scripts read it: ISO 8601 in UTC; empty for none, the number where no date can say it. */
 export function time(atMs: number | undefined | null): string {
-  return atMs === undefined || atMs === null ? "" : new Date(atMs).toISOString();
+  if (atMs === undefined || atMs === null) return "";
+  return Math.abs(atMs) <= TIME_MS_MAX ? new Date(atMs).toISOString() : `${atMs} ms`;
 }
 
 /** Labels as people write selectors: "line=2,site=a". */

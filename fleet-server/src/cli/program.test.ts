@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cli } from "../../../test/kit/cli.ts";
-import { age, formatRecord, formatRows, labels, member } from "./print.ts";
+import { age, formatRecord, formatRows, labels, member, time } from "./print.ts";
 
 let server: Server;
 let url: string;
@@ -24,6 +24,10 @@ beforeAll(async () => {
     if (busy) {
       response.writeHead(503, { "content-type": "application/problem+json", "retry-after": "1" });
       return response.end(JSON.stringify({ code: "VALIDATION_BUSY", detail: "Others are before you." }));
+    }
+    if (request.headers.authorization === "Bearer broken") {
+      response.writeHead(200, { "content-type": "text/csv" });
+      return response.write("device,asset\n", () => response.destroy());
     }
     const good = request.headers.authorization !== "Bearer bad";
     response.writeHead(good ? 200 : 401, { "content-type": "application/json" });
@@ -77,6 +81,40 @@ describe("exit codes and sentences", () => {
     expect(run.stderr).toContain("SERVER_UNREACHABLE");
   });
 
+  it("never takes half an answer for the whole", async () => {
+    const run = await cli(["samples", "export"], { BELLWETHER_URL: url, BELLWETHER_TOKEN: "broken" });
+    expect(run).toMatchObject({ exitCode: 1, stdout: "device,asset\n" });
+    expect(run.stderr).toContain("ANSWER_BROKEN");
+    expect(run.stderr).toContain("--after");
+  });
+
+  it.each([
+    [["rollouts", "start", "../devices/gw-1/revoke?"], "/v1/rollouts/..%2Fdevices%2Fgw-1%2Frevoke%3F/start"],
+    [["rollouts", "gates", "r-1#"], "/v1/rollouts/r-1%23/gates?limit=1000"],
+    [["training", "show", "a/b"], "/v1/training-runs/a%2Fb"],
+    [
+      ["retraining", "approve", "x/../../tokens/t-1/revoke"],
+      "/v1/retrainings/x%2F..%2F..%2Ftokens%2Ft-1%2Frevoke/approve",
+    ],
+    [["devices", "show", "gw 1"], "/v1/devices/gw%201"],
+    [["models", "show", "a?b"], "/v1/models/a%3Fb/versions"],
+  ])("%j asks for nothing but %s: a name is no path", async (args, path) => {
+    seen.length = 0;
+    await cli(args, { BELLWETHER_URL: url, BELLWETHER_TOKEN: "bad" });
+    expect(seen[0]?.url).toBe(path);
+  });
+
+  it.each([
+    ["rollouts", "stop", ".."],
+    ["devices", "revoke", "."],
+    ["rollouts", "show", ""],
+  ])("%s %s %j is no name", async (...args) => {
+    seen.length = 0;
+    const run = await cli(args, { BELLWETHER_URL: url, BELLWETHER_TOKEN: "good" });
+    expect(run).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("must be a name") });
+    expect(seen).toEqual([]);
+  });
+
   it("reads the token from a file and warns where others may read it", async () => {
     const file = join(folder, "token");
     await writeFile(file, "good\n", { mode: 0o600 });
@@ -107,6 +145,12 @@ describe("the program as a process", () => {
     child.stdout.destroy();
     const [stderr, [exitCode]] = await Promise.all([child.stderr.toArray(), once(child, "exit")]);
     expect([exitCode, Buffer.concat(stderr).toString()]).toEqual([0, ""]);
+  });
+
+  it("goes its way when nobody reads what it says", async () => {
+    const child = spawn(process.execPath, [bin, "nonsense"], { env: env(), stdio: ["ignore", "ignore", "pipe"] });
+    child.stderr.destroy();
+    expect(await once(child, "exit")).toEqual([2, null]);
   });
 
   it("gives up at Ctrl-C with 130", async () => {
@@ -144,5 +188,8 @@ describe("printing", () => {
     [7_200_000, "2 h"],
     [400_000_000, "4 d"],
   ])("says the age %s as %s", (ms, words) => expect(age(ms)).toBe(words));
+  it("writes a time that no date can say as it is", () => {
+    expect([time(0), time(8.64e15 + 7_000)]).toEqual(["1970-01-01T00:00:00.000Z", "8640000000007000 ms"]);
+  });
   it("writes labels as selectors", () => expect(labels({ b: 2, a: "x" })).toBe("a=x,b=2"));
 });

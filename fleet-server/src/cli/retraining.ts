@@ -1,6 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { type Command, Option } from "commander";
-import type { Client } from "./client.io.ts";
+import { at, type Client } from "./client.io.ts";
 import { type CliContext, collect, moment, wholeNumber } from "./context.io.ts";
 import { failure } from "./failure.ts";
 import { type Column, member, printable, time } from "./print.ts";
@@ -114,7 +114,7 @@ export function addRetrainingCommands(program: Command, context: CliContext): vo
   retraining
     .command("show <retraining>")
     .description("one retraining: every candidate beside the champion, and what became of it")
-    .action(async (id: string) => show(context, await (await context.client()).get<Job>(`/v1/retrainings/${id}`)));
+    .action(async (id: string) => show(context, await (await context.client()).get<Job>(at`/v1/retrainings/${id}`)));
   retraining
     .command("watch <retraining>")
     .description("follow a retraining until it is proposed or has ended; exits 1 when it failed")
@@ -124,7 +124,7 @@ export function addRetrainingCommands(program: Command, context: CliContext): vo
       .command(`${decision} <retraining>`)
       .description(decision === "approve" ? "release it for its cohort and roll it out there" : "do not release it")
       .action(async (id: string) => {
-        context.show(await (await context.client()).post<Job>(`/v1/retrainings/${id}/${decision}`), JOB);
+        context.show(await (await context.client()).post<Job>(at`/v1/retrainings/${id}/${decision}`), JOB);
       });
   }
   addPolicyCommands(retraining, context);
@@ -148,7 +148,7 @@ function addPolicyCommands(retraining: Command, context: CliContext): void {
     .action(
       async (model: string, cohort: string, { labelledAssets, ...options }: Terms & { labelledAssets?: number }) => {
         const client = await context.client();
-        const policy = await client.put<Policy>(`/v1/retraining-policies/${model}/${cohort}`, {
+        const policy = await client.put<Policy>(at`/v1/retraining-policies/${model}/${cohort}`, {
           ...termsOf(options),
           ...(labelledAssets === undefined ? {} : { labelledAssetsMin: labelledAssets }),
         });
@@ -159,7 +159,7 @@ function addPolicyCommands(retraining: Command, context: CliContext): void {
     .command("remove <model> <cohort>")
     .description("retrain nothing by itself any more")
     .action(async (model: string, cohort: string) => {
-      await (await context.client()).delete(`/v1/retraining-policies/${model}/${cohort}`);
+      await (await context.client()).delete(at`/v1/retraining-policies/${model}/${cohort}`);
     });
 }
 
@@ -178,7 +178,7 @@ async function show(context: CliContext, job: Job): Promise<void> {
 async function watch(client: Client, context: CliContext, id: string): Promise<void> {
   let shown = "";
   for (;;) {
-    const job = await client.get<Job>(`/v1/retrainings/${id}`);
+    const job = await client.get<Job>(at`/v1/retrainings/${id}`);
     const step = job.progress === null ? "" : `  ${Math.round(100 * job.progress.done)} %  ${job.progress.step}`;
     const line = printable(`${job.id}  ${job.phase}${step}`);
     if (line !== shown) context.say(line);

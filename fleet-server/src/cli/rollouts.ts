@@ -1,6 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { Command } from "commander";
-import type { Client } from "./client.io.ts";
+import { at, type Client } from "./client.io.ts";
 import { type CliContext, parseJson, readText } from "./context.io.ts";
 import { failure } from "./failure.ts";
 import { age, type Column, member, printable, time } from "./print.ts";
@@ -44,6 +44,7 @@ interface Gate {
   readonly threshold: number;
   readonly reason: string;
   readonly atMs: number;
+  readonly times: number;
 }
 
 interface Incompatible {
@@ -84,7 +85,7 @@ export function addRolloutCommands(program: Command, context: CliContext): void 
     .description("one rollout with its waves")
     .action(async (id: string) => {
       const client = await context.client();
-      const rollout = await client.get<Rollout>(`/v1/rollouts/${id}`);
+      const rollout = await client.get<Rollout>(at`/v1/rollouts/${id}`);
       if (context.format() === "table") await context.write(picture(rollout));
       else context.show(rollout, COLUMNS);
     });
@@ -95,7 +96,7 @@ export function addRolloutCommands(program: Command, context: CliContext): void 
       .description(`order a rollout to ${order}`)
       .action(async (id: string) => {
         const client = await context.client();
-        context.show(await client.post<Rollout>(`/v1/rollouts/${id}/${order}`), COLUMNS);
+        context.show(await client.post<Rollout>(at`/v1/rollouts/${id}/${order}`), COLUMNS);
       });
   }
   rollouts
@@ -118,7 +119,7 @@ function addCreate(rollouts: Command, context: CliContext): void {
       const request = await requestOf(context, model, version, options);
       const client = await context.client();
       let rollout = await client.post<Rollout>("/v1/rollouts", request);
-      if (options.start || options.watch) rollout = await client.post<Rollout>(`/v1/rollouts/${rollout.id}/start`);
+      if (options.start || options.watch) rollout = await client.post<Rollout>(at`/v1/rollouts/${rollout.id}/start`);
       if (options.watch) await watch(client, context, rollout.id);
       else context.show(rollout, COLUMNS);
     });
@@ -152,7 +153,7 @@ function addDetails(rollouts: Command, context: CliContext): void {
     .command("devices <rollout>")
     .description("where every device stands, and what it proved")
     .action(async (id: string) => {
-      const { items } = await (await context.client()).get<{ items: Execution[] }>(`/v1/rollouts/${id}/executions`);
+      const { items } = await (await context.client()).get<{ items: Execution[] }>(at`/v1/rollouts/${id}/executions`);
       context.print(items, [
         member("device"),
         { title: "wave", value: (row) => row.wave + 1 },
@@ -171,19 +172,20 @@ function addDetails(rollouts: Command, context: CliContext): void {
     .description("devices that were left out, and why they cannot run this version")
     .action(async (id: string) => {
       const client = await context.client();
-      const { items } = await client.get<{ items: Incompatible[] }>(`/v1/rollouts/${id}/incompatible`);
+      const { items } = await client.get<{ items: Incompatible[] }>(at`/v1/rollouts/${id}/incompatible`);
       context.print(items, [member("device"), member("code"), member("reason")]);
     });
   rollouts
     .command("gates <rollout>")
     .description("every gate decision: statistic, counts, threshold, reason")
     .action(async (id: string) => {
-      const { items } = await (await context.client()).get<{ items: Gate[] }>(`/v1/rollouts/${id}/gates`);
-      context.print(items, [
+      const client = await context.client();
+      context.print(await Array.fromAsync(client.list<Gate>(at`/v1/rollouts/${id}/gates`, { limit: 1_000 })), [
         { title: "time", value: (row) => time(row.atMs) },
         { title: "wave", value: (row) => row.wave + 1 },
         member("gate"),
         member("verdict"),
+        member("times"),
         member("statistic"),
         member("n"),
         { title: "control n", value: (row) => row.controlN },
@@ -198,8 +200,8 @@ async function watch(client: Client, context: CliContext, id: string): Promise<v
   let shown = "";
   let lines = 0;
   for (;;) {
-    const rollout = await client.get<Rollout>(`/v1/rollouts/${id}`);
-    const now = picture(rollout);
+    const rollout = await client.get<Rollout>(at`/v1/rollouts/${id}`);
+    const now = fitted(picture(rollout), context.world.interactive ? context.world.columns() : undefined);
     if (now !== shown && context.format() === "table") {
       const back = context.world.interactive && lines > 0 ? `\u001b[${lines}A\u001b[J` : "";
       await context.write(back + (context.world.interactive ? now : `${now}\n`));
@@ -217,6 +219,11 @@ async function watch(client: Client, context: CliContext, id: string): Promise<v
     }
     await wait(1_000, undefined, { signal: context.world.signal });
   }
+}
+
+function fitted(text: string, columns = Number.POSITIVE_INFINITY): string {
+  const lines = text.split("\n").map((line) => [...line]);
+  return lines.map((line) => (line.length > columns ? [...line.slice(0, columns - 1), "…"] : line).join("")).join("\n");
 }
 
 const BAR = 24;

@@ -111,10 +111,8 @@ export function addStreamCommands(program: Command, context: CliContext): void {
     .command("gaps")
     .description("list what devices had to drop or lost, newest first")
     .option(...device)
-    .action(async (about: About) => {
-      const { items } = await (await context.client()).get<{ items: Gap[] }>("/v1/gaps", { ...about });
-      context.print(items, GAP);
-    });
+    .addOption(limit)
+    .action((about: About) => listStream(context, "/v1/gaps", about, GAP));
 }
 
 async function listStream<T>(

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ROLES, type Role } from "../api/caller.ts";
 import type { TokenRecord } from "../store/governance.ts";
+import { at } from "./client.io.ts";
 import { type CliContext, collect, span } from "./context.io.ts";
 import { age, type Column, member, time } from "./print.ts";
 
@@ -55,7 +56,7 @@ export function addTokenCommands(program: Command, context: CliContext): void {
     .command("revoke <id>")
     .description("revoke a token at once and for good")
     .action(async (id: string) => {
-      const path = `/v1/tokens/${encodeURIComponent(id)}/revoke`;
+      const path = at`/v1/tokens/${id}/revoke`;
       context.show(await (await context.client()).post<TokenRecord>(path), columns());
     });
 }

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
-import type { Client } from "./client.io.ts";
+import { at, type Client } from "./client.io.ts";
 import { type CliContext, collect, collectPair, parseJson, readText, wholeNumber } from "./context.io.ts";
 import { failure } from "./failure.ts";
 import { type Column, member, printable, time } from "./print.ts";
@@ -98,7 +98,9 @@ export function addTrainingCommands(program: Command, context: CliContext): void
   training
     .command("show <run>")
     .description("one training run with its figures")
-    .action(async (id: string) => showRun(context, await (await context.client()).get<Run>(`/v1/training-runs/${id}`)));
+    .action(async (id: string) =>
+      showRun(context, await (await context.client()).get<Run>(at`/v1/training-runs/${id}`)),
+    );
   training
     .command("watch <run>")
     .description("follow a training run until it has ended; exits 1 unless it succeeded")
@@ -107,7 +109,7 @@ export function addTrainingCommands(program: Command, context: CliContext): void
     .command("cancel <run>")
     .description("end a run that waits or is under way")
     .action(async (id: string) => {
-      context.show(await (await context.client()).post<Run>(`/v1/training-runs/${id}/cancel`), RUN_COLUMNS);
+      context.show(await (await context.client()).post<Run>(at`/v1/training-runs/${id}/cancel`), RUN_COLUMNS);
     });
 }
 
@@ -153,10 +155,12 @@ async function watch(client: Client, context: CliContext, id: string): Promise<v
   const { interactive, signal } = context.world;
   let shown = "";
   for (;;) {
-    const run = await client.get<Run>(`/v1/training-runs/${id}`);
+    const run = await client.get<Run>(at`/v1/training-runs/${id}`);
     const now = interactive ? pictureOfRun(run) : `${run.id}  ${run.phase}  ${run.progress?.step ?? ""}`.trimEnd();
     if (now !== shown && context.format() === "table") {
-      await context.write(interactive ? `\r\u001b[K${now}` : `${now}\n`);
+      await context.write(
+        interactive ? `\r\u001b[K${[...now].slice(0, context.world.columns() - 1).join("")}` : `${now}\n`,
+      );
       shown = now;
     }
     if (ENDED.has(run.phase)) {

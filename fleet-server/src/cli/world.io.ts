@@ -10,12 +10,15 @@ export function processWorld(): CliWorld {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     process.exit(error.code === "EPIPE" ? 0 : 1);
   });
+  // Nobody reads the log any more: no reason for a server to end.
+  process.stderr.on("error", () => {});
   return {
     env: process.env,
     stdin: process.stdin,
     stdout: process.stdout,
     stderr: process.stderr,
     interactive: process.stdout.isTTY === true,
+    columns: () => process.stdout.columns ?? Number.POSITIVE_INFINITY,
     nowMs: Date.now,
     ...(process.stdin.isTTY && process.stderr.isTTY ? { askSecret } : {}),
     signal: interrupted.signal,

@@ -49,7 +49,7 @@ describe("an enrolment token", () => {
     expect(await codeOf(enrol("gw-3"))).toBe("ENROLMENT_TOKEN_USED_UP");
     // The answer to the first may have been lost: the same device with the same key costs nothing.
     expect(await codeOf(enrol("gw-1"))).toBe("active");
-    expect((await store.devices.listEnrolmentTokens({}))[0]?.usesLeft).toBe(0);
+    expect((await store.devices.listEnrolmentTokens({ limit: 1 }))[0]?.usesLeft).toBe(0);
   });
 
   it("never gives a name to another key, nor a revoked device its place back", async () => {

@@ -97,7 +97,13 @@ export type Effect =
   | { readonly kind: "deploy"; readonly wave: number }
   | { readonly kind: "requeue"; readonly wave: number }
   | { readonly kind: "revert" }
-  | { readonly kind: "recordGates"; readonly wave: number; readonly decisions: readonly GateDecision[] };
+  | {
+      readonly kind: "recordGates";
+      readonly wave: number;
+      readonly decisions: readonly GateDecision[];
+      /** When this round of judging began: a resumed or repeated wave must not write over what ended it before. */
+      readonly sinceMs: number;
+    };
 
 export interface Step {
   readonly state: RolloutState;
@@ -171,7 +177,8 @@ function advanceWave(plan: RolloutPlan, state: RolloutState, observation: Observ
   const silence = judgeSilence(observation.silentDevices, tally.succeeded);
   const soaked = wave.phase === "soaking" && soakedMsOf(wave, nowMs) >= wavePlan.soakMs;
   const decisions = soaked ? [...observation.gates, silence] : observation.gates;
-  const record: Effect[] = decisions.length > 0 ? [{ kind: "recordGates", wave: index, decisions }] : [];
+  const sinceMs = wave.soakStartedAtMs ?? wave.startedAtMs ?? nowMs;
+  const record: Effect[] = decisions.length > 0 ? [{ kind: "recordGates", wave: index, decisions, sinceMs }] : [];
   const step = judgeWave(plan, wavePlan, wave, tally, { ...observation, silence }, nowMs);
   return settle(plan, withWave(state, index, step), wavePlan, step, record);
 }

@@ -61,6 +61,10 @@ describe("a rollout over the store", () => {
       n: 60,
       threshold: 1,
     });
+    // As often as it was decided so, from the first time to the last.
+    const [last] = gates.filter(({ gate }) => gate === "latency");
+    expect(last!.times).toBeGreaterThan(1);
+    expect(last!.atMs).toBeGreaterThan(last!.firstAtMs);
     // Too few predictions came first: that verdict is kept as well.
     expect(gates.find(({ gate, verdict }) => gate === "latency" && verdict === "inconclusive")).toMatchObject({
       n: 20,
@@ -191,6 +195,22 @@ describe("its gates fail closed", () => {
       ({ gate }) => gate === "live-predictions",
     );
     expect(decision).toMatchObject({ verdict: "inconclusive", statistic: 1, n: 1, threshold: 0, reason, wave: 0 });
+  });
+
+  it("what ended one round of judging is not written over by the next", async () => {
+    const { room, id } = await soaking();
+    for (const atEnd of [1, 2]) {
+      await room.tick(MINUTE_MS, DEVICES);
+      expect((await room.rollout(id)).state.phase).toBe("paused");
+      const all = await room.store.rollouts.gates({ id, limit: 100 });
+      expect(all.filter(({ gate }) => gate === "live-predictions")).toHaveLength(atEnd);
+      await room.orders.order(id, "resume");
+    }
+    // Page by page they are the same.
+    const all = await room.store.rollouts.gates({ id, limit: 100 });
+    const one = await room.store.rollouts.gates({ id, limit: 1 });
+    const others = await room.store.rollouts.gates({ id, before: one[0]!.id, limit: 100 });
+    expect([...one, ...others]).toEqual(all);
   });
 
   it("failed inferences are no sign of life", async () => {

@@ -236,8 +236,8 @@ async function admitLateJoiners(ports: SchedulerPorts, rollout: RolloutRecord): 
 async function runEffects(ports: SchedulerPorts, rollout: RolloutRecord, effects: readonly Effect[]): Promise<void> {
   for (const effect of effects) {
     if (effect.kind === "recordGates") {
-      const { wave, decisions } = effect;
-      await ports.store.rollouts.recordGates({ id: rollout.id, wave, decisions, nowMs: ports.now() });
+      const { wave, decisions, sinceMs } = effect;
+      await ports.store.rollouts.recordGates({ id: rollout.id, wave, decisions, sinceMs, nowMs: ports.now() });
     } else if (effect.kind === "deploy") {
       await deployQueued(ports, rollout, effect.wave);
     } else if (effect.kind === "requeue") {

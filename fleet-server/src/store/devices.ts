@@ -100,7 +100,12 @@ export interface DevicesStore {
     readonly hash: string;
     readonly token: EnrolmentTokenRecord;
   }): Promise<Result<EnrolmentTokenRecord>>;
-  listEnrolmentTokens(args: { readonly sites?: readonly string[] }): Promise<EnrolmentTokenRecord[]>;
+  /** Newest first, after the given one. */
+  listEnrolmentTokens(args: {
+    readonly sites?: readonly string[];
+    readonly after?: Pick<EnrolmentTokenRecord, "createdAtMs" | "id">;
+    readonly limit: number;
+  }): Promise<EnrolmentTokenRecord[]>;
   revokeEnrolmentToken(args: {
     readonly id: string;
     readonly sites?: readonly string[];

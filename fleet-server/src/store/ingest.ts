@@ -171,9 +171,11 @@ export interface IngestStore {
     readonly afterId?: number;
     readonly limit: number;
   }): Promise<StoredEvent[]>;
+  /** Newest first, after the given one. */
   gaps(args: {
     readonly device?: string;
     readonly sites?: readonly string[];
+    readonly after?: Pick<StoredGap, "atMs" | "device" | "epoch" | "stream" | "fromSeq">;
     readonly limit: number;
   }): Promise<StoredGap[]>;
   deadLetters(args: {

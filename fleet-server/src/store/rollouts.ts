@@ -31,8 +31,14 @@ export interface IncompatibleRecord extends Incompatible {
 
 /** A stored gate decision. */
 export interface GateRecord extends GateDecision {
+  /** In the order in which verdicts changed. */
+  readonly id: number;
   readonly wave: number;
+  /** When the gate was first decided so, and last; the figures are of the last time. */
+  readonly firstAtMs: number;
   readonly atMs: number;
+  /** How often in a row it was decided so. */
+  readonly times: number;
 }
 
 /** Which predictions a gate sums up: those of these devices, committed since, live ones only. */
@@ -109,13 +115,16 @@ export interface RolloutsStore {
     readonly previous?: Execution["previous"];
     readonly nowMs: number;
   }): Promise<void>;
+  /** Keeps decisions; one that repeats the verdict before it, first given after `sinceMs`, is counted there. */
   recordGates(args: {
     readonly id: string;
     readonly wave: number;
     readonly decisions: readonly GateDecision[];
+    readonly sinceMs: number;
     readonly nowMs: number;
   }): Promise<void>;
-  gates(args: { readonly id: string; readonly limit: number }): Promise<GateRecord[]>;
+  /** Newest first, before that of this number if one is given. */
+  gates(args: { readonly id: string; readonly before?: number; readonly limit: number }): Promise<GateRecord[]>;
   evidence(args: EvidenceQuery): Promise<EvidenceRows>;
   /** Devices of a wave that succeeded but sent no live prediction of this digest since. */
   silent(args: {

@@ -12,6 +12,11 @@ export const CLI_ERRORS = {
     sentence: "{url} answered {http} with something that is no answer of a Bellwether server.",
     remedy: "Check that --url names the server itself.",
   },
+  ANSWER_BROKEN: {
+    http: 502,
+    sentence: "The answer of {url} broke off: {reason}. What was printed is not all of it.",
+    remedy: "Run the command again; an export goes on with --after and the last row that was read.",
+  },
   TOKEN_MISSING: {
     http: 401,
     sentence: "No token was given.",

@@ -5,7 +5,7 @@ export const FLEET_ERRORS = {
   SELECTOR_INVALID: {
     http: 400,
     sentence: 'The selector cannot be read at "{part}": {reason}.',
-    remedy: "Write requirements with commas between: site=a,hw in (orin,xavier),!retired,line!=2.",
+    remedy: "Write requirements with commas between: site=a,hw in (orin,xavier),!retired,line!=2,rack>3.",
   },
   STORE_IN_USE: {
     http: 503,

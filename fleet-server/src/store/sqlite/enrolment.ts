@@ -135,14 +135,15 @@ export const enrolment = {
     return ok(token);
   }),
 
-  listEnrolmentTokens: read((db, { sites }) =>
+  listEnrolmentTokens: read((db, { sites, after = { createdAtMs: Number.MAX_SAFE_INTEGER, id: "" }, limit }) =>
     (
       db
         .prepare(
-          `SELECT * FROM enrolment_tokens WHERE (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))
-           ORDER BY created_at_ms DESC LIMIT 1000`,
+          `SELECT * FROM enrolment_tokens WHERE (created_at_ms, id) < (@createdAtMs, @id)
+             AND (@sites IS NULL OR site IN (SELECT value FROM json_each(@sites)))
+           ORDER BY created_at_ms DESC, id DESC LIMIT @limit`,
         )
-        .all({ sites: sites ? JSON.stringify(sites) : null }) as TokenRow[]
+        .all({ ...after, sites: sites ? JSON.stringify(sites) : null, limit }) as TokenRow[]
     ).map(tokenOf),
   ),
 

@@ -114,8 +114,12 @@ export const ingestReads = {
     ).map((row) => recordOf<EventRecord>(row));
   }),
 
-  gaps: read((db, { device, sites, limit }) => {
+  gaps: read((db, { device, sites, after, limit }) => {
     const { sql, bound } = where([
+      after && [
+        "(g.at_ms, g.device, g.epoch_no, g.stream, g.from_seq) < (@atMs, @of, @epoch, @stream, @fromSeq)",
+        { atMs: after.atMs, of: after.device, epoch: after.epoch, stream: after.stream, fromSeq: after.fromSeq },
+      ],
       device === undefined ? undefined : ["g.device = @device", { device } satisfies Bound],
       inSites(sites, "d.site"),
     ]);
@@ -123,7 +127,7 @@ export const ingestReads = {
       db,
       `SELECT g.device, g.stream, g.epoch_no AS epoch, g.from_seq AS fromSeq, g.to_seq AS toSeq, g.reason, g.at_ms AS atMs
        FROM gaps g LEFT JOIN devices d ON d.device = g.device ${sql}
-       ORDER BY g.at_ms DESC, g.device, g.epoch_no, g.stream, g.from_seq DESC LIMIT @limit`,
+       ORDER BY g.at_ms DESC, g.device DESC, g.epoch_no DESC, g.stream DESC, g.from_seq DESC LIMIT @limit`,
     ).all({ ...bound, limit }) as StoredGap[];
   }),
 

@@ -63,6 +63,9 @@ export const rolloutsMigrations = [
      at_ms INTEGER NOT NULL,
      PRIMARY KEY (rollout, device)
    ) STRICT, WITHOUT ROWID;`,
+  `ALTER TABLE rollout_gates ADD COLUMN first_at_ms INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE rollout_gates ADD COLUMN times INTEGER NOT NULL DEFAULT 1;
+   UPDATE rollout_gates SET first_at_ms = at_ms;`,
 ];
 
 interface RolloutRow {
@@ -292,33 +295,41 @@ export const rollouts = {
     ).run({ id, device, nowMs });
   }),
 
-  recordGates: write((db, { id, wave, decisions, nowMs }) => {
+  recordGates: write((db, { id, wave, decisions, sinceMs, nowMs }) => {
     const latest = db.prepare(
-      "SELECT verdict FROM rollout_gates WHERE rollout = ? AND wave = ? AND gate = ? ORDER BY id DESC LIMIT 1",
+      `SELECT id, verdict, first_at_ms FROM rollout_gates WHERE rollout = ? AND wave = ? AND gate = ?
+       ORDER BY id DESC LIMIT 1`,
     );
     const add = db.prepare(
-      `INSERT INTO rollout_gates (rollout, wave, gate, verdict, statistic, n, control_n, threshold, reason, at_ms)
-       VALUES (@id, @wave, @gate, @verdict, @statistic, @n, @controlN, @threshold, @reason, @nowMs)`,
+      `INSERT INTO rollout_gates (rollout, wave, gate, verdict, statistic, n, control_n, threshold, reason, at_ms,
+         first_at_ms)
+       VALUES (@id, @wave, @gate, @verdict, @statistic, @n, @controlN, @threshold, @reason, @nowMs, @nowMs)`,
     );
     const replace = db.prepare(
-      `UPDATE rollout_gates SET statistic = @statistic, n = @n, control_n = @controlN, reason = @reason, at_ms = @nowMs
-       WHERE id = (SELECT max(id) FROM rollout_gates WHERE rollout = @id AND wave = @wave AND gate = @gate)`,
+      `UPDATE rollout_gates SET statistic = @statistic, n = @n, control_n = @controlN, reason = @reason, at_ms = @nowMs,
+         times = times + 1
+       WHERE id = @row`,
     );
-    // A verdict that only repeats itself replaces the last row; each change of verdict is a row of its own.
+    // A verdict that only repeats itself is counted; each change of verdict, and each round of judging, has rows of its own.
     for (const decision of decisions) {
-      const before = latest.get(id, wave, decision.gate) as Pick<GateDecision, "verdict"> | undefined;
-      (before?.verdict === decision.verdict ? replace : add).run({ id, wave, nowMs, ...decision });
+      const before = latest.get(id, wave, decision.gate) as
+        | { id: number; verdict: GateDecision["verdict"]; first_at_ms: number }
+        | undefined;
+      if (before?.verdict === decision.verdict && before.first_at_ms > sinceMs)
+        replace.run({ row: before.id, nowMs, ...decision });
+      else add.run({ id, wave, nowMs, ...decision });
     }
   }),
 
   gates: read(
-    (db, { id, limit }) =>
+    (db, { id, before = Number.MAX_SAFE_INTEGER, limit }) =>
       db
         .prepare(
-          `SELECT wave, gate, verdict, statistic, n, control_n AS controlN, threshold, reason, at_ms AS atMs
-           FROM rollout_gates WHERE rollout = ? ORDER BY id DESC LIMIT ?`,
+          `SELECT id, wave, gate, verdict, statistic, n, control_n AS controlN, threshold, reason,
+             first_at_ms AS firstAtMs, at_ms AS atMs, times
+           FROM rollout_gates WHERE rollout = ? AND id < ? ORDER BY id DESC LIMIT ?`,
         )
-        .all(id, limit) as GateRecord[],
+        .all(id, before, limit) as GateRecord[],
   ),
 
   evidence: read((db, query) => evidenceOf(db, query)),
