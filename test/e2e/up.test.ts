@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -35,6 +35,22 @@ test("starts on free ports, keeps its secrets to itself, and ends cleanly on SIG
   // Closed in good order: the write-ahead log is folded back into the file.
   expect(readdirSync(server.dir)).toContain("fleet.sqlite");
   expect(readdirSync(server.dir).filter((name) => name.endsWith("-wal"))).toEqual([]);
+});
+
+test("folders that cannot be are refused with a code, at once", async () => {
+  const folder = temporaryFolder("bellwether-up-");
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  // A file; below a file; a file system that takes no folders, where mkdir -p of Node's never ends.
+  for (const dir of [file, join(file, "x"), "/proc/bellwether/data"]) {
+    const { code, out, err } = await upEnds(dir);
+    expect({ dir, code, out }).toEqual({ dir, code: 1, out: "" });
+    expect(err).toMatch(new RegExp(`^STORE_UNUSABLE: .*${dir}.*\\n$`));
+  }
+  for (const keys of [join(file, "keys"), "/proc/bellwether/keys"]) {
+    const { code, err } = await upEnds(join(folder, "data"), "--keys", keys);
+    expect([code, err]).toEqual([1, expect.stringMatching(/^FILE_UNREADABLE: .*\n$/)]);
+  }
 });
 
 test("a second server on the same folder, and a port that is taken, are refused with a code and leave no process", async () => {

@@ -82,7 +82,9 @@ export function sendArtifact(request: FastifyRequest, reply: FastifyReply, answe
   if (matchesEtag(request.headers["if-none-match"], etag)) return reply.code(304).send();
   // If-Range with another tag: the part the client holds is of another file, so it gets the whole new one.
   const ifRange = request.headers["if-range"];
-  const wanted = ifRange === undefined || ifRange === etag ? request.headers.range : undefined;
+  // RFC 9110 section 14.2: a range is defined for GET only.
+  const asked = request.method === "GET" ? request.headers.range : undefined;
+  const wanted = ifRange === undefined || ifRange === etag ? asked : undefined;
   const range = parseRange(wanted, answer.length);
   if (!range.ok) return sendProblem(reply.header("content-range", `bytes */${answer.length}`), range.error);
   const { from, to } = range.value ?? { from: 0, to: answer.length - 1 };

@@ -291,6 +291,12 @@ describe("answers", () => {
     expect([answer.statusCode, answer.body, answer.headers["content-range"]]).toEqual([http, body, contentRange]);
   });
 
+  it("answers a HEAD for a range with the whole's headers: a range is for GET only", async () => {
+    const headers = { authorization: "Bearer viewer", range: "bytes=2-4" };
+    const answer = await api.app.inject({ method: "HEAD", url: "/v1/pumps/p1/file", headers });
+    expect([answer.statusCode, answer.headers["content-length"], answer.body]).toEqual([200, "10", ""]);
+  });
+
   it("answers 416 beyond the end", async () => {
     const headers = { authorization: "Bearer viewer", range: "bytes=10-" };
     const answer = await api.app.inject({ url: "/v1/pumps/p1/file", headers });

@@ -1,6 +1,7 @@
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { type Result, unwrap } from "@bellwether/protocol/result.ts";
 import { type FirstMetadata, firstMetadata, type OnlinePublicKeys } from "../registry/ceremony.ts";
+import { failure } from "./failure.ts";
 import { keepRoot, makeKey } from "./key-folder.io.ts";
 
 /** A server's release repository before it serves: its online keys, and where the first metadata are laid. */
@@ -35,16 +36,18 @@ export async function makeDevelopmentKeys(
 }
 
 /** What the child that makes the keys answers. */
-export interface DevelopmentKeysMade {
-  readonly made: boolean;
-}
+export type DevelopmentKeysMade = { readonly made: boolean } | { readonly unusable: string; readonly reason: string };
 
 /** The child's part: its arguments are the data directory and the folder of the keys. */
 export async function runDevelopmentKeys(repositoryOf: (dataDir: string) => EmptyRepository): Promise<void> {
   const [dataDir, keysDir] = process.argv.slice(3) as [string, string];
-  const answer: DevelopmentKeysMade = {
-    made: await makeDevelopmentKeys(repositoryOf(dataDir), keysDir, Date.now()),
-  };
+  const answer: DevelopmentKeysMade = await makeDevelopmentKeys(repositoryOf(dataDir), keysDir, Date.now()).then(
+    (made) => ({ made }),
+    (cause: NodeJS.ErrnoException) => {
+      if (cause.path === undefined) throw cause;
+      return { unusable: cause.path, reason: cause.code ?? cause.message };
+    },
+  );
   process.send?.(answer, () => process.disconnect());
 }
 
@@ -55,14 +58,15 @@ export function developmentKeysMaker(spawner: Pick<RoleSpawner<"development-keys
       const child = spawner.child("development-keys", [dataDir, keysDir], {
         stdio: ["ignore", "inherit", "inherit", "ipc"],
       });
-      let made: boolean | undefined;
-      child.once("message", (answer) => {
-        made = (answer as DevelopmentKeysMade).made;
+      let answer: DevelopmentKeysMade | undefined;
+      child.once("message", (said) => {
+        answer = said as DevelopmentKeysMade;
       });
       child.once("error", reject);
       child.once("close", (code) => {
-        if (made === undefined) reject(new Error(`making development keys ended with ${code}`));
-        else resolve(made);
+        if (answer === undefined) reject(new Error(`making development keys ended with ${code}`));
+        else if ("made" in answer) resolve(answer.made);
+        else reject(failure("FILE_UNREADABLE", { file: answer.unusable, reason: answer.reason }));
       });
     });
 }

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
+import { chmod, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
-import { writeDurably } from "../files.io.ts";
+import { makeFolder, writeDurably } from "../files.io.ts";
 import {
   isSealed,
   type KeyFile,
@@ -71,7 +71,7 @@ export async function makeKey(dir: string, role: OfflineRole, passphrase: string
 
 /** Writes a key's file, for nobody but its owner to read. */
 export async function keepKey(dir: string, key: OfflineKey, passphrase: string | undefined): Promise<void> {
-  await mkdir(dir, { recursive: true });
+  await makeFolder(dir);
   await chmod(dir, 0o700);
   const seal = passphrase === undefined ? undefined : { passphrase, salt: randomBytes(16), nonce: randomBytes(12) };
   const name = Buffer.from(key.pair.publicKey).toString("hex").slice(0, 8);

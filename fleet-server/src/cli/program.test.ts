@@ -14,12 +14,13 @@ import { age, formatRecord, formatRows, labels, member, time } from "./print.ts"
 let server: Server;
 let url: string;
 let folder: string;
-const seen: { method?: string; url?: string; authorization?: string | undefined }[] = [];
+const seen: { method?: string; url?: string; authorization?: string | undefined; body?: string }[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "bellwether-cli-"));
-  server = createServer((request, response) => {
-    seen.push({ method: request.method!, url: request.url!, authorization: request.headers.authorization });
+  server = createServer(async (request, response) => {
+    const body = Buffer.concat(await request.toArray()).toString();
+    seen.push({ method: request.method!, url: request.url!, authorization: request.headers.authorization, body });
     const busy = request.headers.authorization === "Bearer busy" && seen.at(-2)?.authorization !== "Bearer busy";
     if (busy) {
       response.writeHead(503, { "content-type": "application/problem+json", "retry-after": "1" });
@@ -79,6 +80,23 @@ describe("exit codes and sentences", () => {
     const run = await cli(["--url", "http://127.0.0.1:1", "server-version"], { BELLWETHER_TOKEN: "x" });
     expect(run.exitCode).toBe(1);
     expect(run.stderr).toContain("SERVER_UNREACHABLE");
+  });
+
+  it.each([
+    [["--rul-cap", "90"], { kind: "rul", cap: 90 }],
+    [["--horizon-rows", "20"], { kind: "binary", horizonRows: 20 }],
+    [["--horizon-hours", "8"], { kind: "binary", horizonHours: 8 }],
+    [["--binary-column", "broke"], { kind: "binary", column: "broke" }],
+    [["--column", "wear"], { kind: "column", column: "wear" }],
+  ])("training start %j learns %j", async (options, target) => {
+    seen.length = 0;
+    const env = { BELLWETHER_URL: url, BELLWETHER_TOKEN: "bad" };
+    await cli(["training", "start", "m", "--history", "h", ...options], env);
+    expect(JSON.parse(seen[0]!.body!)).toEqual({ model: "m", history: "h", target });
+    expect(
+      (await cli(["training", "start", "m", "--history", "h", ...options, "--rul-cap", "1", "--column", "x"], env))
+        .exitCode,
+    ).toBe(2);
   });
 
   it("never takes half an answer for the whole", async () => {

@@ -50,6 +50,8 @@ interface StartOptions {
   readonly history?: string;
   readonly rulCap?: number;
   readonly horizonRows?: number;
+  readonly horizonHours?: number;
+  readonly binaryColumn?: string;
   readonly column?: string;
   readonly seed?: number;
   readonly holdout?: readonly string[];
@@ -74,6 +76,8 @@ export function addTrainingCommands(program: Command, context: CliContext): void
     .option("--history <history>", "id or label of the history")
     .option("--rul-cap <rows>", "learn the rows left until failure, at most this many", positive)
     .option("--horizon-rows <rows>", "learn the probability of failure within so many rows", wholeNumber(1, 1e6))
+    .option("--horizon-hours <hours>", "learn the probability of failure within so many hours", wholeNumber(1, 1e6))
+    .option("--binary-column <column>", "learn the probability that the history's target column, of 0 and 1, is 1")
     .option("--column <column>", "learn the history's target column")
     .option("--seed <n>", "seed; the same gives the same model", wholeNumber(0, Number.MAX_SAFE_INTEGER))
     .option("--holdout <asset>", "never learn from this asset (repeatable)", collect)
@@ -117,14 +121,17 @@ async function startRequest(context: CliContext, model: string | undefined, opti
   if (options.request !== undefined) {
     return parseJson(await readText(options.request, context.world.stdin), options.request);
   }
-  const { history, rulCap, horizonRows, column, seed, holdout, parameters } = options;
+  const { history, rulCap, horizonRows, horizonHours, binaryColumn, column, seed, holdout, parameters } = options;
   const targets = [
     ...(rulCap === undefined ? [] : [{ kind: "rul", cap: rulCap }]),
     ...(horizonRows === undefined ? [] : [{ kind: "binary", horizonRows }]),
+    ...(horizonHours === undefined ? [] : [{ kind: "binary", horizonHours }]),
+    ...(binaryColumn === undefined ? [] : [{ kind: "binary", column: binaryColumn }]),
     ...(column === undefined ? [] : [{ kind: "column", column }]),
   ];
   if (model === undefined || history === undefined || targets.length !== 1) {
-    const expected = "name a model, --history and one of --rul-cap, --horizon-rows and --column, or give --request";
+    const expected =
+      "name a model, --history and one of --rul-cap, --horizon-rows, --horizon-hours, --binary-column and --column, or give --request";
     throw failure("ARGUMENT_INVALID", { name: "training start", expected });
   }
   const numbers = Object.entries(parameters ?? {}).map(([name, text]) => [name, positive(text)] as const);

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { Command } from "commander";
 import { parse } from "yaml";
+import { makeFolder } from "../files.io.ts";
 import { type Settings, settingsFile, settingsOf } from "../settings.ts";
 import { type CliContext, collect, wholeNumber } from "./context.io.ts";
 import { failure, must } from "./failure.ts";
@@ -69,6 +70,7 @@ export function addUpCommand(start: StartServer, makeKeys: MakeDevelopmentKeys) 
         const address = addressOf(options);
         const settings = await readSettings(options.config);
         const developmentKeys = options.developmentKeys === true || context.world.env["NODE_ENV"] !== "production";
+        await folderOf(resolve(options.dir));
         const keysDir = keysBeside(options.dir, options.keys ?? context.world.env["BELLWETHER_KEYS"]);
         if (developmentKeys && (await makeKeys(resolve(options.dir), keysDir)))
           context.say(`${DEVELOPMENT_KEYS}\nThey are in ${keysDir}.`);
@@ -130,6 +132,13 @@ const DEVELOPMENT_CA = [
   "This start made a DEVELOPMENT CA for TLS. Devices and people pin it by the fingerprint below; its key lies on this",
   "machine. In production bring your own certificate with --tls-cert and --tls-key.",
 ].join("\n");
+
+/** The data directory, before anybody works in it. */
+async function folderOf(dir: string): Promise<void> {
+  await makeFolder(dir).catch((cause: Error) => {
+    throw failure("STORE_UNUSABLE", { dir, reason: cause.message });
+  });
+}
 
 async function readSettings(file: string | undefined): Promise<Settings> {
   if (file === undefined) return settingsOf({});
