@@ -5,6 +5,7 @@ import { memoryRoom } from "../../../test/kit/room.ts";
 import { PRESENCE_RULE } from "../devices/presence.ts";
 import { createTokens, type Tokens } from "../governance/governance.io.ts";
 import type { Retraining } from "../retraining/job.ts";
+import { createLineage } from "../retraining/lineage.io.ts";
 import type { DevicesStore } from "../store/devices.ts";
 import type { GovernanceStore } from "../store/governance.ts";
 import { devices, devicesMigrations } from "../store/sqlite/devices.ts";
@@ -215,6 +216,27 @@ describe("a token of one site", () => {
     });
     expect(done).toEqual(["snapshot own", "retrain own", "decide j-mine", "train h-all-mine-mine"]);
     expect((await api.call(HERE, "DELETE /v1/cohorts/own")).http).toBe(204);
+  });
+
+  it("follows a prediction of its own back to data of the whole fleet, without the names of others' devices", async () => {
+    await addHistory("h-both-secret", "line=1", "b");
+    const history = (await store.training.findHistory({ name: "h-both-secret" }))!;
+    const both = ["gw-mine", "gw-secret"];
+    const request = "fleet" in history.request ? { fleet: { ...history.request.fleet, devices: both } } : {};
+    const version = { version: 2, phase: "valid", createdAtMs: 1, createdBy: "t" };
+    const lineage = createLineage({
+      store: {
+        ...store,
+        ingest: { predictions: async () => [{ id: 7, device: "gw-mine", record: { model: "m", digest: "d" } }] },
+        registry: { findDigest: async () => ({ ...version, manifest: { lineage: { trainer: "t", snapshot: "h" } } }) },
+        training: { ...store.training, findHistory: async () => ({ ...history, id: "h", label: null, request }) },
+      } as never as Store,
+      releasedFor: () => undefined,
+      publishedBy: () => undefined,
+    });
+    const of = async (sites?: string[]) => unwrap(await lineage.of(7, sites)).snapshots[0]!.request;
+    expect(await of()).toMatchObject({ fleet: { devices: both } });
+    expect(await of(["plant-a"])).toMatchObject({ fleet: { devices: ["gw-mine"] } });
   });
 
   it("reads whole pages of tokens, whatever stands between its own", async () => {

@@ -12,11 +12,14 @@ export interface LineagePorts {
   publishedBy(model: string, version: number): { readonly by: string; readonly atMs: number } | undefined;
 }
 
+/** Devices the caller may see; undefined: all of them. */
+type Own = ReadonlySet<string> | undefined;
+
 const ENTRIES_AT_ONCE = 1_000;
 
 /** Follows predictions back to model, run, data and approver. */
 export function createLineage({ store, releasedFor, publishedBy }: LineagePorts) {
-  async function runOf(id: string | undefined) {
+  async function runOf(id: string | undefined, own: Own) {
     if (id === undefined) return { run: null, histories: [] as (string | null)[] };
     const training = await store.training.getRun({ id });
     if (training) {
@@ -28,14 +31,15 @@ export function createLineage({ store, releasedFor, publishedBy }: LineagePorts)
     const { createdAtMs, createdBy, champion, cohort, sinceMs, cutOffMs, knownAtMs, holdoutAssets, trigger } =
       retraining;
     const base = await store.training.getRun({ id: champion.run });
-    const request = { cohort, trigger, sinceMs, cutOffMs, knownAtMs, holdoutAssets, champion, training: base?.request };
+    const times = { sinceMs, cutOffMs, knownAtMs };
+    const request = { cohort, trigger, ...times, ...(own ? {} : { holdoutAssets }), champion, training: base?.request };
     const run = { kind: "retraining" as const, id, createdAtMs, createdBy, request };
     return { run, histories: [retraining.history, base?.history ?? null] };
   }
 
-  async function snapshotOf(name: string | null | undefined): Promise<Lineage["snapshots"]> {
+  async function snapshotOf(name: string | null | undefined, own: Own): Promise<Lineage["snapshots"]> {
     const history = name ? await store.training.findHistory({ name }) : undefined;
-    return history ? [viewOf(history)] : [];
+    return history ? [viewOf(history, own)] : [];
   }
 
   async function approverOf({ model, version, phase }: VersionRecord): Promise<Lineage["approver"]> {
@@ -67,7 +71,7 @@ export function createLineage({ store, releasedFor, publishedBy }: LineagePorts)
   }
 
   return {
-    /** `sites` limits whose predictions may be asked for. */
+    /** `sites` limits whose predictions may be asked for, and which devices and assets behind them are named. */
     async of(id: number, sites: readonly string[] | undefined): Promise<Result<Lineage>> {
       const [found] = await store.ingest.predictions({
         order: "commit",
@@ -80,7 +84,8 @@ export function createLineage({ store, releasedFor, publishedBy }: LineagePorts)
       const version = await store.registry.findDigest({ model, digest });
       if (version === undefined) return err("NOT_FOUND", { what: "model version", name: `${model} ${digest}` });
       const { lineage } = version.manifest;
-      const { run, histories } = await runOf(lineage.run);
+      const own = sites && new Set((await store.devices.list({ sites, limit: 1_000_000 })).map(({ device }) => device));
+      const { run, histories } = await runOf(lineage.run, own);
       const named = histories.length > 0 ? histories : [lineage.snapshot];
       return ok({
         prediction: { id, device: found.device, asset, observedAtMs, value: value ?? null },
@@ -96,7 +101,7 @@ export function createLineage({ store, releasedFor, publishedBy }: LineagePorts)
           createdBy: version.createdBy,
         },
         run,
-        snapshots: (await Promise.all(named.map(snapshotOf))).flat(),
+        snapshots: (await Promise.all(named.map((name) => snapshotOf(name, own)))).flat(),
         approver: await approverOf(version),
       });
     },
@@ -104,16 +109,12 @@ export function createLineage({ store, releasedFor, publishedBy }: LineagePorts)
 }
 export type LineageReader = ReturnType<typeof createLineage>;
 
-function viewOf({
-  id,
-  snapshot,
-  label,
-  request,
-  report,
-  createdAtMs,
-  createdBy,
-}: HistoryRecord): Lineage["snapshots"][0] {
+function viewOf(history: HistoryRecord, own: Own): Lineage["snapshots"][0] {
+  const { id, snapshot, label, request: asked, report, createdAtMs, createdBy } = history;
   const { rows, assets, failures } = report;
-  const origin = "fleet" in request ? "fleet" : "imported";
+  const origin = "fleet" in asked ? "fleet" : "imported";
+  const devices = (all: readonly string[]) => all.filter((device) => own?.has(device) ?? true);
+  const request =
+    "fleet" in asked ? { ...asked, fleet: { ...asked.fleet, devices: devices(asked.fleet.devices) } } : asked;
   return { id, digest: snapshot, label, origin, rows, assets, failures, createdAtMs, createdBy, request };
 }
