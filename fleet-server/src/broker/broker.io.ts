@@ -143,9 +143,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     authorizeSubscribe: (client, subscription, done) => {
       const identity = identities.get(client);
       const allowed = identity !== undefined && maySubscribe(identity, subscription.topic);
-      const room = identity?.kind === "device" || subscribers.mayAdd(client, subscription.topic);
-      // Refused in the SUBACK; the connection stays, so that a dashboard with one wrong filter says which.
-      done(null, allowed && room ? subscription : null);
+      // Refused in the SUBACK; the connection stays, so that a dashboard with one wrong filter says which. Devices are
+      // bounded as well: aedes keeps whatever they ask for below their own topics.
+      done(null, allowed && subscribers.mayAdd(client, subscription.topic) ? subscription : null);
     },
     authorizePublish: (client, packet, done) => {
       const identity = client ? identities.get(client) : undefined;

@@ -275,3 +275,25 @@ test("a port that is taken is an error, and nothing stays open", async () => {
   const { broker } = await testBroker();
   await expect(testBroker({ port: broker.port })).rejects.toMatchObject({ code: "EADDRINUSE" });
 });
+
+test.each([
+  ["a device", (broker: Broker) => device(broker, "d1"), (n: number) => `bw/v1/${SITE}/d1/down/${n}`],
+  [
+    "an account",
+    (broker: Broker) => connect(broker, { clientId: "x", username: "scada" }),
+    (n: number) => `bw/v1/${SITE}/feed/asset-${n}/last`,
+  ],
+])("the filters of %s are bounded; whoever gives one up may have another", async (_, login, filter) => {
+  const { broker } = await testBroker({ limits: { filtersMax: 3 } });
+  const client = await login(broker);
+  const ask = (topic: string) =>
+    new Promise<number>((done) =>
+      client.subscribe(topic, (_error, _granted, suback) => done(Number(suback?.granted[0]))),
+    );
+  const answers = [];
+  for (const n of [1, 2, 3, 4, 1]) answers.push(await ask(filter(n)));
+  // A filter that is not the client's own takes nobody's place.
+  expect(answers).toEqual([0, 0, 0, 128, 0]);
+  await client.unsubscribeAsync(filter(2));
+  expect([await ask("bw/v1/other/x/down/#"), await ask(filter(5)), await ask(filter(6))]).toEqual([128, 0, 128]);
+});

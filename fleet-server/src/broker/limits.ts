@@ -12,7 +12,7 @@ export interface BrokerLimits {
   readonly waitingBytesTotalMax: number;
   /** Bytes on their way to one client: a subscriber misses what comes beyond, a device is cut off and comes again. */
   readonly outgoingBytesMax: number;
-  /** Filters that one subscriber's connection may have. */
+  /** Filters that one connection may have, a subscriber's or a device's. */
   readonly filtersMax: number;
   /** A client that reads nothing of what waits for it for this long is dropped. */
   readonly drainTimeoutMs: number;
