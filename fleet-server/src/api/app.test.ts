@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type TestApi, testApi } from "../../../test/kit/api.ts";
 import { StoreBusy } from "../store/store.ts";
 import { defineRoute } from "./route.ts";
+import { declaredRoutes } from "./routes.ts";
 import { serverRoutes } from "./server.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -384,6 +385,28 @@ describe("the rate limit", () => {
     expect(codes).toEqual([401, 401, 429, 200]);
     const answer = await limited.call(undefined, "GET /v1/version");
     expect([answer.http, answer.headers["retry-after"]]).toEqual([429, "1"]);
+    await limited.close();
+  });
+
+  it("of strangers keeps neither probes, nor scrapes, nor a fleet that comes back through one proxy from being answered", async () => {
+    const probed = declaredRoutes("1").filter(({ ratePerMinute }) => ratePerMinute !== undefined);
+    const often = { checkLiveness: 1_000, checkReadiness: 500, scrapeMetrics: 100, makeDeviceNonce: 500 };
+    expect(probed.map(({ operation }) => operation)).toEqual(expect.arrayContaining(Object.keys(often)));
+    const answers = probed.map((route) => ({ ...route, handler: async () => err("UNAVAILABLE", { reason: "asked" }) }));
+    const limited = await testApi([...answers, ...routes.slice(-1)], {
+      limits: { publicBurst: 1, publicPerMinute: 1 },
+      clock: () => 1000,
+    });
+    expect((await limited.call("x", "GET /v1/lines")).http).toBe(401);
+    expect((await limited.call("x", "GET /v1/lines")).http).toBe(429);
+    for (const [operation, times] of Object.entries(often)) {
+      const route = probed.find((one) => one.operation === operation)!;
+      const body = route.method === "POST" ? { device: "gw-1" } : undefined;
+      for (let n = 0; n < times / 100; n++) {
+        const burst = Array.from({ length: 100 }, () => limited.call(undefined, `${route.method} ${route.path}`, body));
+        expect(new Set((await Promise.all(burst)).map(({ http }) => http)), operation).toEqual(new Set([503]));
+      }
+    }
     await limited.close();
   });
 });

@@ -16,6 +16,12 @@ import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
 
+/**
+ * Of one address: a plant's whole fleet may come back at once from behind one proxy. Nobody guesses a signature; what is
+ * bounded is the work, 0.2 ms each.
+ */
+const LOGINS_PER_MINUTE = 6_000;
+
 const LOGIN_CODES = [
   "DEVICE_LOGIN_REFUSED",
   "DEVICE_PENDING",
@@ -102,6 +108,7 @@ function loginRoutes({ login }: DeviceSelfDeps): Route[] {
       method: "POST",
       path: "/v1/device/nonce",
       operation: "makeDeviceNonce",
+      ratePerMinute: LOGINS_PER_MINUTE,
       summary: "A nonce for a device to sign; any name gets one.",
       role: "public",
       audit: false,
@@ -113,6 +120,7 @@ function loginRoutes({ login }: DeviceSelfDeps): Route[] {
       method: "POST",
       path: "/v1/device/login",
       operation: "loginDevice",
+      ratePerMinute: LOGINS_PER_MINUTE,
       summary: "A short-lived token for metadata and blobs, for the signature over a nonce.",
       role: "public",
       audit: false,
