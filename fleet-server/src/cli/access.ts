@@ -1,4 +1,5 @@
-import type { Command } from "commander";
+import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
+import { type Command, InvalidArgumentError } from "commander";
 import type { EnrolmentTokenRecord, SubscriberRecord } from "../store/devices.ts";
 import { at } from "./client.io.ts";
 import { type CliContext, collect, collectPair, span, wholeNumber } from "./context.io.ts";
@@ -78,11 +79,23 @@ function addEnrolmentCommands(program: Command, context: CliContext): void {
     });
 }
 
+interface NewSubscriber {
+  readonly site: readonly string[];
+  readonly class?: readonly string[];
+}
+
+function feedClasses(text: string, before: readonly string[] | undefined): readonly string[] {
+  if (!FEED_CLASSES.some((name) => name === text))
+    throw new InvalidArgumentError(`It must be one of ${FEED_CLASSES.join(", ")}.`);
+  return collect(text, before);
+}
+
 function addSubscriberCommands(program: Command, context: CliContext): void {
   const subscribers = program.command("subscribers").description("read-only MQTT accounts for the feed");
   const columns: readonly Column<SubscriberRecord>[] = [
     member("account"),
     { title: "sites", value: ({ sites }) => sites.join(",") },
+    { title: "classes", value: ({ classes }) => classes?.join(",") ?? "(all)" },
     { title: "since", value: ({ createdAtMs }) => time(createdAtMs) },
     { title: "standing", value: ({ revoked }) => (revoked ? "revoked" : "good") },
   ];
@@ -97,8 +110,17 @@ function addSubscriberCommands(program: Command, context: CliContext): void {
     .command("create <account>")
     .description("make an account; its password is printed once, on standard output")
     .requiredOption("--site <site>", "a site whose feed it reads; may be repeated", collect)
-    .action(async (account: string, { site }: { site: readonly string[] }) => {
-      const made = await (await context.client()).post<{ secret: string }>("/v1/subscribers", { account, sites: site });
+    .option(
+      "--class <class>",
+      `what of the feed it reads: ${FEED_CLASSES.join(", ")}; all of it, or repeated`,
+      feedClasses,
+    )
+    .action(async (account: string, { site, class: classes }: NewSubscriber) => {
+      const made = await (await context.client()).post<{ secret: string }>("/v1/subscribers", {
+        account,
+        sites: site,
+        ...(classes === undefined ? {} : { classes }),
+      });
       await printSecret(context, made, `Subscriber ${account} reads the feed of ${site.join(", ")}.`);
     });
   subscribers

@@ -99,6 +99,25 @@ describe("exit codes and sentences", () => {
     ).toBe(2);
   });
 
+  it("makes an account of the feed for some classes of it, and only for what is one", async () => {
+    seen.length = 0;
+    const make = (...classes: string[]) =>
+      cli(["subscribers", "create", "scada", "--site", "a", ...classes], {
+        BELLWETHER_URL: url,
+        BELLWETHER_TOKEN: "bad",
+      });
+    await make("--class", "alarm", "--class", "last");
+    await make();
+    expect(seen.map(({ body }) => JSON.parse(body!))).toEqual([
+      { account: "scada", sites: ["a"], classes: ["alarm", "last"] },
+      { account: "scada", sites: ["a"] },
+    ]);
+    expect(await make("--class", "secrets")).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining("telemetry"),
+    });
+  });
+
   it("never takes half an answer for the whole", async () => {
     const run = await cli(["samples", "export"], { BELLWETHER_URL: url, BELLWETHER_TOKEN: "broken" });
     expect(run).toMatchObject({ exitCode: 1, stdout: "device,asset\n" });
