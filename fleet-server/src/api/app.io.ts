@@ -79,7 +79,8 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 512 },
     genReqId: (request) => acceptableId(request.headers["x-request-id"]) ?? randomUUID(),
     exposeHeadRoutes: true,
-    return503OnClosing: true,
+    // Its own 503 is no problem of ours; see addCommonAnswers.
+    return503OnClosing: false,
     forceCloseConnections: "idle",
     clientErrorHandler: (error, socket) => {
       // What never became a request: there is nobody to answer but the socket. Node has parsed no header to keep.
@@ -111,9 +112,13 @@ export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
     checkAnswers: options.checkAnswers ?? false,
     live: new Set(),
   };
-  app.addHook("preClose", async () => closeGently(app, pipeline.live));
+  let closing = false;
+  app.addHook("preClose", async () => {
+    closing = true;
+    closeGently(app, pipeline.live);
+  });
   takeRawBodies(app);
-  addCommonAnswers(app, options, pipeline);
+  addCommonAnswers(app, options, pipeline, () => closing);
   addRoutes(app, options.routes, pipeline);
   await app.ready();
   return app;
@@ -141,10 +146,17 @@ function takeRawBodies(app: FastifyInstance): void {
   app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
 }
 
-function addCommonAnswers(app: FastifyInstance, options: AppOptions, pipeline: Pipeline): void {
+function addCommonAnswers(
+  app: FastifyInstance,
+  options: AppOptions,
+  pipeline: Pipeline,
+  isClosing: () => boolean,
+): void {
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id).header("x-content-type-options", "nosniff");
     reply.header("cache-control", "no-store");
+    // On a connection that is still at work: what came before is answered yet, nothing new is begun.
+    if (isClosing()) return sendProblem(reply, problem("UNAVAILABLE", { reason: "the server is closing" }));
   });
   app.addHook("onResponse", async (request, reply) => {
     const config = request.routeOptions.config as { operation?: string };

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { type AddressInfo, connect } from "node:net";
 import { Readable } from "node:stream";
 import { Name } from "@bellwether/protocol/ids.ts";
@@ -324,6 +325,35 @@ describe("answers", () => {
     finishSlow();
     expect((await short).status).toBe(204);
     await expect(reader.read()).rejects.toThrow();
+    await closed;
+  });
+
+  it("answers what comes while the server closes with a problem, on a connection that is at work", async () => {
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    const handler = async () => {
+      begin();
+      await over;
+      return ok(undefined);
+    };
+    const other = await testApi([{ ...slow, handler }, ...routes]);
+    await other.app.listen({ host: "127.0.0.1", port: 0 });
+    const socket = connect((other.app.server.address() as AddressInfo).port, "127.0.0.1");
+    const get = (path: string) =>
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer viewer\r\n\r\n`);
+    get("/v1/slow");
+    await begun;
+    const closed = other.close();
+    const arrived = once(other.app.server, "request");
+    get("/v1/pumps/p1");
+    await arrived;
+    end();
+    const [first, second] = Buffer.concat(await socket.toArray())
+      .toString()
+      .split("HTTP/1.1 ")
+      .slice(1);
+    expect(first).toMatch(/^204/);
+    expect(second).toMatch(/^503[^]*application\/problem\+json[^]*"code":"UNAVAILABLE"/);
     await closed;
   });
 

@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { at, type Client } from "./client.io.ts";
 import { type CliContext, collect, moment, wholeNumber } from "./context.io.ts";
 import { failure } from "./failure.ts";
+import { patiently } from "./patience.ts";
 import { type Column, member, printable, time } from "./print.ts";
 
 interface Candidate {
@@ -178,7 +179,7 @@ async function show(context: CliContext, job: Job): Promise<void> {
 async function watch(client: Client, context: CliContext, id: string): Promise<void> {
   let shown = "";
   for (;;) {
-    const job = await client.get<Job>(at`/v1/retrainings/${id}`);
+    const job = await patiently(context, () => client.get<Job>(at`/v1/retrainings/${id}`));
     const step = job.progress === null ? "" : `  ${Math.round(100 * job.progress.done)} %  ${job.progress.step}`;
     const line = printable(`${job.id}  ${job.phase}${step}`);
     if (line !== shown) context.say(line);

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { at, type Client } from "./client.io.ts";
 import { type CliContext, parseJson, readText } from "./context.io.ts";
 import { failure } from "./failure.ts";
+import { patiently } from "./patience.ts";
 import { age, type Column, member, printable, time } from "./print.ts";
 
 interface Wave {
@@ -183,9 +184,9 @@ function addDetails(rollouts: Command, context: CliContext): void {
       context.print(await Array.fromAsync(client.list<Gate>(at`/v1/rollouts/${id}/gates`, { limit: 1_000 })), [
         { title: "time", value: (row) => time(row.atMs) },
         { title: "wave", value: (row) => row.wave + 1 },
+        member("times"),
         member("gate"),
         member("verdict"),
-        member("times"),
         member("statistic"),
         member("n"),
         { title: "control n", value: (row) => row.controlN },
@@ -200,7 +201,7 @@ async function watch(client: Client, context: CliContext, id: string): Promise<v
   let shown = "";
   let lines = 0;
   for (;;) {
-    const rollout = await client.get<Rollout>(at`/v1/rollouts/${id}`);
+    const rollout = await patiently(context, () => client.get<Rollout>(at`/v1/rollouts/${id}`));
     const now = fitted(picture(rollout), context.world.interactive ? context.world.columns() : undefined);
     if (now !== shown && context.format() === "table") {
       const back = context.world.interactive && lines > 0 ? `\u001b[${lines}A\u001b[J` : "";

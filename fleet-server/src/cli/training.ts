@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { at, type Client } from "./client.io.ts";
 import { type CliContext, collect, collectPair, parseJson, readText, wholeNumber } from "./context.io.ts";
 import { failure } from "./failure.ts";
+import { patiently } from "./patience.ts";
 import { type Column, member, printable, time } from "./print.ts";
 
 type Figure = number | null | undefined;
@@ -162,7 +163,7 @@ async function watch(client: Client, context: CliContext, id: string): Promise<v
   const { interactive, signal } = context.world;
   let shown = "";
   for (;;) {
-    const run = await client.get<Run>(at`/v1/training-runs/${id}`);
+    const run = await patiently(context, () => client.get<Run>(at`/v1/training-runs/${id}`));
     const now = interactive ? pictureOfRun(run) : `${run.id}  ${run.phase}  ${run.progress?.step ?? ""}`.trimEnd();
     if (now !== shown && context.format() === "table") {
       await context.write(
