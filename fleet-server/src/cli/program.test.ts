@@ -30,6 +30,14 @@ beforeAll(async () => {
       response.writeHead(200, { "content-type": "text/csv" });
       return response.write("device,asset\n", () => response.destroy());
     }
+    if (request.headers.authorization === "Bearer away") {
+      // A server that is started again: nobody, then somebody who is not ready, then the rollout at its end.
+      if (seen.length <= 3) return request.socket.destroy();
+      const closing = seen.length === 4;
+      response.writeHead(closing ? 503 : 200, { "content-type": "application/json" });
+      const rollout = { id: "r-1", model: "m", version: 2, phase: "finished", waves: [], incompatible: 0 };
+      return response.end(JSON.stringify(closing ? { code: "UNAVAILABLE", detail: "Not now." } : rollout));
+    }
     const good = request.headers.authorization !== "Bearer bad";
     response.writeHead(good ? 200 : 401, { "content-type": "application/json" });
     response.end(JSON.stringify(good ? { version: "9.9.9" } : { code: "UNAUTHENTICATED", detail: "No valid token." }));
@@ -116,6 +124,14 @@ describe("exit codes and sentences", () => {
       exitCode: 2,
       stderr: expect.stringContaining("telemetry"),
     });
+  });
+
+  it("watches on when the server was away for a while, and says that it waits", async () => {
+    seen.length = 0;
+    const run = await cli(["rollouts", "watch", "r-1"], { BELLWETHER_URL: url, BELLWETHER_TOKEN: "away" });
+    expect(run).toMatchObject({ exitCode: 0, stdout: "m 2  finished\n\n" });
+    expect(run.stderr).toMatch(/^No answer.* Waiting\.\n$/);
+    expect(seen).toHaveLength(5);
   });
 
   it("never takes half an answer for the whole", async () => {
