@@ -1,3 +1,5 @@
+import { zstdDecompressSync } from "node:zlib";
+import { parquetReadObjects } from "hyparquet";
 import { expect, it } from "vitest";
 import { startBellwether } from "../kit/bellwether.ts";
 import { cli } from "../kit/cli.ts";
@@ -92,6 +94,20 @@ it("figures over time: exact, with gaps and backfill marked, page by page, throu
     { asset: "pump-2", channel: "temp", value: 20, quality: "good" },
     { asset: "pump-2", channel: "vib", value: 16, quality: "good", hist: false },
   ]);
+  // Exports of one format say what those of the others do.
+  const exported = (format: string) =>
+    fetch(`${server.url}/v1/samples?format=${format}`, { headers: { authorization: `Bearer ${server.admin}` } });
+  const values = await parquetReadObjects({
+    compressors: { ZSTD: (bytes) => zstdDecompressSync(bytes) },
+    file: await (await exported("parquet")).arrayBuffer(),
+  });
+  const csv = (await (await exported("csv")).text()).trimEnd().split("\n").slice(1);
+  const told = values.map(
+    ({ device, asset, time, channel, value, quality, epoch, seq }) =>
+      `${device},${asset},${time.toISOString()},${channel},${value ?? ""},${quality},${epoch},${seq}`,
+  );
+  expect([told.length, told]).toEqual([264, csv]);
+  expect(values.filter(({ backfilled }) => backfilled).length).toBe(120);
   expect(await metrics()).toContain('bellwether_retention_deleted_total{class="telemetry"} 0');
   expect(server.log.filter((line) => line.includes('"error"'))).toEqual([]);
 });

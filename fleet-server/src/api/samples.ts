@@ -7,6 +7,7 @@ import type { IngestStore, StoredPrediction } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
 import { siteScope } from "./caller.ts";
 import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
+import { parquetOf } from "./parquet.io.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -140,7 +141,7 @@ function samplesRoute(store: Pick<Store, "ingest">): Route {
       ...about,
       fromMs: Type.Optional(Time),
       toMs: Type.Optional(Time),
-      format: Type.Optional(oneOf(["ndjson", "csv"])),
+      format: Type.Optional(oneOf(["ndjson", "csv", "parquet"])),
       after: Type.Optional(
         Type.String({
           pattern: PLACE.source,
@@ -155,6 +156,10 @@ function samplesRoute(store: Pick<Store, "ingest">): Route {
       const wanted = { ...optional({ ...query, sites: siteScope(caller) }), ...place };
       if (format === "csv")
         return ok({ contentType: "text/csv; charset=utf-8", body: csv(store, wanted), fileName: "samples.csv" });
+      if (format === "parquet") {
+        const body = parquetOf(allRows(store, wanted));
+        return ok({ contentType: "application/vnd.apache.parquet", body, fileName: "samples.parquet" });
+      }
       return ok({ contentType: "application/x-ndjson", body: ndjson(store, wanted) });
     },
   });

@@ -159,7 +159,9 @@ function addExport(samples: Command, context: CliContext): void {
     .option("--since <time>", "only from then on (ISO 8601)", moment)
     .option("--until <time>", "only before then", moment)
     .option("--after <place>", 'go on after a row that was read before: "device/epoch/seq" of it')
-    .addOption(new Option("--format <format>", "how to write them").choices(["csv", "ndjson"]).default("csv"))
+    .addOption(
+      new Option("--format <format>", "how to write them").choices(["csv", "ndjson", "parquet"]).default("csv"),
+    )
     .action(
       async (options: {
         device?: string;
@@ -167,7 +169,7 @@ function addExport(samples: Command, context: CliContext): void {
         since?: number;
         until?: number;
         after?: string;
-        format: "csv" | "ndjson";
+        format: "csv" | "ndjson" | "parquet";
       }) => {
         const { since, until, format, ...about } = options;
         const client = await context.client();
