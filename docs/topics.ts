@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { BATCH_BYTES_MAX, BATCH_JSON_BYTES_MAX, BATCH_SCHEMAS } from "@bellwether/protocol/batch.ts";
 import { BirthMessage, ReportedMessage, StateMessage } from "@bellwether/protocol/messages/device.ts";
 import {
@@ -178,6 +179,16 @@ be read becomes a dead letter (\`GET /v1/dead-letters\`) and is acknowledged, wi
 still says which they were.
 `;
 
+const READING = `
+### Reading a telemetry batch
+
+Thirty lines of Python are enough; \`test/interop/read-batch.test.ts\` runs them on what real agents send.
+
+\`\`\`python
+${readFileSync(new URL("read_batch.py", import.meta.url), "utf8").trimEnd()}
+\`\`\`
+`;
+
 const FEED_HEAD = `
 ## The feed, for subscribers
 
@@ -194,6 +205,7 @@ export function topicsText(): string {
     HEAD,
     DURABLE_HEAD,
     table(CHANNELS.up),
+    READING,
     "\n## To devices\n\n",
     table(CHANNELS.down).trimEnd(),
     commands,
