@@ -29,6 +29,7 @@ import { createLogin, type Login } from "./link/login.io.ts";
 import type { Birth, Link, LinkFigures } from "./link/ports.ts";
 import type { Reach } from "./link/reach.io.ts";
 import type { Logger } from "./log.ts";
+import type { OutputOrigin } from "./outputs/output.ts";
 import type { AgentRole } from "./roles.io.ts";
 import { digestOfSlot, modelOfSlot, ServingSet } from "./serving.io.ts";
 import type { AgentSnapshot } from "./snapshot.ts";
@@ -66,7 +67,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent>> 
   const agent = new RunningAgent(options);
   const pipeline = await startPipeline(
     (data) => spawner.worker("pipeline", data),
-    { config, stateDir, active: agent.servingAtStart(), bootId: readBootId() },
+    { config, stateDir, active: agent.servingAtStart(), bootId: readBootId(), origin: agent.origin() },
     {
       onEpoch: () => agent.epochChanged(),
       onProblem: (where, { code, message, detail }) => log.warn(message, { where, code, detail }),
@@ -236,6 +237,11 @@ class RunningAgent implements Agent {
       ...(binding === undefined ? {} : { binding }),
     };
     return compatible(manifest, offer);
+  }
+
+  origin(): OutputOrigin {
+    const { site, device, labels } = this.#options.identity.enrolment;
+    return { site, device, labels: { ...labels, ...readLabels(this.#options.stateDir) } };
   }
 
   snapshot(): AgentSnapshot {

@@ -41,11 +41,12 @@ const ROLES: Readonly<Record<AgentRole, () => Promise<void>>> = {
 
 /** What other rooms lend the pipeline thread. */
 export async function pipelineParts({ bootId }: PipelineStart): Promise<PipelineParts> {
-  const [{ lockStateDirectory }, { openOutbox }, { createInput }, { connectSiteBroker }, clock, probes, tensors] =
+  const [{ lockStateDirectory }, { openOutbox }, { createInput }, { createMqttOutput }, site, clock, probes, tensors] =
     await Promise.all([
       import("./buffer/lock.io.ts"),
       import("./buffer/outbox.io.ts"),
       import("./inputs/inputs.io.ts"),
+      import("./outputs/mqtt.io.ts"),
       import("./link/site-broker.io.ts"),
       import("./health/clock.io.ts"),
       import("./health/probes.io.ts"),
@@ -55,7 +56,9 @@ export async function pipelineParts({ bootId }: PipelineStart): Promise<Pipeline
     lock: lockStateDirectory,
     openOutbox,
     createInput,
-    inputContext: { connectMqtt: connectSiteBroker, probes: probes.createProbes() },
+    inputContext: { connectMqtt: site.connectSiteBroker, probes: probes.createProbes() },
+    createOutput: createMqttOutput,
+    connectPublisher: site.connectSitePublisher,
     tensors: { build: tensors.buildTensors, read: tensors.readOutputs },
     clock: clock.createClock(bootId),
   };

@@ -1,8 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, request } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { replayOf, snapshotWhere, startAgentProcess } from "../kit/agent.ts";
@@ -10,19 +9,12 @@ import { makeCertificate } from "../kit/certificates.ts";
 import { eventually } from "../kit/eventually.ts";
 import { enrolArgs, startFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
+import { freePort } from "../kit/port.ts";
 import { runProcess, startProcess } from "../kit/processes.ts";
 import { updateDevice } from "../kit/release.ts";
 
 const DAY_MS = 86_400_000;
 const NAME = "fleet.plant.invalid";
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 /** Debian's Squid as a customer sets it up: a password, CONNECT to one name and port, and nothing else. */
 async function startSquid(folder: string, target: { readonly name: string; readonly port: number }) {

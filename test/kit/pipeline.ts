@@ -22,7 +22,7 @@ export async function startTestPipeline(
   const ended: string[] = [];
   const pipeline = await startPipeline(
     (data) => spawner.worker("pipeline", data),
-    { stateDir, config, active, bootId: "boot-of-a-test" },
+    { stateDir, config, active, bootId: "boot-of-a-test", origin: { site: "plant", device: "edge-1", labels: {} } },
     {
       onEpoch: () => undefined,
       onProblem: (_where, { code }) => void problems.push(code),

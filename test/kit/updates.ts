@@ -86,7 +86,13 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${
   const ignore = () => undefined;
   const started = await startPipeline(
     (data) => spawner.worker("pipeline", data),
-    { stateDir, config, active: updater.servingAtStart(), bootId: "boot-of-a-test" },
+    {
+      stateDir,
+      config,
+      active: updater.servingAtStart(),
+      bootId: "boot-of-a-test",
+      origin: { site: "plant", device: "edge-1", labels: {} },
+    },
     { onEpoch: ignore, onProblem: ignore, onEnded: ignore, onFatal: ignore },
   );
   if ("code" in started) throw new Error(`${started.code}: ${started.message}`);

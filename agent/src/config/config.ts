@@ -1,3 +1,5 @@
+import type { FeedClass } from "@bellwether/protocol/topics.ts";
+
 /** One channel of one asset, as an input reads it. */
 export interface PointConfig {
   /** Unique within its input; names the point in messages. */
@@ -147,6 +149,17 @@ export interface HostInputConfig extends InputBase {
 
 export type InputConfig = SimulatorInputConfig | ReplayInputConfig | MqttInputConfig | HostInputConfig;
 
+/** The feed, published to a broker of the site. */
+export interface MqttOutputConfig {
+  readonly type: "mqtt";
+  readonly url: string;
+  readonly username?: string | undefined;
+  /** File that holds the password; never the password itself. */
+  readonly passwordFile?: string | undefined;
+  /** Which classes of the feed; all by default. */
+  readonly classes: readonly FeedClass[];
+}
+
 /** Which assets a model runs on, and what its channels are called on this device. */
 export interface ModelBindingConfig {
   readonly model: string;
@@ -181,6 +194,8 @@ export interface AgentConfig {
   };
   readonly assets: readonly { readonly id: string }[];
   readonly inputs: readonly InputConfig[];
+  /** What is told beside the fleet server. */
+  readonly outputs: readonly MqttOutputConfig[];
   readonly models: readonly ModelBindingConfig[];
   /** The most a second that downloads of models may take of the line; absent: what they get. */
   readonly updates: { readonly maxBytesPerSecond?: number | undefined };

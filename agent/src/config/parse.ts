@@ -1,8 +1,9 @@
 import { dirname, isAbsolute, join } from "node:path";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import { checkConfig } from "./checks.ts";
-import type { AgentConfig, InputConfig } from "./config.ts";
+import type { AgentConfig } from "./config.ts";
 import { inputReader, mqttUrl } from "./inputs.ts";
 import {
   boolean,
@@ -10,6 +11,7 @@ import {
   list,
   name,
   object,
+  oneOf,
   optional,
   Reading,
   record,
@@ -46,6 +48,19 @@ function shape(assets: readonly string[]) {
     link: withDefault(linkShape, { websocket: false }),
     assets: required(list(object({ id: required(name) }), 1_000)),
     inputs: required(list(inputReader(assets), 64, 1)),
+    outputs: withDefault(
+      list(
+        object({
+          type: required(oneOf(["mqtt"])),
+          url: required(mqttUrl),
+          username: optional(text("a user name", 256)),
+          passwordFile: optional(path),
+          classes: withDefault(list(oneOf(FEED_CLASSES), 6, 1), [...FEED_CLASSES]),
+        }),
+        4,
+      ),
+      [],
+    ),
     models: withDefault(
       list(
         object({
@@ -100,18 +115,27 @@ export function parseConfig(text: string, fileName: string): Result<AgentConfig>
     return { ok: false, error: { ...first, detail: { ...first.detail, all } } };
   }
   const folder = dirname(fileName);
-  const { link, inputs } = config!;
-  return ok({ ...config!, inputs: inputs.map((input) => placed(input, folder)), link: linkPlaced(link, folder) });
+  const { link, inputs, outputs } = config!;
+  return ok({
+    ...config!,
+    inputs: inputs.map((input) => placed(input, folder)),
+    outputs: outputs.map((output) => placed(output, folder)),
+    link: linkPlaced(link, folder),
+  });
 }
 
+/** What may name a file. */
+type Placeable = { readonly type: string; readonly file?: string; readonly passwordFile?: string | undefined };
+
 /** Files are named from the configuration's own folder, wherever the agent is started. */
-function placed(input: InputConfig, folder: string): InputConfig {
+function placed<T extends Placeable>(input: T, folder: string): T {
   const at = (file: string) => (isAbsolute(file) ? file : join(folder, file));
-  if (input.type === "replay") return { ...input, file: at(input.file) };
-  if (input.type === "mqtt" && input.passwordFile !== undefined) {
-    return { ...input, passwordFile: at(input.passwordFile) };
-  }
-  return input;
+  const { file, passwordFile } = input;
+  return {
+    ...input,
+    ...(file === undefined ? {} : { file: at(file) }),
+    ...(passwordFile === undefined ? {} : { passwordFile: at(passwordFile) }),
+  };
 }
 
 function linkPlaced(link: AgentConfig["link"], folder: string): AgentConfig["link"] {

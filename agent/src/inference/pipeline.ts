@@ -3,6 +3,7 @@ import type { AckMessage, EventRecord } from "@bellwether/protocol/messages/stre
 import type { OutboxChunk, OutboxFigures, OutboxPositions } from "../buffer/outbox.ts";
 import type { AgentConfig } from "../config/config.ts";
 import type { AssetChannels } from "../inputs/input.ts";
+import type { OutputOrigin } from "../outputs/output.ts";
 
 /**
  * The words between the main thread (link, update, health) and the pipeline worker (inputs, windows, features,
@@ -129,4 +130,6 @@ export interface PipelineStart {
   /** Shared memory of the heartbeat: `BEAT.length` Int32. */
   readonly beat: SharedArrayBuffer;
   readonly bootId: string;
+  /** Who speaks on outputs of the device's own. */
+  readonly origin: OutputOrigin;
 }

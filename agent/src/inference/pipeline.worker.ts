@@ -4,10 +4,11 @@ import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { ChannelBirth } from "@bellwether/protocol/messages/device.ts";
 import type { EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
-import type { Outbox, OutboxOptions } from "../buffer/outbox.ts";
-import type { InputConfig } from "../config/config.ts";
+import type { Outbox, OutboxEntry, OutboxOptions } from "../buffer/outbox.ts";
+import type { InputConfig, MqttOutputConfig } from "../config/config.ts";
 import { createHeart, type Heart } from "../health/watchdog.ts";
 import type { AssetChannels, InputAdapter, InputContext, JsonValue } from "../inputs/input.ts";
+import type { ConnectPublisher, Output, OutputContext } from "../outputs/output.ts";
 import { Engine, isSavedMemory } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import type { FromPipeline, PipelineFigures, PipelineStart, ToPipeline } from "./pipeline.ts";
@@ -34,6 +35,8 @@ export interface PipelineParts {
   readonly openOutbox: (path: string, options: OutboxOptions) => Result<Outbox>;
   readonly createInput: (config: InputConfig, context: InputContext) => InputAdapter;
   readonly inputContext: Pick<InputContext, "connectMqtt" | "probes">;
+  readonly createOutput: (config: MqttOutputConfig, context: OutputContext) => Output;
+  readonly connectPublisher: ConnectPublisher;
   readonly tensors: TensorCodec;
   readonly clock: OutboxOptions["clock"];
 }
@@ -69,6 +72,7 @@ class Pipeline {
   readonly #heart: Heart;
   readonly #intake: Intake;
   readonly #inputs: RunningInput[] = [];
+  #outputs: readonly Output[] = [];
   readonly #told = new Map<string, number>();
   #timers: NodeJS.Timeout[] = [];
   #commitTimer: NodeJS.Timeout | undefined;
@@ -86,7 +90,7 @@ class Pipeline {
     this.#heart = createHeart(new Int32Array(start.beat));
     this.#intake = new Intake({
       process: (rows) => this.#engine.process(rows),
-      append: (entry) => this.#outbox.append(entry),
+      append: (entry) => this.#append(entry),
       commit: (when) => (when === "now" ? this.#commit() : this.#commitIn(start.config.buffer.commitMs)),
       failed: (cause) => this.#problem("models", problem("INFERENCE_FAILED", { model: "all", reason: String(cause) })),
       rowsPerCommit: ROWS_PER_COMMIT,
@@ -121,6 +125,7 @@ class Pipeline {
       announce: (index, slotDir) => this.#tell({ kind: "slot", index, slotDir }),
     });
     const outcomes = await this.#intake.exclusive(() => this.#sessions.serve(active));
+    this.#outputs = config.outputs.map((output) => this.#parts.createOutput(output, this.#outputContext()));
     for (const input of this.#inputs) {
       input.adapter.start((rows, cursor) => this.#offer(input, rows, cursor));
     }
@@ -131,6 +136,19 @@ class Pipeline {
     const declared: AssetChannels[] = [...channels].map(([asset, own]) => ({ asset, channels: own }));
     this.#tell({ kind: "ready", epoch: this.#outbox.epoch, channels: declared, outcomes });
     return ok(undefined);
+  }
+
+  #outputContext(): OutputContext {
+    const { origin, config } = this.#start;
+    return {
+      origin,
+      heartbeatMs: config.heartbeatMs,
+      connectMqtt: this.#parts.connectPublisher,
+      nowMs: Date.now,
+      models: () =>
+        this.#engine.figures().map(({ model, version, digest }) => ({ model, phase: "serving", version, digest })),
+      onProblem: (found) => this.#problem("output", found),
+    };
   }
 
   handle(message: Exclude<ToPipeline, { kind: "close" }>): void {
@@ -156,7 +174,7 @@ class Pipeline {
         return;
       }
       case "event":
-        this.#outbox.append({ events: [message.record] });
+        this.#append({ events: [message.record] });
         return;
       case "figures":
         this.#tell({ kind: "figures", request: message.request, figures: this.#figures() });
@@ -209,8 +227,15 @@ class Pipeline {
     clearTimeout(this.#commitTimer);
     this.#commitTimer = undefined;
     // A disk that fails is told by the outbox; the inputs wait until it takes again.
-    if (this.#outbox.commit().ok) this.#intake.committed();
-    else this.#commitIn(COMMIT_RETRY_MS);
+    if (this.#outbox.commit().ok) {
+      this.#intake.committed();
+      for (const output of this.#outputs) output.committed();
+    } else this.#commitIn(COMMIT_RETRY_MS);
+  }
+
+  #append(entry: OutboxEntry): void {
+    this.#outbox.append(entry);
+    for (const output of this.#outputs) output.take(entry);
   }
 
   #commitIn(delayMs: number): void {
@@ -236,6 +261,7 @@ class Pipeline {
     await this.#intake.idle();
     this.#saveMemories();
     this.#commit();
+    await Promise.all(this.#outputs.map((output) => output.close()));
     this.#tell({ kind: "quiet", request });
   }
 

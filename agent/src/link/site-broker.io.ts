@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import type { ConnectSiteBroker } from "../inputs/input.ts";
+import type { ConnectPublisher, SitePublisher } from "../outputs/output.ts";
 import { type Connection, openConnection } from "./connection.io.ts";
 import { BACKOFF, backoffMs } from "./machine.ts";
 
@@ -8,7 +9,20 @@ import { BACKOFF, backoffMs } from "./machine.ts";
  * get it from `main.ts`. Clean sessions: what the broker sent while the device was away is the site's own business; the
  * device must not find a queue of yesterday as if it were now.
  */
-export const connectSiteBroker: ConnectSiteBroker = (options) => {
+export const connectSiteBroker: ConnectSiteBroker = (options) => keepConnected(options);
+
+/** The same for outputs, with a last will. */
+export const connectSitePublisher: ConnectPublisher = (options) => {
+  return keepConnected({ ...options, topics: [], onMessage: () => undefined });
+};
+
+/** Messages that a broker has not confirmed yet; beyond, new ones are not sent: memory is no queue. */
+const UNCONFIRMED_MAX = 1_000;
+
+type SiteOptions = Parameters<ConnectSiteBroker>[0] & Partial<Pick<Parameters<ConnectPublisher>[0], "will">>;
+
+function keepConnected(options: SiteOptions): SitePublisher {
+  let unconfirmed = 0;
   let connection: Connection | undefined;
   let timer: NodeJS.Timeout | undefined;
   let attempt = 0;
@@ -21,6 +35,7 @@ export const connectSiteBroker: ConnectSiteBroker = (options) => {
         url: options.url,
         ...(options.username === undefined ? {} : { username: options.username }),
         ...(options.password === undefined ? {} : { password: options.password }),
+        ...(options.will === undefined ? {} : { will: options.will }),
         onMessage: options.onMessage,
         onClosed: () => {
           if (connection !== undefined) options.onConnected(false);
@@ -29,7 +44,7 @@ export const connectSiteBroker: ConnectSiteBroker = (options) => {
         },
       });
       if (closed) return void (await connection.end(false));
-      await connection.subscribe(options.topics);
+      if (options.topics.length > 0) await connection.subscribe(options.topics);
       openedAtMs = performance.now();
       options.onConnected(true);
     } catch {
@@ -57,10 +72,17 @@ export const connectSiteBroker: ConnectSiteBroker = (options) => {
 
   void open();
   return {
+    publish(topic, payload, retain) {
+      if (connection === undefined || unconfirmed >= UNCONFIRMED_MAX) return false;
+      unconfirmed++;
+      const settled = () => void unconfirmed--;
+      connection.publish(topic, payload, retain).then(settled, settled);
+      return true;
+    },
     async close() {
       closed = true;
       clearTimeout(timer);
       await connection?.end(true);
     },
   };
-};
+}

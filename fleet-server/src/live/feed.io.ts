@@ -1,3 +1,12 @@
+import {
+  alarmBody,
+  alarmTopic,
+  assetsOf,
+  deviceMessage,
+  type FeedMessage,
+  feedOf,
+  lastMessage,
+} from "@bellwether/protocol/feed.ts";
 import { formatTopic } from "@bellwether/protocol/topics.ts";
 import type { Broker, NewSubscription } from "../broker/broker.io.ts";
 import { type Presence, type PresenceRule, presenceOf } from "../devices/presence.ts";
@@ -5,16 +14,7 @@ import type { CohortVerdict } from "../drift/verdict.ts";
 import type { DeviceRecord } from "../store/devices.ts";
 import type { CommittedBatch } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
-import {
-  alarmBody,
-  alarmTopic,
-  assetsOf,
-  cohortDriftMessage,
-  deviceMessage,
-  type FeedMessage,
-  feedOf,
-  lastMessage,
-} from "./feed.ts";
+import { cohortDriftMessage } from "./feed.ts";
 
 /** The committed feed to MQTT subscribers. Never awaited by ingest; who reads too slowly misses, and that is counted. */
 export interface Feed {
@@ -84,7 +84,8 @@ export function createFeed(ports: {
     const nowMs = ports.now();
     const heard = presenceOf(device, nowMs, rule);
     told.set(device.device, heard.presence);
-    return deviceMessage(device, heard, models, nowMs);
+    const running = models.map(({ model, phase, active }) => ({ model, phase, ...active }));
+    return deviceMessage({ ...device, health: device.state?.health }, heard, running, nowMs);
   }
 
   async function publishDevice(name: string): Promise<void> {

@@ -1,4 +1,5 @@
 import { encodeBatch } from "@bellwether/protocol/batch.ts";
+import { feedOf } from "@bellwether/protocol/feed.ts";
 import { AlarmFeed, DeviceFeed, LastFeed, PredictionFeed, TelemetryFeed } from "@bellwether/protocol/messages/feed.ts";
 import type { EventRecord, InferenceRecord, StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
@@ -10,7 +11,6 @@ import { temporaryStore } from "../../../test/kit/store.ts";
 import { PRESENCE_RULE } from "../devices/presence.ts";
 import type { CommittedBatch, IncomingBatch } from "../store/ingest.ts";
 import { createFeed } from "./feed.io.ts";
-import { feedOf } from "./feed.ts";
 
 const SHAPES = {
   telemetry: validator("telemetry", TelemetryFeed),

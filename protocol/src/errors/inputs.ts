@@ -42,6 +42,16 @@ export const INPUT_ERRORS = {
     sentence: "The input {input} lost its connection to {url}.",
     remedy: "It connects again by itself.",
   },
+  OUTPUT_DISCONNECTED: {
+    http: 503,
+    sentence: "The output lost its connection to {url}.",
+    remedy: "It connects again by itself; what happened meanwhile is not sent there again.",
+  },
+  OUTPUT_FILE_UNREADABLE: {
+    http: 422,
+    sentence: "The password of the output to {url} cannot be read from {file}: {reason}.",
+    remedy: "Check the path and its rights, and start the agent again.",
+  },
   INPUT_OVERFLOW: {
     http: 503,
     sentence: "The input {input} gets rows faster than they can be taken: {dropped} were dropped.",
