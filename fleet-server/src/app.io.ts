@@ -7,7 +7,7 @@ import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { buildApp, secureOptions } from "./api/app.io.ts";
-import type { Caller } from "./api/caller.ts";
+import { type Caller, callerName } from "./api/caller.ts";
 import { matchingDevices } from "./api/devices.ts";
 import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
@@ -24,6 +24,8 @@ import { addFleetMetrics } from "./metrics/fleet.io.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { addHttpMetrics, addProcessMetrics } from "./metrics/process.io.ts";
 import { addStoreMetrics } from "./metrics/store.io.ts";
+import { appendToJournal, journalBeside, journaled } from "./recovery/journal.io.ts";
+import { readReport } from "./recovery/restore.io.ts";
 import { openBlobs } from "./registry/blobs.io.ts";
 import { createExpiryWatch } from "./registry/expiry-watch.io.ts";
 import { repositoryIn } from "./registry/first-metadata.io.ts";
@@ -185,7 +187,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       const flagged = store.devices.flagCloned({ device, text, nowMs: now(), reference: instance ?? "" });
       flagged.catch((cause) => report("clone", cause));
     },
-    onReported: () => undefined,
+    onReported: (device) => void director.reported(device).catch((cause) => report("director", cause)),
     now,
     report,
   });
@@ -313,6 +315,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     expiries: () => expiries.expiries(),
     now,
   });
+  const restored = await readReport(dir);
   const deps: RouteDeps = {
     server: { version: options.version, ready: () => readiness(store) },
     metrics: { metrics },
@@ -333,6 +336,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     },
     samples: { store },
     series: { store },
+    recovery: { store, restored },
     subscribers: { store, kick: (account) => theBroker().kick("subscriber", account) },
     repository: { repository, expiries },
     histories: { store, histories, snapshots },
@@ -354,7 +358,11 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       if (device) return { kind: "device", device: device.device, site: device.site };
       return tokens.authenticate(token, nowMs);
     },
-    audit: await createAudit(store.governance),
+    audit: journaled(await createAudit(store.governance), {
+      append: (entry) => appendToJournal(journalBeside(dir, settings.journalDir), entry),
+      nameOf: callerName,
+      report,
+    }),
     idempotency: createIdempotency(store.governance),
     report,
     observe: addHttpMetrics(metrics),

@@ -35,6 +35,7 @@ if (role !== undefined) {
     { addModelFileCommands },
     { developmentKeysMaker },
     { addKeysCommands },
+    { addRecoveryCommands },
     repositoryOf,
   ] = await Promise.all([
     import("./cli/program.ts"),
@@ -43,6 +44,7 @@ if (role !== undefined) {
     import("./cli/model.ts"),
     import("./cli/development.io.ts"),
     import("./cli/keys.ts"),
+    import("./cli/recovery.ts"),
     repositories(),
   ]);
   const spawner = roleSpawner<ServerRole>(new URL(import.meta.url));
@@ -51,9 +53,18 @@ if (role !== undefined) {
     return createSandbox(spawner, DRAFT_LIMITS);
   });
   const keys = addKeysCommands(repositoryOf);
+  const recovery = addRecoveryCommands({
+    backup: async (options) => (await import("./recover.io.ts")).backup(options),
+    restore: async (options) => (await import("./recover.io.ts")).restore(options, spawner),
+  });
   const up = addUpCommand(async (options) => {
     const { startServer } = await import("./app.io.ts");
     return startServer({ ...options, spawner, version: packageJson.version });
   }, developmentKeysMaker(spawner));
-  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [up, keys, model]);
+  process.exitCode = await runCli(process.argv.slice(2), processWorld(), packageJson.version, [
+    up,
+    recovery,
+    keys,
+    model,
+  ]);
 }

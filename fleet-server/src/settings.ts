@@ -53,6 +53,7 @@ export const SettingsFile = Type.Object(
         closed,
       ),
     ),
+    journal: Type.Optional(Type.Object({ dir: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })) }, closed)),
     log: Type.Optional(oneOf(["silent", "error", "warn", "info", "debug"])),
   },
   closed,
@@ -72,6 +73,8 @@ export function settingsOf(file: Static<typeof SettingsFile>) {
     retentionDays: Object.fromEntries(
       RETAINED.map((name) => [name, file.retention?.[`${name}Days`] ?? RETENTION_DAYS[name]]),
     ) as Record<Retained, number>,
+    /** Where changes are kept outside the store; undefined: beside the data directory. */
+    journalDir: file.journal?.dir,
     log: file.log ?? "info",
   };
 }

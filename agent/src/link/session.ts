@@ -88,6 +88,8 @@ export class Session {
     this.#epoch = positions.epoch;
     this.#sendState({ epoch: positions.epoch, streams: positions.streams.map((position) => ({ ...position })) });
     this.announce();
+    // Whatever this server has echoed before: it may have been restored from a backup since, and must learn what runs here.
+    this.#slot.echoedRev = 0;
     this.#sendReported();
   }
 

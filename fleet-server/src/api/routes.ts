@@ -13,6 +13,7 @@ import { type ModelRoutesDeps, modelRoutes } from "./models.ts";
 import { withOpenApi } from "./openapi.ts";
 import { type OutcomeRoutesDeps, outcomeRoutes } from "./outcomes.ts";
 import { type PerformanceRoutesDeps, performanceRoutes } from "./performance.ts";
+import { type RecoveryRoutesDeps, recoveryRoutes } from "./recovery.ts";
 import { type ReleaseRoutesDeps, releaseRoutes } from "./releases.ts";
 import { type RepositoryRoutesDeps, repositoryRoutes } from "./repository.ts";
 import { type RetrainingRoutesDeps, retrainingRoutes } from "./retraining.ts";
@@ -35,6 +36,7 @@ export interface RouteDeps {
   readonly devices: DeviceRoutesDeps;
   readonly samples: SampleRoutesDeps;
   readonly series: SeriesRoutesDeps;
+  readonly recovery: RecoveryRoutesDeps;
   readonly subscribers: SubscriberRoutesDeps;
   readonly repository: RepositoryRoutesDeps;
   readonly models: ModelRoutesDeps;
@@ -63,6 +65,7 @@ export function allRoutes(deps: RouteDeps): Route[] {
       ...cohortRoutes(deps.devices),
       ...sampleRoutes(deps.samples),
       ...seriesRoutes(deps.series),
+      ...recoveryRoutes(deps.recovery),
       ...subscriberRoutes(deps.subscribers),
       ...repositoryRoutes(deps.repository),
       ...modelRoutes(deps.models),

@@ -21,6 +21,8 @@ export interface Director {
   newest(device: string): Promise<Buffer | undefined>;
   /** Sends the newest document again: a device listens now. */
   resend(device: string): Promise<void>;
+  /** A device reported: where it has seen a newer document than there is (of a store that was lost), it gets a newer one. */
+  reported(device: string): Promise<void>;
 }
 
 export interface DirectorPorts {
@@ -85,6 +87,10 @@ export function createDirector(ports: DirectorPorts): Director {
     }
     return desired && seal(desired);
   }
+  async function resend(device: string): Promise<void> {
+    const document = await newest(device);
+    if (document) ports.publish(device, document);
+  }
   return {
     async assign({ device, model, version, rollout, confirm }) {
       if (version !== null && !ports.releaseOf(model, version)) {
@@ -101,9 +107,9 @@ export function createDirector(ports: DirectorPorts): Director {
       return ok({ directorVersion: desired.version });
     },
     newest,
-    async resend(device) {
-      const document = await newest(device);
-      if (document) ports.publish(device, document);
+    resend,
+    async reported(device) {
+      if (await ports.store.director.overtake({ device, nowMs: ports.now() })) await resend(device);
     },
   };
 }

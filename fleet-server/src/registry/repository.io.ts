@@ -37,6 +37,7 @@ import {
   published,
   type RepositoryState,
   type RoleName,
+  raised,
   released,
   roleName,
   stateOf,
@@ -89,6 +90,8 @@ export interface ReleaseRepository {
   ): Promise<Result<Publication>>;
   /** What is signed for a time, and until when. */
   signed(): readonly Signed[];
+  /** After a restore: moves the versions of what the server signs on, above those devices may have seen, and signs them. */
+  raise(by: number): Promise<void>;
   /** Signs again what has used up half of its life, where the keys are online. */
   renew(): Promise<void>;
   close(): Promise<void>;
@@ -307,6 +310,7 @@ export async function openRepository(dir: string, now: () => number): Promise<Re
     request: (changes) => inTurn(() => request(changes)),
     publish: (upload, by, judge) => inTurn(() => publish(upload, by, judge)),
     signed: () => signedIn(trusted, state),
+    raise: (by) => inTurn(() => sign(raised(state, by))),
     renew: () => inTurn(renew),
     async close() {
       clearInterval(timer);

@@ -33,4 +33,8 @@ export interface DirectorStore {
     readonly remove?: string;
     readonly nowMs: number;
   }): Promise<DesiredState>;
+  /** After a restore: moves the numbers of all documents on, so that they are above those devices may have seen. */
+  raise(args: { readonly by: number }): Promise<void>;
+  /** Gives a device's wish a newer number where the device has seen a document beyond it; answers whether it had. */
+  overtake(args: { readonly device: string; readonly nowMs: number }): Promise<boolean>;
 }

@@ -22,6 +22,31 @@ export const FLEET_ERRORS = {
     sentence: "Port {port} cannot be listened on: {reason}.",
     remedy: "Choose another port, or 0 for a free one.",
   },
+  BACKUP_NOT_A_SERVER: {
+    http: 400,
+    sentence: "There is no fleet server's store in {dir}.",
+    remedy: "Name the data directory that `bellwether up --dir` names.",
+  },
+  BACKUP_NOT_EMPTY: {
+    http: 409,
+    sentence: "{dir} holds something already.",
+    remedy: "Name a folder that is not there yet: a backup is never written over another.",
+  },
+  BACKUP_INCOMPLETE: {
+    http: 422,
+    sentence: "{dir} is no whole backup: it has no index.",
+    remedy: "Take another one; this one was interrupted, or is no backup.",
+  },
+  BACKUP_DAMAGED: {
+    http: 422,
+    sentence: "The file {path} of the backup is damaged: {reason}.",
+    remedy: "Restore an older backup.",
+  },
+  RESTORE_NOT_EMPTY: {
+    http: 409,
+    sentence: "{dir} holds something already; a restore writes over nothing.",
+    remedy: "Move it away, and keep it: it may hold what the backup lacks.",
+  },
   STORE_NEWER: {
     http: 503,
     sentence: "The store was written by a newer version: its room {room} is at {version}, this program knows {known}.",
