@@ -9,6 +9,7 @@ import { queryYear } from "./query/query-year.ts";
 import { tests } from "./tests.ts";
 import { updateE2e } from "./update/e2e.ts";
 import { updateNoop } from "./update/noop.ts";
+import { wireBytes } from "./wire/wire-bytes.ts";
 
 /** Every benchmark by name, in the order in which they run and are told. */
 export const BENCHES: Readonly<Record<string, Bench>> = {
@@ -20,6 +21,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "agent-start": footprint("ms", 500),
   "api-list": apiList,
   "query-year": queryYear,
+  "wire-bytes": wireBytes,
   "gbdt-train": gbdtTrain,
   "drift-fold": driftFold,
   "update-noop": updateNoop,
