@@ -115,7 +115,6 @@ const taken = (intake: Intake) => intake.ok && Object.keys(intake.disagreements)
 
 test(`of ${COUNT} metadata files that nobody released, none is taken and none takes more than a second`, {
   timeout: 3_600_000,
-  retry: 0,
 }, async () => {
   const folder = temporaryFolder();
   const base = join(folder, "base");

@@ -57,7 +57,7 @@ beforeAll(async () => {
   await confirmed(running, OLD);
   await running.close();
   repository.close();
-}, 180_000);
+});
 
 function startDevice(repository: TestRepository, stateDir: string, labels: Readonly<Record<string, string>>) {
   const rootMetadata = readFileSync(join(stolen, "repository/metadata/1.root.json"), "utf8");

@@ -101,4 +101,4 @@ test("a device that ends in the middle of a download asks for the rest alone whe
   onTestFinished(() => second.close());
   await confirmed(second, release);
   expect(repository.asked.filter((asked) => asked.startsWith(path))).toEqual([`${path} bytes=${half}-`]);
-}, 120_000);
+});

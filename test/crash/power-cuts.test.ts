@@ -17,7 +17,6 @@ const GOOD = releaseOf(testPackage(timesModel(20), [20, 40, 60], PATIENT), 2);
 
 test(`after each of ${CUTS} power cuts during an update the agent goes on with what was released, and takes the next`, {
   timeout: 3_600_000,
-  retry: 0,
 }, async () => {
   const disk = startDisk();
   const lane = await startLane("edge-1", disk.folder);

@@ -7,9 +7,7 @@ import { temporaryFolder } from "../kit/folder.ts";
 const ROUNDS = 3;
 const START_MS = Date.UTC(2026, 0, 1);
 
-test("a server killed while it takes batches in has everything it acknowledged, once, when it is back", {
-  timeout: 90_000,
-}, async () => {
+test("a server killed while it takes batches in has everything it acknowledged, once, when it is back", async () => {
   const dir = temporaryFolder("bellwether-crash-");
   let server = await startBellwether({ dir });
   const enrolled = await enrol(server, "gw-1");

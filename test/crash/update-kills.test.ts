@@ -15,7 +15,7 @@ import { endedOn, goesOn, settle } from "../kit/update-lives.ts";
 import { OLD, PATIENT } from "../kit/victims.ts";
 
 const FULL = process.env["BELLWETHER_CAMPAIGN"] === "full";
-const LIMITS = { timeout: 3 * 3_600_000, retry: 0 };
+const LIMITS = { timeout: 3 * 3_600_000 };
 const LANES = ["edge-1", "edge-2"];
 
 interface Story {

@@ -7,6 +7,7 @@ import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { type ModelState, runningOf } from "../../agent/src/update/machine.ts";
 import type { Serving } from "../../agent/src/update/runner.io.ts";
+import { patient } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { testPackage, timesModel } from "../kit/packages.ts";
 import { directorBytes, releaseOf, type TestRelease } from "../kit/tuf.ts";
@@ -18,7 +19,7 @@ const CHILD = new URL("./update-child.ts", import.meta.url).pathname;
 const HOOK = new URL("./kill-at.ts", import.meta.url).pathname;
 /** Port 9 of loopback answers nobody. */
 const NOBODY = "http://127.0.0.1:9";
-const LIFE_MS_MAX = 60_000;
+const LIFE_MS_MAX = patient(60_000);
 const LONG = { timeout: 900_000 };
 /** Good to its golden vectors, but beyond its range from the fourth row on. */
 const WORTHLESS = releaseOf(

@@ -92,7 +92,7 @@ test("killed agent, killed server, nothing lost and nothing twice", async () => 
   expect(new Set(samples.map(keyOf))).toEqual(new Set((await expectedRows(folder)).keys()));
   expect((await second.stop()).ended).toBe(0);
   expect((await fleet.process.stop()).ended).toBe(0);
-}, 120_000);
+});
 
 test("an agent whose server hangs still stops within 5 s, in good order", async () => {
   const folder = temporaryFolder();

@@ -63,7 +63,7 @@ test("a model that hangs costs one restart: the reason is kept, the version quar
   expect(Object.keys(state.quarantined)).toEqual([bad.digest]);
   expect(existsSync(join(stateDir, "hang.json"))).toBe(false);
   expect((await second.stop()).ended).toBe(0);
-}, 60_000);
+});
 
 test("a slot that rotted on the disk is not run: the version before it serves", async () => {
   const { folder, stateDir, yaml } = plant();

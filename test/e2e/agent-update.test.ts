@@ -107,7 +107,7 @@ test("a released model reaches the device, proves itself on live rows, and its p
     expect(predecessor).toEqual({ digest: first.manifestDigest, value: value / 2 });
   expect((await agent.stop()).ended).toBe(0);
   expect((await fleet.process.stop()).ended).toBe(0);
-}, 120_000);
+});
 
 test("a device fed no input never reports success, and goes back to what it was", async () => {
   const folder = temporaryFolder();
@@ -128,7 +128,7 @@ test("a device fed no input never reports success, and goes back to what it was"
   expect(ended).toMatchObject({ outcome: "rolledBack", error: { code: "NO_LIVE_INFERENCES" } });
   expect(ended).not.toHaveProperty("active");
   expect((await agent.stop()).ended).toBe(0);
-}, 60_000);
+});
 
 test("killed while a version is being confirmed, the device goes on confirming it and comes to an end by itself", async () => {
   const folder = temporaryFolder();
@@ -156,4 +156,4 @@ test("killed while a version is being confirmed, the device goes on confirming i
   expect(models[0]!.evidence!.inferences).toBeGreaterThanOrEqual(confirm.inferences);
   expect(pipeline!.models).toMatchObject([{ version, digest: manifestDigest }]);
   expect((await second.stop()).ended).toBe(0);
-}, 60_000);
+});

@@ -23,7 +23,7 @@ inputs:
       - {name: cpu, asset: gateway, channel: cpu, source: cpu.load, unit: "%"}
 `;
 
-test("a model on the device's own memory, no machine's, goes the whole way", { timeout: 120_000 }, async () => {
+test("a model on the device's own memory, no machine's, goes the whole way", async () => {
   const folder = temporaryFolder();
   const fleet = await startFleet(join(folder, "server"), { settings: "rollouts: {tickMs: 200}\n" });
   const stateDir = join(folder, "edge-1");

@@ -83,4 +83,4 @@ test("devices that cannot run a version are named when its rollout is planned, a
   ]);
   // Nobody ever asked the device that was left out.
   expect(await fleet.call("GET /v1/devices/hot")).toMatchObject({ models: [], directorVersion: 0, refusals: [] });
-}, 120_000);
+});

@@ -115,4 +115,4 @@ test("the README's commands do what it says, in its order", async () => {
   expect(await run("bellwether lineage")).toContain("pump-rul");
   expect((await agent.stop()).ended).toBe(0);
   expect((await up.stop()).ended).toBe(0);
-}, 120_000);
+});

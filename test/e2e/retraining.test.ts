@@ -95,9 +95,7 @@ async function predict(
   await device.acknowledged("inference", await device.send("inference", [record]));
 }
 
-test("a cohort is retrained from its own samples and outcomes, proposed, approved, released for it alone; every prediction can be followed back", {
-  timeout: 240_000,
-}, async () => {
+test("a cohort is retrained from its own samples and outcomes, proposed, approved, released for it alone; every prediction can be followed back", async () => {
   const server = await startBellwether({ config: "retraining: {tickMs: 100}\n" });
   const first = await champion(server);
   await server.call("PUT /v1/cohorts/line", { selector: "site=plant-a" });

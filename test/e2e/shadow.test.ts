@@ -38,9 +38,7 @@ function shadowing(version: number, release: TestRelease, durationMs: number, as
 
 const modelOf = (device: TestDevice) => device.reported().models[0];
 
-test("a shadow runs on live rows without any consequence, through a restart, and serves only after it", {
-  timeout: 180_000,
-}, async () => {
+test("a shadow runs on live rows without any consequence, through a restart, and serves only after it", async () => {
   const stateDir = temporaryFolder();
   const repository = await startRepository();
   const start = () => startUpdates({ stateDir, serverUrl: repository.url });
@@ -87,7 +85,7 @@ test("a shadow runs on live rows without any consequence, through a restart, and
   expect(eventsOf(stateDir).some(({ code }) => code === "ALERT_RAISED")).toBe(true);
 });
 
-test("a shadow whose outputs are worthless never serves", { timeout: 120_000 }, async () => {
+test("a shadow whose outputs are worthless never serves", async () => {
   const stateDir = temporaryFolder();
   const repository = await startRepository();
   const device = await startUpdates({ stateDir, serverUrl: repository.url });

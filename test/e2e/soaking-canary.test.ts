@@ -162,7 +162,7 @@ test("a canary whose input ends while it soaks makes the wave inconclusive and t
   expect(listed.stdout).toMatch(new RegExp(`live-predictions +inconclusive +1 +1 +0 +0 +${reason}`));
   expect(listed.stdout).toMatch(/inference-errors +inconclusive +\S* *\d+ +\d+ +0\.05 +\d+ of the 2000 predictions/);
   await onlyTheCanary(fleet, id, canary);
-}, 180_000);
+});
 
 test("a canary process stopped while it soaks pauses the rollout; alive again and resumed, it goes on to the end", async () => {
   const plant = await startPlant(DEVICES);
@@ -200,7 +200,7 @@ test("a canary process stopped while it soaks pauses the rollout; alive again an
     },
     "inference-errors": { verdict: "pass", statistic: 0 },
   });
-}, 180_000);
+});
 
 test("a canary that is fed no input never succeeds: its wave is inconclusive, and nobody else is asked", async () => {
   const { fleet } = await startPlant(DEVICES.slice(0, 2));
@@ -236,4 +236,4 @@ test("a canary that is fed no input never succeeds: its wave is inconclusive, an
     const { models } = (await fleet.call(`GET /v1/devices/${device}`)) as { models: ReportedModel[] };
     expect(models.map(({ outcome }) => outcome)).not.toContain("succeeded");
   }
-}, 120_000);
+});

@@ -50,9 +50,7 @@ function watchGaps({ pipeline }: TestDevice) {
   };
 }
 
-test("a 10 Hz asset has its predictions through download, self-test, swap and roll-back, and none is missing", {
-  timeout: 240_000,
-}, async () => {
+test("a 10 Hz asset has its predictions through download, self-test, swap and roll-back, and none is missing", async () => {
   const stateDir = temporaryFolder();
   const repository = await startRepository();
   const device = await startUpdates({ stateDir, serverUrl: repository.url, rowsPerSecond: ROWS_PER_SECOND });

@@ -81,13 +81,13 @@ function configuration(folder: string): string {
     const rows = theirRows(name);
     const file = join(folder, `${name}.replay.csv`);
     // As long as the test may take; a wide row is long, so there are fewer of them.
-    writeFileSync(file, theirHistory(name, Math.ceil(6_000 / rows.length)));
+    writeFileSync(file, theirHistory(name, Math.ceil(4_000 / rows.length)));
     const own = [...new Set(rows.map(({ asset }) => `${prefixOf(name)}${asset}`))];
     assets.push(...own);
     models.push(`  - { model: ${modelOf(name)}, assets: [${own.join(", ")}] }`);
     const points = rows[0]!.values.map((_, c) => `{ name: c${c}, channel: c${c}, unit: "1" }`).join(", ");
     inputs.push(
-      `  - { id: ${modelOf(name)}, type: replay, file: ${file}, assetColumn: asset, assetPrefix: ${prefixOf(name)}, rowsPerSecond: 30, stepMs: ${STEP_MS}, points: [${points}] }`,
+      `  - { id: ${modelOf(name)}, type: replay, file: ${file}, assetColumn: asset, assetPrefix: ${prefixOf(name)}, rowsPerSecond: 10, stepMs: ${STEP_MS}, points: [${points}] }`,
     );
   }
   return `

@@ -47,9 +47,9 @@ test("a device pins the CA by its fingerprint, is updated over TLS, and speaks t
   const plain = `${replayOf(folder)}server: {mqttUrl: "${fleet.mqttUrl.replace("mqtts", "mqtt")}"}\n`;
   const clear = startAgentProcess(folder, stateDir, plain);
   const said = () => clear.log().map(({ code }) => code);
-  await expect.poll(said, { timeout: 30_000 }).toContain("LINK_INSECURE");
+  await expect.poll(said).toContain("LINK_INSECURE");
   expect(await clear.ended).toBe(1);
-}, 240_000);
+});
 
 test("a device behind a proxy with a password reaches a server that only the proxy can name, for everything", async () => {
   const folder = temporaryFolder();
@@ -90,7 +90,7 @@ test("a device behind a proxy with a password reaches a server that only the pro
   await eventually("samples after the cut", async () => (await fleet.samples()).length > before);
   expect(new Set(proxy.tunnels)).toEqual(new Set([host]));
   expect((await agent.stop()).ended).toBe(0);
-}, 240_000);
+});
 
 test("a proxy that opens TLS is believed only where the configuration says so", async () => {
   const folder = temporaryFolder();
@@ -118,7 +118,7 @@ test("a proxy that opens TLS is believed only where the configuration says so", 
   startAgentProcess(folder, stateDir, replayOf(folder) + link(", intercepts: true"));
   await snapshotWhere("it is online", stateDir, ({ link: { phase } }) => phase === "online");
   expect(proxy.tunnels.length).toBeGreaterThan(2);
-}, 120_000);
+});
 
 test("a device without a clock connects to its CA, whatever its clock says, but not to a certificate that ended before the last", async () => {
   const folder = temporaryFolder();
@@ -160,4 +160,4 @@ test("a device without a clock connects to its CA, whatever its clock says, but 
     40_000,
   );
   expect(link.phase).not.toBe("online");
-}, 240_000);
+});

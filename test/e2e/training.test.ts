@@ -52,7 +52,7 @@ test("simulated machines' past becomes a valid, released version that names the 
   });
   await releaseVersion(server, "pump-rul", 1);
   expect((await server.call("GET /v1/models/pump-rul/versions/1")).body).toMatchObject({ phase: "released" });
-}, 60_000);
+});
 
 test("the same history gives a classifier of failures to come", async () => {
   const run = await json("training", "start", "pump-failure", "--history", "plant", "--horizon-rows", "24", "--watch");
@@ -60,4 +60,4 @@ test("the same history gives a classifier of failures to come", async () => {
   const { auc, f1, f1Always } = run.summary.evaluation;
   expect(auc).toBeGreaterThan(0.85);
   expect(f1).toBeGreaterThan(f1Always * 1.5);
-}, 60_000);
+});

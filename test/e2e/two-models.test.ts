@@ -17,9 +17,7 @@ const WORTHLESS_LEAK = release("leak", 2, 3, {
   outputs: [{ name: "value", output: "out", meaning: "value", primary: true, range: [0, 10] }],
 });
 
-test("two models of a device are updated apart: one is rolled back while the other succeeds", {
-  timeout: 120_000,
-}, async () => {
+test("two models of a device are updated apart: one is rolled back while the other succeeds", async () => {
   const repository = await startRepository();
   const device = await startUpdates({ stateDir: temporaryFolder(), serverUrl: repository.url });
   const ends = (model: string, outcome: string, digest: string) =>

@@ -81,9 +81,7 @@ describe("NASA's engines", () => {
   const folder = sharedData("cmapss");
   const NOTE = "NASA's C-MAPSS files are not here (BELLWETHER_DATA): the simulated engines below stand in";
 
-  test("wear is called drift on at most 5 % of the engines, run to failure or not; a new way to fail is called", {
-    timeout: 300_000,
-  }, async () => {
+  test("wear is called drift on at most 5 % of the engines, run to failure or not; a new way to fail is called", async () => {
     if (folder === undefined) return expect(NOTE).toContain("BELLWETHER_DATA");
     const [learnt, others] = halves(await historyOf(`${folder}/train_FD001.txt`));
     const session = await sessionOf(learnt);
@@ -97,9 +95,7 @@ describe("NASA's engines", () => {
   });
 });
 
-test("simulated engines: wear is not called; a sensor that moved is, where an engine lives long enough to be sure", {
-  timeout: 120_000,
-}, async () => {
+test("simulated engines: wear is not called; a sensor that moved is, where an engine lives long enough to be sure", async () => {
   const [learnt, others] = halves(await historyOf(writeEngines(80, 1, 4).train));
   // An engine lives for some 175 minutes, a 250th of a month: at this rate two in a hundred would be called by chance.
   const session = await sessionOf(learnt, { windowVectors: 8, falseAlarmsPerDeviceMonth: 5 });

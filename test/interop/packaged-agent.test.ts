@@ -19,7 +19,7 @@ let agent: PackagedAgent;
 
 beforeAll(() => {
   agent = packageAgent(folderOfSuite);
-}, 120_000);
+});
 
 /** A device as it comes from a factory: no Node, no tools, an empty home. */
 async function device() {
@@ -99,7 +99,7 @@ test("the unpacked package enrols, takes a rollout, predicts, and goes on after 
   expect(values).toEqual(Array.from({ length: values.length }, (_, i) => 10 * (ROWS - values.length + 1 + i)));
   for (const one of await predictions(fleet)) expect(one.digest).toBe(digest);
   expect((await second.stop()).ended).toBe(0);
-}, 120_000);
+});
 
 test("it asks nobody but its server, and leaves nothing outside its state directory", async () => {
   const { folder, home, stateDir, yaml, fleet, options } = await device();
@@ -122,7 +122,7 @@ test("it asks nobody but its server, and leaves nothing outside its state direct
   // The child that tries a model is the same file, not some Node.
   const roles = asked.started.filter((line) => line.includes("--bellwether-role="));
   expect(roles).toEqual([expect.stringMatching(`^${agent.executable} --bellwether-role=selftest `)]);
-}, 120_000);
+});
 
 test("a run that asks for a name is seen to: the watch itself works", async () => {
   const { folder, stateDir, options, fleet } = await device();
@@ -136,7 +136,7 @@ describe("the package", () => {
   test("Debian's own checker finds no error and no warning", () => {
     const found = spawnSync("lintian", ["--allow-root", "--fail-on", "error,warning", agent.deb], { encoding: "utf8" });
     expect(found).toMatchObject({ status: 0, stdout: "" });
-  }, 120_000);
+  });
 
   test("holds this machine's files only, and the configuration is the owner's", () => {
     const listed = (folder: string) => readdirSync(join(agent.files, folder), { recursive: true }).toSorted();
@@ -185,5 +185,5 @@ describe("the package", () => {
   test("is the same, byte by byte, whoever builds it", () => {
     const again = packageAgent(join(folderOfSuite, "again"), "077");
     expect(readFileSync(again.deb).equals(readFileSync(agent.deb))).toBe(true);
-  }, 120_000);
+  });
 });

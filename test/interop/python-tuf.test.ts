@@ -96,7 +96,7 @@ test.each([
   ["threshold", /was signed by 1\/2 keys/, 2],
   ["thief", /was signed by 0\/1 keys/, 2],
   ["tampered", /DIGEST_MISMATCH/, 3],
-])("what python-tuf signs and is no update is refused: %s", { timeout: 60_000 }, async (bent, why, version) => {
+])("what python-tuf signs and is no update is refused: %s", async (bent, why, version) => {
   await init();
   edition = "2";
   expect(await download()).toEqual({ code: 0, said: "" });

@@ -2,13 +2,14 @@ import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { Aedes } from "aedes";
 import { connectAsync } from "mqtt";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { parseConfig } from "../../agent/src/config/parse.ts";
 import { createInput } from "../../agent/src/inputs/inputs.io.ts";
 import { connectSiteBroker } from "../../agent/src/link/site-broker.io.ts";
 import type { Problem } from "../../protocol/src/errors.ts";
 import type { TelemetryRow } from "../../protocol/src/messages/stream.ts";
 import { unwrap } from "../../protocol/src/result.ts";
+import { holds } from "../kit/eventually.ts";
 
 let broker: Aedes;
 let server: Server;
@@ -66,7 +67,7 @@ inputs:
   input.start((some) => {
     rows.push(...some);
   });
-  const subscribed = () => vi.waitFor(() => expect(refusals).toBe(-1), 10_000);
+  const subscribed = () => holds(() => expect(refusals).toBe(-1), 10_000);
   const publish = async (value: number, ts: number) => {
     const client = await connectAsync(url);
     await client.publishAsync("plant/tank-1/level", JSON.stringify({ value, ts }), { qos: 1, retain: true });
@@ -74,12 +75,12 @@ inputs:
   };
   await subscribed();
   await publish(1.234, 5_000);
-  await vi.waitFor(() => expect(rows).toEqual([{ asset: "tank-1", observedAtMs: 5_000, values: { level: 1.23 } }]));
+  await holds(() => expect(rows).toEqual([{ asset: "tank-1", observedAtMs: 5_000, values: { level: 1.23 } }]));
   for (const socket of sockets) socket.destroy();
-  await vi.waitFor(() => expect(problems.map(({ code }) => code)).toContain("INPUT_DISCONNECTED"));
-  await vi.waitFor(() => expect(rows.length).toBeGreaterThan(1), 10_000);
+  await holds(() => expect(problems.map(({ code }) => code)).toContain("INPUT_DISCONNECTED"));
+  await holds(() => expect(rows.length).toBeGreaterThan(1), 10_000);
   // What was retained comes again, with the time it had: nothing old is stamped as new.
   expect(rows.at(-1)).toEqual(rows[0]);
   await input.stop();
-  await vi.waitFor(() => expect(broker.connectedClients).toBe(0));
+  await holds(() => expect(broker.connectedClients).toBe(0));
 });

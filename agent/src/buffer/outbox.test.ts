@@ -5,6 +5,7 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { holds } from "../../../test/kit/eventually.ts";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { ackOf, drain, outboxOptions, read, realClock, ServerMemory, testClock } from "../../../test/kit/outbox.ts";
 import { openOutbox } from "./outbox.io.ts";
@@ -85,7 +86,7 @@ describe("durability", () => {
     const outbox = openAt(newFile(), { commitMs: 20, sendable });
     outbox.append({ rows: rows(0, 1), cursor: { input: "a", value: 1 } });
     expect(sendable).not.toHaveBeenCalled();
-    await vi.waitFor(() => expect(sendable).toHaveBeenCalledOnce());
+    await holds(() => expect(sendable).toHaveBeenCalledOnce());
     expect(outbox.cursors()).toEqual({ a: 1 });
   });
 
@@ -395,7 +396,7 @@ describe("when the disk fails", () => {
     }
     expect(noticed.mock.calls.map(([said]) => said.code)).toContain("OUTBOX_DISK_FULL");
     db?.pragma("max_page_count = 100000");
-    await vi.waitFor(() => expect(outbox.stats()).toMatchObject({ pending: 0 }), 20_000);
+    await holds(() => expect(outbox.stats()).toMatchObject({ pending: 0 }), 20_000);
     expect(outbox.stats().problem).toBeUndefined();
     const server = new ServerMemory();
     for (const batch of drain(outbox)) server.take(batch);
@@ -428,7 +429,7 @@ describe("when the disk fails", () => {
     for (let from = 15; from < 200_015; from += 1_000) outbox.append({ rows: rows(from, 1_000) });
     expect(outbox.stats().pending).toBeLessThan(100_000);
     broken = false;
-    await vi.waitFor(() => expect(outbox.stats().problem).toBeUndefined(), 10_000);
+    await holds(() => expect(outbox.stats().problem).toBeUndefined(), 10_000);
     expect(noticed.mock.calls.filter(([said]) => said.code === "OUTBOX_DISK_FAILED")).toHaveLength(1);
     expect(outbox.cursors()).toEqual({ a: 15 });
     const server = new ServerMemory();
@@ -460,7 +461,7 @@ describe("when the disk fails", () => {
     outbox.append({ rows: rows(0, 4), events: [event("x")] });
     expect(outbox.commit()).toMatchObject({ ok: false });
     outbox.append({ rows: rows(4, 1) });
-    await vi.waitFor(() => expect(outbox.stats().problem).toBeUndefined(), 10_000);
+    await holds(() => expect(outbox.stats().problem).toBeUndefined(), 10_000);
     expect(real.length).toBeGreaterThan(1);
     const batches = drain(outbox);
     expect(batches.filter(({ stream }) => stream === "event")).toHaveLength(1);

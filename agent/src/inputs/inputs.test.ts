@@ -5,7 +5,8 @@ import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { holds } from "../../../test/kit/eventually.ts";
 import type { InputConfig } from "../config/config.ts";
 import { parseConfig } from "../config/parse.ts";
 import type { Emit, InputContext, JsonValue, SiteBrokerOptions } from "./input.ts";
@@ -100,7 +101,7 @@ describe("simulator", () => {
       offered += rows.length;
       return new Promise(() => {});
     });
-    await vi.waitFor(() => expect(offered).toBeGreaterThanOrEqual(ROWS_AHEAD_MAX));
+    await holds(() => expect(offered).toBeGreaterThanOrEqual(ROWS_AHEAD_MAX));
     for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
     const portion = 64 * 2;
     expect(offered).toBeLessThan(ROWS_AHEAD_MAX + portion);
@@ -115,7 +116,7 @@ describe("simulator", () => {
     void held.end.then(() => {
       ended = true;
     });
-    await vi.waitFor(() => expect(taking).toHaveLength(3));
+    await holds(() => expect(taking).toHaveLength(3));
     for (const taken of taking.slice(0, 2)) taken();
     for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
     expect(ended).toBe(false);
@@ -141,7 +142,7 @@ describe("simulator", () => {
 
   test("a pipeline that fails ends it with a report", async () => {
     const broken = run(inputOf(yaml), {}, () => Promise.reject(new Error("disk full")));
-    await vi.waitFor(() => expect(broken.problems.map(({ code }) => code)).toEqual(["INPUT_STOPPED"]));
+    await holds(() => expect(broken.problems.map(({ code }) => code)).toEqual(["INPUT_STOPPED"]));
     expect(broken.problems[0]!.message).toContain("disk full");
   });
 });
@@ -240,7 +241,7 @@ describe("replay of CSV", () => {
   test("a file that is not there, or is a folder", async () => {
     for (const name of ["nowhere.csv", "."]) {
       const replay = run(inputOf(yaml(name)));
-      await vi.waitFor(() => expect(replay.problems.map(({ code }) => code)).toEqual(["INPUT_FILE_UNREADABLE"]));
+      await holds(() => expect(replay.problems.map(({ code }) => code)).toEqual(["INPUT_FILE_UNREADABLE"]));
       const declared = await replay.input.declare();
       expect(declared.ok ? "ok" : declared.error.code).toBe("INPUT_FILE_UNREADABLE");
       await replay.stop();
@@ -328,14 +329,14 @@ describe("site broker", () => {
       ]),
     );
     const { input, send, options, closed } = site(config);
-    await vi.waitFor(() => expect(options()?.topics).toEqual(["x/1", "x/2"]));
+    await holds(() => expect(options()?.topics).toEqual(["x/1", "x/2"]));
     send("x/1", '{"v":[1.3],"/odd~":"7.5","ts":12.5}');
     send("x/2", "21");
     send("x/2", "high");
     send("x/1", '{"v":[1.3],"/odd~":null,"ts":"soon"}');
     send("x/1", '{"v":[],"/odd~":true,"ts":13}');
     send("x/9", "1");
-    await vi.waitFor(() => expect(input.rows).toHaveLength(5));
+    await holds(() => expect(input.rows).toHaveLength(5));
     expect(input.rows).toEqual([
       { asset: "a", observedAtMs: 12_500, values: { p: 1.5, q: 7.5 } },
       { asset: "b", observedAtMs: 1_000, values: { plain: 21 } },
@@ -355,11 +356,11 @@ describe("site broker", () => {
       point(name, "a", `topic: x/${name}, valuePointer: /v, timePointer: /t, timeUnit: ms`),
     );
     const { input, send, options } = site(inputOf(yaml(points, "groupMs: 20,")));
-    await vi.waitFor(() => expect(options()).toBeDefined());
+    await holds(() => expect(options()).toBeDefined());
     send("x/p", '{"v":1,"t":100}');
     send("x/q", '{"v":2,"t":100}');
     send("x/p", '{"v":3,"t":200}');
-    await vi.waitFor(() => expect(input.rows).toHaveLength(2));
+    await holds(() => expect(input.rows).toHaveLength(2));
     expect(input.rows.map(({ values }) => values)).toEqual([{ p: 1, q: 2 }, { p: 3 }]);
     await input.stop();
   });
@@ -370,18 +371,18 @@ describe("site broker", () => {
       take = resolve;
     });
     const { input, send, options } = site(inputOf(yaml([point("p", "a", "topic: x")])), () => gate);
-    await vi.waitFor(() => expect(options()).toBeDefined());
+    await holds(() => expect(options()).toBeDefined());
     for (let i = 0; i < 10_500; i += 1) send("x", String(i));
-    await vi.waitFor(() => expect(input.problems.map(({ code }) => code)).toContain("INPUT_OVERFLOW"));
+    await holds(() => expect(input.problems.map(({ code }) => code)).toContain("INPUT_OVERFLOW"));
     take();
-    await vi.waitFor(() => expect(input.rows.at(-1)?.values["p"]).toBe(10_499));
+    await holds(() => expect(input.rows.at(-1)?.values["p"]).toBe(10_499));
     expect(input.rows.length).toBeLessThanOrEqual(10_001);
     await input.stop();
   });
 
   test("a password file that is not there stops it with a code", async () => {
     const { input } = site(inputOf(yaml([point("p", "a", "topic: x")], "passwordFile: nowhere.txt, username: u,")));
-    await vi.waitFor(() => expect(input.problems.map(({ code }) => code)).toEqual(["INPUT_FILE_UNREADABLE"]));
+    await holds(() => expect(input.problems.map(({ code }) => code)).toEqual(["INPUT_FILE_UNREADABLE"]));
   });
 });
 
@@ -393,7 +394,7 @@ test("host: what a probe does not give is a bad sample, never an old one", async
     "{name: t, asset: b, channel: temp, unit: Cel, source: temperature}",
   ];
   const host = run(inputOf(`{id: h, type: host, intervalMs: 100, points: [${points.join(", ")}]}`));
-  await vi.waitFor(() => expect(host.rows.length).toBeGreaterThanOrEqual(4), 5_000);
+  await holds(() => expect(host.rows.length).toBeGreaterThanOrEqual(4), 5_000);
   await host.stop();
   const after = host.rows.length;
   expect(host.rows.slice(0, 2)).toEqual([

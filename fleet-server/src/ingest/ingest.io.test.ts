@@ -114,7 +114,7 @@ it("acknowledges what the store has committed, and nothing before", async () => 
   expect(waiting()).toBe(0);
 });
 
-it("acknowledges nothing of a commit that failed; what is sent again is taken", { timeout: 20_000 }, async () => {
+it("acknowledges nothing of a commit that failed; what is sent again is taken", async () => {
   let failing = true;
   const { offer, acks, reports, fed, waiting } = await start(({ ingest }) => ({
     ingest: {

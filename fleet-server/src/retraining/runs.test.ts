@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result, unwrap } from "@bellwether/protocol/result.ts";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { cli } from "../../../test/kit/cli.ts";
 import { writeEngines } from "../../../test/kit/engines.ts";
+import { holds, patient } from "../../../test/kit/eventually.ts";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { memoryRoom } from "../../../test/kit/room.ts";
 import { listeningApi } from "../../../test/kit/server.ts";
@@ -137,13 +138,13 @@ async function start({ json }: Server, history: string, ...rest: string[]): Prom
 }
 
 async function ended({ runs }: Server, id: string) {
-  const ending = runs.follow(id, AbortSignal.timeout(20_000));
+  const ending = runs.follow(id, AbortSignal.timeout(patient(20_000)));
   const last = (await Array.fromAsync(ending)).at(-1);
   return last!;
 }
 
 async function isRunning({ runs }: Server, id: string): Promise<void> {
-  await vi.waitFor(async () => expect((await runs.get(id))?.progress?.tree).toBeGreaterThan(0), { timeout: 10_000 });
+  await holds(async () => expect((await runs.get(id))?.progress?.tree).toBeGreaterThan(0));
 }
 
 describe("history import, over REST and command line", () => {

@@ -32,7 +32,7 @@ function history(simulator: Simulator, assets: readonly string[], lives: number)
 }
 
 // Measured over seeds 1 to 100: 0.17 to 0.35, median 0.22.
-test.each([1, 2, 3, 20_261, Math.floor(Math.random() * 2 ** 32)])(
+test.each([1, 20_261, Math.floor(Math.random() * 2 ** 32)])(
   "boosted trees on windowed features foresee the failures of unseen assets (seed %i)",
   (seed) => {
     const past = Array.from({ length: 12 }, (_, i) => `past-${i}`);
