@@ -44,6 +44,7 @@ export function recoveryRoutes({ store, restored }: RecoveryRoutesDeps): Route[]
       operation: "showRestore",
       summary: "What the last restore from a backup applied again, and what cannot be had back.",
       role: "admin",
+      wholeFleet: true,
       answer: RestoredView,
       errors: ["NOT_FOUND"],
       handler: async () => {

@@ -258,7 +258,7 @@ describe("a token of one site", () => {
     const about = declaredRoutes("0").filter(({ wholeFleet }) => wholeFleet);
     expect(about.map(({ operation }) => operation).toSorted()).toEqual([
       ...["deleteModelAlias", "listAuditEntries", "publishRelease", "releaseModelVersionForCohort", "requestRelease"],
-      ...["setModelAlias", "showAuditHead", "withdrawModelVersion"],
+      ...["setModelAlias", "showAuditHead", "showRestore", "withdrawModelVersion"],
     ]);
     const reached = about.map((route) => ({ ...route, handler: async () => ok(undefined) }));
     const fleet = await testApi(reached, { checkAnswers: false });
