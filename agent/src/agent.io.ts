@@ -52,6 +52,8 @@ export interface AgentOptions {
   readonly log: Logger;
   /** The agent cannot go on; the process must end. */
   readonly onFatal: (problem: Problem) => void;
+  /** Aborted: a start that is under way is given up. */
+  readonly signal?: AbortSignal;
 }
 
 /** A running agent. */
@@ -74,6 +76,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent>> 
       onEnded: (input) => log.info("an input has come to its end", { input }),
       onFatal,
     },
+    options.signal,
   );
   if ("code" in pipeline) return { ok: false, error: pipeline };
   await agent.open(pipeline);

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import packageJson from "../package.json" with { type: "json" };
 import { configCheckCommand } from "./cli/config-check.ts";
 import { enrollCommand } from "./cli/enroll.ts";
+import { sentenceOf } from "./cli/options.ts";
 import { runCommand } from "./cli/run.ts";
 import { simulateCommand } from "./cli/simulate.ts";
 import { statusCommand } from "./cli/status.ts";
@@ -11,6 +12,15 @@ import { askLocal } from "./health/local.io.ts";
 import { enrol } from "./link/enrol.io.ts";
 import { reachServer } from "./reach-server.io.ts";
 import type { AgentRole } from "./roles.io.ts";
+
+/** What commander says of a wrong command line, as our other problems are said. */
+function sayWrong(text: string, write: (text: string) => void): void {
+  write(sentenceOf({ code: "ARGUMENT_INVALID", message: text.replace(/^error: /, "").trimEnd() }));
+}
+
+function everyCommand(command: Command): Command[] {
+  return [command, ...command.commands.flatMap((child) => everyCommand(child))];
+}
 
 /** The command line of `bellwether-agent`. */
 export async function runCli(argv: readonly string[], spawner: RoleSpawner<AgentRole>): Promise<void> {
@@ -23,5 +33,6 @@ export async function runCli(argv: readonly string[], spawner: RoleSpawner<Agent
     .addCommand(updateCommand(askLocal))
     .addCommand(configCheckCommand())
     .addCommand(simulateCommand());
+  for (const command of everyCommand(program)) command.configureOutput({ outputError: sayWrong });
   await program.parseAsync(argv, { from: "user" });
 }

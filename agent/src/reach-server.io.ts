@@ -9,7 +9,7 @@ import { openReach } from "./link/reach.io.ts";
 
 /** The way to a server that nobody enrolled with yet: through the configured proxy, believing the CA that a person named. */
 export const reachServer: ReachServer = async ({ url, ca: named, config: file, state }) => {
-  const config = file === undefined ? undefined : await loadConfig(file);
+  const config = file === undefined ? undefined : loadConfig(file);
   if (config && !config.ok) return config;
   const { proxy } = config?.value.link ?? {};
   const opened = openReach({ stateDir: resolve(state), proxy, clockSynced: isClockSynced });

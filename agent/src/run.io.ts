@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { startAgent } from "./agent.io.ts";
-import { loadConfig, sentencesOf } from "./cli/config-check.ts";
+import { faultsOf, loadConfig } from "./cli/config-check.ts";
 import { isClockSynced } from "./health/clock.io.ts";
 import { clearTextUrl } from "./link/address.ts";
 import { readIdentity } from "./link/enrol.io.ts";
@@ -24,9 +24,9 @@ export interface RunOptions {
 /** `bellwether-agent run`: resolves with the exit code when the agent has stopped. */
 export async function run({ configFile, stateDir, logLevel, spawner }: RunOptions): Promise<number> {
   const log = createLogger({ level: logLevel, nowMs: Date.now, write: writeLog });
-  const config = await loadConfig(configFile);
+  const config = loadConfig(configFile);
   if (!config.ok) {
-    for (const sentence of sentencesOf(config.error)) log.error(sentence, { code: config.error.code });
+    for (const { code, message } of faultsOf(config.error)) log.error(message, { code });
     return 1;
   }
   const path = resolve(stateDir);
@@ -44,9 +44,19 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
       process.kill(process.pid, "SIGKILL");
     });
   }
-  const stopped = new Promise<string>((stop) => {
-    process.once("SIGTERM", () => stop("SIGTERM"));
-    process.once("SIGINT", () => stop("SIGINT"));
+  const stopping = new AbortController();
+  const stopped = new Promise<void>((stop) => {
+    const begin = (signal: NodeJS.Signals) => {
+      if (stopping.signal.aborted) return;
+      log.info("the agent stops", { signal });
+      setTimeout(() => {
+        log.error("stopping took too long; what is durable is sent after the next start");
+        process.kill(process.pid, "SIGKILL");
+      }, STOP_MS_MAX);
+      stopping.abort();
+      stop();
+    };
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, begin);
   });
   const agent = await startAgent({
     config: config.value,
@@ -55,24 +65,19 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
     reach: reach.value,
     spawner,
     log,
+    signal: stopping.signal,
     onFatal: (problem) => {
       refuse(log, problem);
       // Threads may hold native locks: nothing but the end of the process is safe, and its service starts it again.
       process.exit(1);
     },
   });
-  if (!agent.ok) return 1;
+  if (!agent.ok) return stopping.signal.aborted ? 0 : 1;
   const { device, site } = identity.value.enrolment;
   log.info("the agent runs", { device, site, pid: process.pid, node: process.versions.node });
 
-  const signal = await stopped;
-  log.info("the agent stops", { signal });
-  const forced = setTimeout(() => {
-    log.error("stopping took too long; what is durable is sent after the next start");
-    process.kill(process.pid, "SIGKILL");
-  }, STOP_MS_MAX);
+  await stopped;
   await agent.value.stop();
-  clearTimeout(forced);
   log.info("the agent has stopped");
   return 0;
 }

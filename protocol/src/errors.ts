@@ -60,11 +60,18 @@ export function httpStatusOf(code: ErrorCode): number {
   return ERRORS[code].http;
 }
 
+/** Details carry strangers' texts; a sentence is one line, and nothing in it that a terminal would obey. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+}
+
 function fill(text: string, detail: Readonly<Record<string, unknown>>): string {
   return text.replace(/\{(\w+)\}(\.?)/g, (_, name: string, stop: string) => {
     const value = detail[name];
     if (value === undefined) return `(${name} unknown)${stop}`;
-    const shown = typeof value === "string" ? value : JSON.stringify(value);
+    const shown = printable(typeof value === "string" ? value : JSON.stringify(value));
     // A reason may be a sentence of its own, with its own full stop.
     return shown.length > 300 ? `${shown.slice(0, 300)}…${stop}` : shown.endsWith(".") ? shown : `${shown}${stop}`;
   });

@@ -1,7 +1,9 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { agentSnapshot, enrolledFolder, snapshotWhere, startAgentProcess } from "../kit/agent.ts";
+import { eventually } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { runProcess } from "../kit/processes.ts";
 
@@ -36,6 +38,34 @@ test("without a server an agent takes rows, keeps them, says so, and stops in go
   const after = await runProcess("bellwether-agent", ["status", "--state", stateDir]);
   expect(after).toMatchObject({ ended: 1, stderr: expect.stringContaining("AGENT_NOT_RUNNING") });
   expect(agent.log().every(({ at, level, msg }) => at && level && msg)).toBe(true);
+});
+
+test("it stops in good order while it still starts, whatever the start waits for", async () => {
+  const folder = temporaryFolder();
+  const stateDir = enrolledFolder(join(folder, "state"));
+  const file = join(folder, "long.csv");
+  // Its assets are named by its rows: all of them are read before the first is played.
+  writeFileSync(file, Buffer.concat([Buffer.from("m,x\n"), Buffer.alloc(200_000_000, "a,1\n")]));
+  const point = `{name: x, channel: x, unit: "1"}`;
+  const yaml = `assets: [{id: a}]\ninputs: [{id: r, type: replay, file: ${file}, assetColumn: m, points: [${point}]}]\n`;
+  const agent = startAgentProcess(folder, stateDir, yaml);
+  await eventually("the outbox is open", () => existsSync(join(stateDir, "outbox.sqlite-wal")) || undefined);
+  const { ended, ms } = await agent.stop();
+  expect(ended).toBe(0);
+  expect(ms).toBeLessThan(5_000);
+  expect(agent.log().map(({ msg }) => msg)).not.toContain("the agent runs");
+});
+
+test("a pipe is no file to replay: it is named, and the other inputs run", async () => {
+  const folder = temporaryFolder();
+  const stateDir = enrolledFolder(join(folder, "state"));
+  const pipe = join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const replay = `  - {id: r, type: replay, file: ${pipe}, asset: pump-1, points: [{name: x, channel: x, unit: "1"}]}\n`;
+  const agent = startAgentProcess(folder, stateDir, config + replay);
+  await snapshotWhere("rows are kept", stateDir, ({ pipeline }) => (pipeline?.outbox.unacked ?? 0) > 10);
+  expect(agent.log()).toContainEqual(expect.objectContaining({ code: "INPUT_FILE_UNREADABLE", where: "r" }));
+  expect((await agent.stop()).ended).toBe(0);
 });
 
 test("a restart goes on where rows were durable: none twice, none lost", async () => {

@@ -3,6 +3,7 @@
 const FLOAT = 1;
 const INT64 = 7;
 const BOOL = 9;
+const HALF = 10;
 
 function varint(value: bigint): number[] {
   const bytes: number[] = [];
@@ -73,6 +74,16 @@ export function linearModel(weights: readonly number[], bias = 0): Buffer {
     inputs: [valueInfo("in", FLOAT, ["batch", weights.length])],
     outputs: [valueInfo("out", FLOAT, ["batch", 1])],
     initializers: [tensor("w", FLOAT, [weights.length, 1], floats(...weights)), tensor("b", FLOAT, [1], floats(bias))],
+  });
+}
+
+/** out[b, 1] = 2 · in[b, 1], both of halves (float16). */
+export function halvesModel(): Buffer {
+  return modelOf({
+    name: "halves",
+    nodes: [node("Add", ["in", "in"], ["out"])],
+    inputs: [valueInfo("in", HALF, ["batch", 1])],
+    outputs: [valueInfo("out", HALF, ["batch", 1])],
   });
 }
 

@@ -210,7 +210,7 @@ export class Network {
     if (connection === undefined || !connection.open || !connection.listening) return false;
     const drop = this.#chance.happens(this.line(device).dropDown);
     if (drop) this.#world.say(device, `lost on the way down: ${topic.split("/").at(-1)}`);
-    else this.#down(connection, () => connection.options.onMessage(topic, payload));
+    else this.#down(connection, () => connection.options.onMessage(topic, payload, false));
     return true;
   }
 

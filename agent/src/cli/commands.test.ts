@@ -91,6 +91,18 @@ test("config check: what it declares, or every fault with its line", async () =>
   expect(gone.code).toBe(1);
   expect(gone.err).toContain("gone.txt");
   expect((await agent("config", "check", "nowhere.yaml")).err).toContain("nowhere.yaml");
+  expect(bad.err).toMatch(/\(CONFIG_KEY_UNKNOWN\)\n$/);
+  for (const [file, reason] of [
+    [".", "a folder"],
+    ["/dev/zero", "a pipe or a device"],
+    ["latin.yaml", "UTF-8"],
+  ] as const) {
+    await writeFile(join(folder, "latin.yaml"), Buffer.from("assets: é\n", "latin1"));
+    const unreadable = await agent("config", "check", file);
+    expect(unreadable).toMatchObject({ code: 1, out: "" });
+    expect(unreadable.err).toMatch(/\(CONFIG_UNREADABLE\)\n$/);
+    expect(unreadable.err).toContain(reason);
+  }
 });
 
 test.each([
@@ -98,16 +110,36 @@ test.each([
   ["--seed", "1e3"],
   ["--assets", "0"],
   ["--start", "today"],
+  ["--start", "1969-12-31T00:00:00Z"],
   ["--stagger", "2"],
+  ["--prefix", "a,b", "--to", "3"],
   ["--to", "99999999999999999999"],
   ["--from", "9", "--to", "3"],
+  ["--from", "999999", "--to", "1000000", "--step-ms", "99999999999"],
+  ["--failures", "nowhere/failures.csv", "--to", "3"],
   ["--config", "nowhere.yaml"],
   ["--config", "agent.yaml", "--input", "x", "--to", "3"],
   [],
-])("simulate %s %s is refused with a sentence", async (...args) => {
+])("simulate %s %s is refused with a sentence and a code", async (...args) => {
   const { code, out, err } = await agent("simulate", ...args);
   expect(code).toBe(1);
   expect(out).toBe("");
-  expect(err.length).toBeGreaterThan(10);
+  expect(err).toMatch(/\((ARGUMENT_INVALID|FILE_UNREADABLE|CONFIG_UNREADABLE)\)\n/);
   expect(err).not.toContain("    at ");
+});
+
+test.each([
+  ["bogus"],
+  ["run"],
+  ["run", "--config", "agent.yaml", "--state", ".", "--log-level", "loud"],
+  ["status", "--state", ".", "-o", "xml"],
+  ["config", "check"],
+  ["config", "check", "a", "b"],
+  ["enroll", "--url", "http://user:secret@h", "--token-file", "t", "--device", "d", "--state", "."],
+])("the command line %s %s is refused with a sentence and a code", async (...args) => {
+  const { code, out, err } = await agent(...args);
+  expect(code).toBe(1);
+  expect(out).toBe("");
+  expect(err).toMatch(/\(ARGUMENT_INVALID\)\n/);
+  expect(err).not.toContain("secret");
 });

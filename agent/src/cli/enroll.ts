@@ -41,6 +41,12 @@ export function enrollCommand(enrolDevice: typeof enrol, reachServer: ReachServe
         label: Record<string, string>;
         state: string;
       }) => {
+        const { username, password } = new URL(options.url);
+        if (username !== "" || password !== "") {
+          // Not where options are parsed: there the refusal would repeat the secret.
+          const expected = "it must hold no user and no password";
+          return failWith(problem("ARGUMENT_INVALID", { name: "--url", expected }));
+        }
         const token = readToken(options.tokenFile);
         if (token === undefined) {
           return failWith(problem("TOKEN_UNREADABLE", { file: options.tokenFile }));

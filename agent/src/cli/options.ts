@@ -6,8 +6,13 @@ export function stateOption(): Option {
   return new Option("--state <dir>", "the agent's state directory").env("BELLWETHER_STATE").makeOptionMandatory();
 }
 
-/** Says a problem's sentence on standard error; the command's exit code becomes 1. */
-export function failWith({ code, message }: Problem): void {
-  process.stderr.write(`${message} (${code})\n`);
+/** A problem as a line for people, its code at the end. */
+export function sentenceOf({ code, message }: Pick<Problem, "code" | "message">): string {
+  return `${message} (${code})\n`;
+}
+
+/** Says problems on standard error; the command's exit code becomes 1. */
+export function failWith(...problems: readonly Pick<Problem, "code" | "message">[]): void {
+  for (const one of problems) process.stderr.write(sentenceOf(one));
   process.exitCode = 1;
 }

@@ -1,12 +1,17 @@
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
+import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import { reasonOf } from "@bellwether/protocol/files/read.io.ts";
+import { isName } from "@bellwether/protocol/ids.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { parseIsoMs } from "@bellwether/protocol/time.ts";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { PROCESS_CHANGES, type ProcessChange, type SimulatorInputConfig } from "../config/config.ts";
 import { impliedPoints, MACHINES_DEFAULT } from "../config/inputs.ts";
 import { SIGNALS } from "../config/signals.ts";
 import { DEFAULT_START_MS, Simulator } from "../inputs/simulator/simulator.ts";
-import { loadConfig, sentencesOf } from "./config-check.ts";
+import { faultsOf, loadConfig } from "./config-check.ts";
+import { failWith } from "./options.ts";
 
 interface Options {
   readonly config?: string;
@@ -36,7 +41,7 @@ export function simulateCommand(): Command {
     .option("--input <id>", "which of its inputs, if it has several simulators")
     .option("--seed <n>", "without --config: the seed", count(0, Number.MAX_SAFE_INTEGER), 1)
     .option("--assets <n>", "without --config: how many machines", count(1, 10_000), 1)
-    .option("--prefix <text>", "without --config: their names are this and 1, 2, …", "machine-")
+    .option("--prefix <text>", "without --config: their names are this and 1, 2, …", namePrefix, "machine-")
     .option("--start <time>", "without --config: time of row 0 (ISO 8601)", isoTime, DEFAULT_START_MS)
     .option("--step-ms <ms>", "without --config: time between rows", count(1, 1e11), 60_000)
     .option("--stagger <fraction>", "at most how old row 0 finds a machine, 0 to 0.9 of its life", fraction)
@@ -53,8 +58,9 @@ export function simulateCommand(): Command {
         if (cause.code === "EPIPE") process.exit(0);
         throw cause;
       });
-      const config = options.config === undefined ? standard(options) : await configured(options.config, options.input);
-      if (typeof config === "string") return fail(config);
+      const chosen = options.config === undefined ? ok(standard(options)) : configured(options.config, options.input);
+      if (!chosen.ok) return failWith(...faultsOf(chosen.error));
+      const config = chosen.value;
       const { stagger, change: kind, changeFrom: fromRow } = options;
       const machines = {
         ...config.machines,
@@ -63,19 +69,33 @@ export function simulateCommand(): Command {
       };
       const from = options.from ?? config.from;
       const to = options.to ?? (config.rows === undefined ? undefined : config.from + config.rows);
-      if (to === undefined && options.lives === undefined) return fail("Say where to stop: --to or --lives.");
-      if (to !== undefined && to <= from && options.lives === undefined) return fail(`--to must be above ${from}.`);
+      if (options.lives === undefined) {
+        if (to === undefined) return failWith(wrong("--to", "it or --lives says where to stop"));
+        if (to <= from) return failWith(wrong("--to", `it must be above ${from}`));
+      }
       const plant = new Simulator({ ...config, machines }, SIGNALS);
       const endOf = (asset: string) =>
         options.lives === undefined ? to! : plant.machine(asset).endOfLife(options.lives - 1) + 1;
+      if (plant.assets.some((asset) => endOf(asset) > plant.timeEnd))
+        return failWith(wrong("--step-ms", `row ${plant.timeEnd} is the first whose time nobody can write`));
+      if (options.failures !== undefined) {
+        const written = await writeWhole(options.failures, failuresOf(plant, from, endOf));
+        if (!written.ok) return failWith(written.error);
+      }
       await writeRows(plant, columnsOf(config), from, endOf, options.truth === true);
-      if (options.failures !== undefined) await writeFile(options.failures, failuresOf(plant, from, endOf));
     });
 }
 
-function fail(sentence: string): void {
-  process.stderr.write(`${sentence}\n`);
-  process.exitCode = 1;
+const wrong = (name: string, expected: string): Problem => problem("ARGUMENT_INVALID", { name, expected });
+
+/** Before any row: a history without its failures would be half of what was asked for. */
+async function writeWhole(file: string, text: string): Promise<Result<void>> {
+  try {
+    await writeFile(file, text);
+    return ok(undefined);
+  } catch (cause) {
+    return err("FILE_UNREADABLE", { file, reason: reasonOf(cause) });
+  }
 }
 
 function standard(options: Options): SimulatorInputConfig {
@@ -94,16 +114,16 @@ function standard(options: Options): SimulatorInputConfig {
   };
 }
 
-/** The simulator input of a configuration, or a sentence that says why there is none. */
-async function configured(file: string, id: string | undefined): Promise<SimulatorInputConfig | string> {
-  const config = await loadConfig(file);
-  if (!config.ok) return sentencesOf(config.error).join("\n");
+/** The simulator input of a configuration, if there is exactly one that is meant. */
+function configured(file: string, id: string | undefined): Result<SimulatorInputConfig> {
+  const config = loadConfig(file);
+  if (!config.ok) return config;
   const found = config.value.inputs.filter(
     (input) => input.type === "simulator" && (id === undefined || input.id === id),
   ) as SimulatorInputConfig[];
-  if (found.length === 1) return found[0]!;
+  if (found.length === 1) return ok(found[0]!);
   const those = id === undefined ? "simulator inputs" : `simulator inputs named ${id}`;
-  return `${file} has ${found.length} ${those}: name one with --input.`;
+  return err("ARGUMENT_INVALID", { name: "--input", expected: `${file} has ${found.length} ${those}, name one` });
 }
 
 function columnsOf(config: SimulatorInputConfig): string[] {
@@ -171,8 +191,13 @@ function fraction(text: string): number {
   return value;
 }
 
+function namePrefix(text: string): string {
+  if (!isName(`${text}10000`)) throw new InvalidArgumentError("It must be up to 59 of A-Z a-z 0-9 . _ -");
+  return text;
+}
+
 function isoTime(text: string): number {
   const ms = parseIsoMs(text);
-  if (ms === undefined) throw new InvalidArgumentError('It must look like "2026-01-01T00:00:00Z".');
+  if (ms === undefined || ms < 0) throw new InvalidArgumentError('It must look like "2026-01-01T00:00:00Z".');
   return ms;
 }

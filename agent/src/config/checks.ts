@@ -21,14 +21,15 @@ const CELL_BYTES = 28;
 /** Finds what is wrong between the members of a configuration whose shape is right. */
 export function checkConfig(config: AgentConfig, reading: Reading): void {
   checkAssets(config, reading);
+  const known = new Set(config.assets.map(({ id }) => id));
   const inputs = new Set<string>();
   config.inputs.forEach((input, i) => {
     const key = `inputs[${i}]`;
     once(inputs, input.id, `${key}.id`, "unique among the inputs", reading);
-    checkInput(input, key, config, reading);
+    checkInput(input, key, known, reading);
   });
   checkChannels(config, reading);
-  checkModels(config, reading);
+  checkModels(config, known, reading);
 }
 
 function once(seen: Set<string>, value: string, key: string, expected: string, reading: Reading): void {
@@ -43,10 +44,9 @@ function checkAssets(config: AgentConfig, reading: Reading): void {
   });
 }
 
-function checkAsset(asset: string, key: string, config: AgentConfig, reading: Reading): void {
-  const known = config.assets.map(({ id }) => id);
-  if (known.includes(asset)) return;
-  const close = nearest(asset, known);
+function checkAsset(asset: string, key: string, known: ReadonlySet<string>, reading: Reading): void {
+  if (known.has(asset)) return;
+  const close = nearest(asset, [...known]);
   reading.fault("CONFIG_REFERENCE", key, {
     expected: "an asset listed under assets",
     found: `the asset "${asset}"`,
@@ -54,12 +54,12 @@ function checkAsset(asset: string, key: string, config: AgentConfig, reading: Re
   });
 }
 
-function checkInput(input: InputConfig, key: string, config: AgentConfig, reading: Reading): void {
+function checkInput(input: InputConfig, key: string, known: ReadonlySet<string>, reading: Reading): void {
   const names = new Set<string>();
   const judged = new Set<string>();
   const checkOnce = (asset: string, at: string) => {
     // A simulator without points has twelve per asset: one unknown asset is one fault.
-    if (!judged.has(asset)) checkAsset(asset, at, config, reading);
+    if (!judged.has(asset)) checkAsset(asset, at, known, reading);
     judged.add(asset);
   };
   if (input.type === "simulator") {
@@ -173,7 +173,7 @@ function checkFits(asset: string, points: readonly PointConfig[], config: AgentC
   });
 }
 
-function checkModels(config: AgentConfig, reading: Reading): void {
+function checkModels(config: AgentConfig, known: ReadonlySet<string>, reading: Reading): void {
   const assets = channelsOf(config);
   const open = assets.has(ANY_ASSET);
   const channels = new Set([...assets.values()].flatMap((points) => [...points.keys()]));
@@ -182,7 +182,7 @@ function checkModels(config: AgentConfig, reading: Reading): void {
     const key = `models[${i}]`;
     once(models, binding.model, `${key}.model`, "bound once", reading);
     binding.assets?.forEach((asset, j) => {
-      if (!open) checkAsset(asset, `${key}.assets[${j}]`, config, reading);
+      if (!open) checkAsset(asset, `${key}.assets[${j}]`, known, reading);
     });
     for (const [modelChannel, channel] of Object.entries(binding.channels)) {
       if (channels.has(channel)) continue;

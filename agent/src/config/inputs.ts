@@ -43,7 +43,7 @@ const pointBase = {
   resolution: optional(positive),
   range: optional(range),
 };
-const pointer = text('a JSON pointer such as "/value"', 256, (v) => v === "" || v.startsWith("/"));
+const pointer = text('a JSON pointer such as "/value"', 256, (v) => /^(\/([^~/]|~[01])*)*$/.test(v));
 const signalNames = Object.keys(SIGNALS) as SignalName[];
 
 /** Drops members that are undefined: with exactOptionalPropertyTypes an absent key is not an undefined one. */
@@ -186,6 +186,10 @@ function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: st
       found: "one of them",
     });
   }
+  if (shape.asset !== undefined && shape.only !== undefined) {
+    const expected = "given only where the rows name their asset";
+    return reading.fault("CONFIG_WRONG", `${key}.only`, { expected, found: "it beside asset" });
+  }
   if (units !== undefined && (!cmapss || shape.only !== undefined)) {
     const expected = "given only with format cmapss, and without only";
     return reading.fault("CONFIG_WRONG", `${key}.units`, { expected, found: "it there" });
@@ -198,6 +202,12 @@ function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: st
   }
   if (!cmapss && given === undefined) {
     return reading.fault("CONFIG_MISSING", `${key}.points`, { expected: "a CSV's columns have no units of their own" });
+  }
+  const stranger = given?.findIndex(({ asset }) => asset !== undefined && (shape.asset ?? asset) !== asset) ?? -1;
+  if (stranger >= 0) {
+    const expected = `${shape.asset}, the asset of every row of this file`;
+    const found = given![stranger]!.asset!;
+    return reading.fault("CONFIG_WRONG", `${key}.points[${stranger}].asset`, { expected, found });
   }
   const points: readonly ReplayPoint[] = cmapss
     ? CMAPSS_CHANNELS.map((channel) => ({ name: channel.channel, column: channel.channel, ...channel }))
@@ -252,7 +262,11 @@ const mqttShape = object({
   ),
 });
 
-function mqttInput(shape: Shape<typeof mqttShape>): MqttInputConfig {
+function mqttInput(shape: Shape<typeof mqttShape>, reading: Reading, key: string): MqttInputConfig | undefined {
+  // MQTT-3.1.2-22: without a user name there is no password.
+  if (shape.passwordFile !== undefined && shape.username === undefined) {
+    return reading.fault("CONFIG_MISSING", `${key}.username`, { expected: "a password needs one" });
+  }
   return present({ ...shape, type: "mqtt" as const, points: shape.points.map(present) });
 }
 

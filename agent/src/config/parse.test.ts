@@ -57,7 +57,35 @@ const point = (rest: string) => minimal(`  - {id: h, type: host, points: [{${res
 describe("a wrong one names line, key and what was expected", () => {
   test.each([
     ["not YAML", "assets: [a\n", "CONFIG_YAML", 2, "YAML"],
-    ["a key twice", "assets: []\nassets: []\n", "CONFIG_YAML", 2, "unique"],
+    ["a key twice", "assets: []\nassets: []\n", "CONFIG_TWICE", 2, "given once"],
+    ["a key twice, deeper", whole.replace("seed: 7", "seed: 7\n    seed: 8"), "CONFIG_TWICE", 8, "inputs[0].seed"],
+    ["a second document", "assets: []\n---\nassets: []\n", "CONFIG_YAML", 2, "only one is read"],
+    ["depth without end", `assets: ${"[".repeat(20_000)}`, "CONFIG_YAML", 1, "nested too deeply"],
+    ["what a terminal obeys", `"\\e[31mred\\n": 1\n${whole}`, "CONFIG_KEY_UNKNOWN", 1, '"\\u001b[31mred\\n"'],
+    ["a topic that UTF-8 cannot carry", whole.replace("plant/7/oil", '"plant\\ud800"'), "CONFIG_WRONG", 24, "topic"],
+    ["a line break in an address", whole.replace("1:1883", "1:1883\\n"), "CONFIG_WRONG", 22, "url"],
+    ["no JSON pointer", whole.replace("Pointer: /value", "Pointer: /a~2b"), "CONFIG_WRONG", 24, "JSON pointer"],
+    [
+      "a password of nobody",
+      whole.replace('1883"', '1883"\n    passwordFile: p'),
+      "CONFIG_MISSING",
+      20,
+      "inputs[3].username",
+    ],
+    [
+      "a point of another asset than the file's",
+      whole.replace("{name: p, channel", "{name: p, asset: pump-1, channel"),
+      "CONFIG_WRONG",
+      18,
+      "inputs[1].points[0].asset",
+    ],
+    [
+      "assets chosen from a file of one",
+      whole.replace("asset: 7", "asset: 7\n    only: [x]"),
+      "CONFIG_WRONG",
+      16,
+      "only",
+    ],
     ["nothing", "", "CONFIG_WRONG", 1, "a mapping"],
     ["a list", "- a\n", "CONFIG_WRONG", 1, "a mapping"],
     ["no inputs", "assets: []\n", "CONFIG_MISSING", 1, "inputs"],
@@ -202,6 +230,13 @@ describe("a wrong one names line, key and what was expected", () => {
     expect(few.ok).toBe(true);
   });
 
+  test("a number that names something is what was written", () => {
+    const text = minimal("  - {id: 1e3, type: simulator, assets: [007]}").replace("{id: a}", "{id: 007}, {id: 7}");
+    const { assets, inputs } = unwrap(parseConfig(text, "agent.yaml"));
+    expect(assets).toEqual([{ id: "007" }, { id: "7" }]);
+    expect(inputs).toMatchObject([{ id: "1e3", assets: ["007"] }]);
+  });
+
   test("a megabyte and more", () => {
     const config = parseConfig(`# ${"x".repeat(1_100_000)}`, "agent.yaml");
     expect(config.ok ? "ok" : config.error.code).toBe("TOO_LARGE");
@@ -226,6 +261,20 @@ describe("hostile texts are answered, never thrown at", () => {
     expect(codeOf(`assets: [{id: constructor}]\ninputs: [{id: s, type: constructor}]\n`)).toBe("CONFIG_WRONG");
     expect(codeOf(`assets: ${"[".repeat(5_000)}${"]".repeat(5_000)}\n`)).not.toBe("ok");
     expect(codeOf("a: 1\n---\nb: 2\n")).toBe("CONFIG_YAML");
+  });
+
+  test("nothing is compared each with each: keys, assets and references by the ten thousand", () => {
+    const many = (count: number, line: (i: number) => string) =>
+      Array.from({ length: count }, (_, i) => line(i)).join("");
+    const before = process.cpuUsage();
+    expect(codeOf(many(60_000, (i) => `k${i}: 1\n`))).toBe("CONFIG_KEY_UNKNOWN");
+    const assets = many(1_000, (i) => `{id: asset-with-a-long-name-${i}},`);
+    const bound = many(9_000, (i) => `asset-with-a-lang-name-${i},`);
+    const inputs = "inputs: [{id: s, type: simulator, assets: [asset-with-a-long-name-1]}]";
+    const models = many(3, (i) => `{model: m${i}, assets: [${bound}]},`);
+    expect(codeOf(`assets: [${assets}]\n${inputs}\nmodels: [${models}]\n`)).toBe("CONFIG_REFERENCE");
+    // Of the processor, which others may keep busy: 2 s; minutes when each was compared with each.
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(20_000);
   });
 
   test("any text", () => {

@@ -1,12 +1,13 @@
 import { dirname, isAbsolute, join } from "node:path";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
+import { isMap, isSeq, LineCounter, type Node, parseDocument, type YAMLError } from "yaml";
 import { checkConfig } from "./checks.ts";
 import type { AgentConfig } from "./config.ts";
 import { inputReader, mqttUrl } from "./inputs.ts";
 import {
   boolean,
+  EnoughFaults,
   integer,
   list,
   name,
@@ -18,9 +19,11 @@ import {
   required,
   text,
   withDefault,
+  writtenName,
 } from "./reading.ts";
 
-const CONFIG_BYTES_MAX = 1_048_576;
+/** Longest configuration. */
+export const CONFIG_BYTES_MAX = 1_048_576;
 
 const bufferDefault = { maxBytes: 268_435_456, commitMs: 250, keepAckedMs: 3_600_000 };
 
@@ -86,7 +89,7 @@ function shape(assets: readonly string[]) {
 
 /**
  * Reads a configuration (YAML 1.2, or JSON, which is YAML). The error is the first fault, with file, line, key and
- * what was expected; `detail.all` has the sentence of every fault found.
+ * what was expected; `detail.all` has code and sentence of every fault found (at most 50).
  */
 export function parseConfig(text: string, fileName: string): Result<AgentConfig> {
   const size = Buffer.byteLength(text);
@@ -99,19 +102,17 @@ export function parseConfig(text: string, fileName: string): Result<AgentConfig>
     });
   }
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, strict: true, uniqueKeys: true, prettyErrors: false });
+  // Keys that stand twice are found by our own readers, in one pass.
+  const document = parseDocument(text, { lineCounter: lines, strict: true, uniqueKeys: false, prettyErrors: false });
   const fault = document.errors[0] ?? document.warnings[0];
   if (fault !== undefined) {
-    const reason = fault.message.split("\n")[0]!.replace(/\.$/, "");
-    return err("CONFIG_YAML", { file: fileName, line: lines.linePos(fault.pos[0]).line, reason });
+    return err("CONFIG_YAML", { file: fileName, line: lines.linePos(fault.pos[0]).line, reason: reasonOf(fault) });
   }
   const reading = new Reading(fileName, lines);
-  const read = shape(assetIds(document.contents))(reading, document.contents, "");
-  const config = read === undefined ? undefined : { fileName, ...read };
-  if (config !== undefined) checkConfig(config, reading);
+  const config = readWhole(document.contents, reading);
   const [first] = reading.problems;
   if (first !== undefined) {
-    const all = reading.problems.map(({ message }) => message);
+    const all = reading.problems.map(({ code, message }) => ({ code, message }));
     return { ok: false, error: { ...first, detail: { ...first.detail, all } } };
   }
   const folder = dirname(fileName);
@@ -122,6 +123,26 @@ export function parseConfig(text: string, fileName: string): Result<AgentConfig>
     outputs: outputs.map((output) => placed(output, folder)),
     link: linkPlaced(link, folder),
   });
+}
+
+/** The configuration, or what could be read of it: every fault is in `reading`. */
+function readWhole(contents: Node | null, reading: Reading): AgentConfig | undefined {
+  try {
+    const read = shape(assetIds(contents))(reading, contents, "");
+    const config = read === undefined ? undefined : { fileName: reading.file, ...read };
+    if (config !== undefined) checkConfig(config, reading);
+    return config;
+  } catch (cause) {
+    if (cause instanceof EnoughFaults) return undefined;
+    throw cause;
+  }
+}
+
+/** The YAML reader speaks to programmers in two places. */
+function reasonOf({ code, message }: YAMLError): string {
+  if (code === "MULTIPLE_DOCS") return "a second document begins here, and only one is read";
+  if (/call stack/.test(message)) return "it is nested too deeply";
+  return message.split("\n")[0]!.replace(/\.$/, "");
 }
 
 /** What may name a file. */
@@ -157,7 +178,7 @@ function assetIds(contents: Node | null): string[] {
   const assets = isMap(contents) ? contents.get("assets") : undefined;
   if (!isSeq(assets)) return [];
   return assets.items.flatMap((item) => {
-    const id = isMap(item) ? item.get("id", true) : undefined;
-    return isScalar(id) && (typeof id.value === "string" || typeof id.value === "number") ? [String(id.value)] : [];
+    const id = isMap(item) ? writtenName(item.get("id", true) as Node | undefined) : undefined;
+    return id === undefined ? [] : [id];
   });
 }

@@ -15,6 +15,15 @@ export interface FaultDetail {
   readonly hint?: string;
 }
 
+/** Enough to correct a file by: nothing more is read, so that a hostile file costs no more either. */
+const FAULTS_MAX = 50;
+
+/** The last step of a key: ".member" or "[3]". Strangers' keys may hold anything; it is shorter without it. */
+const LAST_STEP = /[.[][^.[]*$/;
+
+/** There are {@link FAULTS_MAX} faults: ends the reading from any depth. Whoever reads the file catches it. */
+export class EnoughFaults extends Error {}
+
 /** One reading of one file: where each key stands, and what was wrong. */
 export class Reading {
   readonly file: string;
@@ -35,7 +44,7 @@ export class Reading {
 
   /** The line of a key, or of the nearest key around it that is there. */
   lineOf(key: string): number {
-    for (let around = key; around !== ""; around = around.replace(/(\.[^.[]*|\[\d+\]|^[^.[]*)$/, "")) {
+    for (let around = key; around !== ""; around = around.slice(0, Math.max(0, around.search(LAST_STEP)))) {
       const offset = this.#places.get(around);
       if (offset !== undefined) return this.#lines.linePos(offset).line;
     }
@@ -43,11 +52,9 @@ export class Reading {
   }
 
   fault(code: ErrorCode, key: string, detail: FaultDetail): undefined {
-    // Enough to correct a file by; a hostile one must not make a report without end.
-    if (this.problems.length < 50) {
-      const all = { hint: "", found: "nothing", ...detail };
-      this.problems.push(problem(code, { file: this.file, line: this.lineOf(key), key: key || "the file", ...all }));
-    }
+    const all = { hint: "", found: "nothing", ...detail };
+    this.problems.push(problem(code, { file: this.file, line: this.lineOf(key), key: key || "the file", ...all }));
+    if (this.problems.length === FAULTS_MAX) throw new EnoughFaults();
     return undefined;
   }
 }
@@ -61,8 +68,7 @@ function shown(node: Node | undefined): string {
   if (isSeq(node)) return "a list";
   if (isAlias(node)) return "an alias (write it out)";
   const value = isScalar(node) ? node.value : undefined;
-  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+  return brief(typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value)));
 }
 
 /** A scalar that `accept` turns into a value. */
@@ -74,15 +80,28 @@ function scalar<T>(expected: string, accept: (value: unknown) => T | undefined):
   };
 }
 
-export const name = scalar("a name (1 to 64 of A-Z a-z 0-9 . _ -)", (v) => {
-  // A bare 7 is a number in YAML; as a name it can only mean "7".
-  const text = Number.isSafeInteger(v) ? String(v) : v;
-  return typeof text === "string" && isName(text) ? text : undefined;
-});
+/** The text of a scalar that names something. A bare 007 is a number in YAML; as a name it means what was written. */
+export function writtenName(node: Node | null | undefined): string | undefined {
+  if (!isScalar(node)) return undefined;
+  if (typeof node.value === "number") return node.source;
+  return typeof node.value === "string" ? node.value : undefined;
+}
+
+export const name: Read<string> = (reading, given, key) => {
+  const node = reading.enter(given, key);
+  const text = writtenName(node);
+  if (text !== undefined && isName(text)) return text;
+  const expected = "a name (1 to 64 of A-Z a-z 0-9 . _ -)";
+  return reading.fault("CONFIG_WRONG", key, { expected, found: shown(node) });
+};
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\u0000-\u001f\u007f]/;
 
 export function text(expected: string, maxLength: number, fits: (text: string) => boolean = () => true): Read<string> {
   const accept = (v: unknown) =>
-    typeof v === "string" && v.length <= maxLength && !v.includes("\0") && fits(v) ? v : undefined;
+    // What UTF-8 cannot carry, or a line cannot hold, names no file, column or topic.
+    typeof v === "string" && v.length <= maxLength && v.isWellFormed() && !CONTROL.test(v) && fits(v) ? v : undefined;
   return scalar(expected, accept);
 }
 
@@ -169,14 +188,12 @@ export function record<T>(read: Read<T>, max: number): Read<Readonly<Record<stri
     }
     const entries: [string, T][] = [];
     let whole = true;
-    for (const [member, value] of membersOf(node)) {
-      const read1 = read(reading, value, `${key}.${member}`);
+    for (const [member, value] of membersOf(node, reading, key)) {
+      const place = `${key}.${brief(member)}`;
+      const read1 = read(reading, value, place);
       if (!isName(member)) {
         whole = false;
-        reading.fault("CONFIG_WRONG", `${key}.${member}`, {
-          expected: "named by a name",
-          found: JSON.stringify(member),
-        });
+        reading.fault("CONFIG_WRONG", place, { expected: "named by a name", found: brief(member) });
       }
       if (read1 === undefined) whole = false;
       else entries.push([member, read1]);
@@ -226,14 +243,14 @@ export function object<F extends Fields>(fields: F): Read<Whole<F>> {
       return reading.fault("CONFIG_WRONG", key, { expected, found: shown(node) });
     }
     const before = reading.problems.length;
-    const members = membersOf(node);
-    const at = (member: string) => (key === "" ? member : `${key}.${member}`);
+    const members = membersOf(node, reading, key);
+    const at = (member: string) => placeOf(key, member);
     for (const [member, value, keyNode] of members) {
       if (Object.hasOwn(fields, member)) continue;
-      reading.enter(keyNode ?? value, at(member));
+      reading.enter(keyNode ?? value, at(brief(member)));
       const close = nearest(member, Object.keys(fields));
       const hint = close === undefined ? "" : `; did you mean "${close}"?`;
-      reading.fault("CONFIG_KEY_UNKNOWN", at(member), { expected: Object.keys(fields).join(", "), hint });
+      reading.fault("CONFIG_KEY_UNKNOWN", at(brief(member)), { expected: Object.keys(fields).join(", "), hint });
     }
     const whole: Record<string, unknown> = {};
     for (const [member, field] of Object.entries(fields)) {
@@ -268,10 +285,31 @@ export function tagged<T>(tag: string, kinds: Readonly<Record<string, Read<T>>>)
   };
 }
 
-function membersOf(node: YAMLMap): [string, Node | null, Node | undefined][] {
-  return node.items.map(({ key, value }) => {
-    const keyNode = key as Node | undefined;
-    const member = isScalar(keyNode) ? String(keyNode.value) : shown(keyNode);
+type Member = readonly [key: string, value: Node | null, keyNode: Node | undefined];
+
+/**
+ * The members of a mapping; one that stands twice is a fault. The YAML reader's own check compares each with each: a
+ * file of 60,000 keys took it minutes.
+ */
+function membersOf(node: YAMLMap, reading: Reading, key: string): Member[] {
+  const seen = new Set<string>();
+  return node.items.map(({ key: given, value }) => {
+    const keyNode = given as Node | undefined;
+    const member = writtenName(keyNode) ?? shown(keyNode);
+    if (seen.has(member)) {
+      const place = placeOf(key, brief(member));
+      reading.enter(keyNode, place);
+      reading.fault("CONFIG_TWICE", place, { expected: "given once", found: "the key" });
+    }
+    seen.add(member);
     return [member, value as Node | null, keyNode];
   });
+}
+
+const placeOf = (key: string, member: string) => (key === "" ? member : `${key}.${member}`);
+
+/** A stranger's text within a sentence: short, and nothing that a terminal would obey. */
+function brief(text: string): string {
+  const cut = text.length > 60 ? `${text.slice(0, 60)}…` : text;
+  return CONTROL.test(cut) ? JSON.stringify(cut) : cut;
 }

@@ -53,15 +53,20 @@ export interface Pipeline {
 
 type Answer = Extract<FromPipeline, { readonly request: number }>;
 
-/** Starts the pipeline worker; resolves when its outbox is open and its inputs run, or with what stood in the way. */
+/**
+ * Starts the pipeline worker; resolves when its outbox is open and its inputs run, or with what stood in the way. An
+ * abort before that ends the thread: a start may take long (a file of gigabytes names its assets, a model loads), and
+ * nothing was taken yet that could be lost.
+ */
 export function startPipeline(
   spawn: (start: PipelineStart) => Worker,
   start: Omit<PipelineStart, "beat">,
   events: PipelineEvents,
+  signal?: AbortSignal,
 ): Promise<Pipeline | Problem> {
   const beat = new SharedArrayBuffer(4 * BEAT.length);
   const worker = spawn({ ...start, beat });
-  return new PipelineClient(worker, new Int32Array(beat), events).ready;
+  return new PipelineClient(worker, new Int32Array(beat), events, signal).ready;
 }
 
 class PipelineClient implements Pipeline {
@@ -79,7 +84,7 @@ class PipelineClient implements Pipeline {
   #closed = false;
   #settleReady: ((ready: Pipeline | Problem) => void) | undefined;
 
-  constructor(worker: Worker, beat: Int32Array, events: PipelineEvents) {
+  constructor(worker: Worker, beat: Int32Array, events: PipelineEvents, signal?: AbortSignal) {
     this.#worker = worker;
     this.#beat = beat;
     this.#events = events;
@@ -91,6 +96,15 @@ class PipelineClient implements Pipeline {
     worker.on("exit", (code) => {
       if (!this.#closed) this.#over(`the thread ended with code ${code}`);
     });
+    const abort = () => void this.#giveUp();
+    signal?.addEventListener("abort", abort, { once: true });
+    void this.ready.then(() => signal?.removeEventListener("abort", abort));
+  }
+
+  async #giveUp(): Promise<void> {
+    this.#closed = true;
+    await this.#worker.terminate();
+    this.#settleReady?.(problem("PIPELINE_ENDED", { reason: "the agent was asked to stop" }));
   }
 
   async serve(active: readonly ActiveModel[]): Promise<readonly ModelOutcome[]> {

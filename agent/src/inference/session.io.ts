@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { readableHalves } from "@bellwether/protocol/onnx/half.ts";
 import { digestOf, parseManifest } from "@bellwether/protocol/package/check.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { parseReference } from "@bellwether/protocol/reference/profile.ts";
@@ -90,7 +91,7 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
       const feeds: Record<string, Tensor> = {};
       // The typings want one overload per element type; the manifest's check has matched type and data.
       for (const { name, type, data, dims } of inputs)
-        feeds[name] = new Tensor(type as "float32", data as Float32Array, dims);
+        feeds[name] = readableHalves(new Tensor(type as "float32", data as Float32Array, dims));
       // ONNX Runtime defers each native call to an immediate. The first begins in the immediate before its own; of runs
       // that were asked for together each begins when the one before it has ended, so that each has its own time.
       if (asked++ === 0) {

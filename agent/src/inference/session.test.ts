@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
-import { linearModel } from "../../../test/kit/onnx.ts";
+import { halvesModel, linearModel } from "../../../test/kit/onnx.ts";
 import { writeSlot } from "../../../test/kit/slots.ts";
 import { installSlot } from "../../../test/kit/state.ts";
 import { openSession } from "./session.io.ts";
@@ -20,6 +20,14 @@ test("a slot opens and runs; the digest is the manifest's own", async () => {
   expect(Array.from(out!.data)).toEqual([7, 9]);
   expect(session.digest).toBe(written.digest);
   expect(session.manifest.model).toBe("pump-rul");
+  await session.close();
+});
+
+test("halves go in and come out", async () => {
+  const session = unwrap(await openSession(writeSlot(slot(), halvesModel()).slotDir));
+  const halves = { name: "in", type: "float16", dims: [2, 1], data: Float16Array.of(1.5, -2) } as const;
+  const { out } = await session.run([halves]);
+  expect(Array.from(out!.data)).toEqual([3, -4]);
   await session.close();
 });
 

@@ -45,9 +45,10 @@ export interface SiteBrokerOptions {
   readonly username?: string;
   readonly password?: string;
   readonly topics: readonly string[];
-  readonly onMessage: (topic: string, payload: Uint8Array) => void;
-  /** The connection came up or was lost; it is tried again for ever. */
-  readonly onConnected: (connected: boolean) => void;
+  /** `kept`: the broker kept it for whoever subscribes; when it was published is not known. */
+  readonly onMessage: (topic: string, payload: Uint8Array, kept: boolean) => void;
+  /** The connection came up, could not be made or was lost, and why; it is tried again for ever. */
+  readonly onConnected: (connected: boolean, reason: string) => void;
 }
 
 export type ConnectSiteBroker = (options: SiteBrokerOptions) => SiteBroker;

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Problem } from "@bellwether/protocol/errors.ts";
+import { TIME_MS_MAX } from "@bellwether/protocol/ids.ts";
 import type { TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import fc from "fast-check";
@@ -134,6 +135,24 @@ describe("simulator", () => {
     expect(paced.rows).toHaveLength(60);
   });
 
+  test("it ends with the last time that can be written, and waits for years without a busy loop", async () => {
+    const start = '"9999-12-31T23:59:59Z", stepMs: 31622400000, from: 265000';
+    const late = run(inputOf(`{id: s, type: simulator, rowsPerSecond: 0, assets: [a], start: ${start}}`));
+    await late.end;
+    expect(late.rows.length).toBeGreaterThan(0);
+    expect(late.rows.at(-1)!.observedAtMs).toBeLessThanOrEqual(TIME_MS_MAX);
+    expect(late.rows.at(-1)!.observedAtMs + 31_622_400_000).toBeGreaterThan(TIME_MS_MAX);
+    const warnings: Error[] = [];
+    const warned = (warning: Error) => void warnings.push(warning);
+    process.on("warning", warned);
+    const slow = run(inputOf(`{id: s, type: simulator, rowsPerSecond: 1e-9}`));
+    await holds(() => expect(slow.rows).toHaveLength(2));
+    for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+    await slow.stop();
+    process.off("warning", warned);
+    expect(warnings).toEqual([]);
+  });
+
   test("without a start, rows carry the time they are made at", async () => {
     const live = run(inputOf(`{id: s, type: simulator, rowsPerSecond: 0, rows: 2}`), { nowMs: () => 77 });
     await live.end;
@@ -182,6 +201,26 @@ describe("replay of CSV", () => {
       ["INPUT_ROW_WRONG", 5],
       ["INPUT_VALUE_WRONG", 7],
     ]);
+  });
+
+  test.each([
+    ["without a line", "", "INPUT_FILE_WRONG", "no header"],
+    ["with a needed header twice", "ts,pressure,pressure,T °C\n0,1,2,3\n", "INPUT_COLUMN_TWICE", "more than once"],
+    ["with semicolons", "ts;pressure;T °C\n0;1,5;2\n", "INPUT_COLUMN_MISSING", "not divided by commas"],
+  ])("a file %s is named as what it is, not played as nothing", async (_, text, code, said) => {
+    const replay = run(inputOf(yaml(await file("odd.csv", text))));
+    await holds(() => expect(replay.problems.map((problem) => problem.code)).toEqual([code]));
+    expect(replay.problems[0]!.message).toContain(said);
+    expect(replay.rows).toEqual([]);
+    await replay.stop();
+  });
+
+  test("rows of assets beyond the bound are left out and named", async () => {
+    const names = Array.from({ length: 10_003 }, (_, i) => `m${i},1,2`).join("\n");
+    const many = run(inputOf(yaml(await file("many.csv", `m,pressure,T °C\n${names}`), "assetColumn: m")));
+    await many.end;
+    expect(many.rows).toHaveLength(10_000);
+    expect(many.problems.map(({ code }) => code)).toEqual(["INPUT_ROW_WRONG"]);
   });
 
   test("any cursor goes on exactly there; another file begins at its beginning", async () => {
@@ -291,6 +330,20 @@ describe("replay of C-MAPSS", () => {
     await again.end;
     expect(again.rows).toEqual(replay.rows.slice(2));
   });
+
+  test("a file without rows, a mark of its encoding, a cycle whose time nobody can write", async () => {
+    const yaml = (name: string) =>
+      `{id: e, type: replay, file: ${name}, format: cmapss, rowsPerSecond: 0, stepMs: 31622400000}`;
+    const none = run(inputOf(yaml(await file("none.txt", "\n \n"))));
+    await none.end;
+    expect(none.problems).toMatchObject([{ code: "INPUT_FILE_WRONG" }]);
+    const odd = run(inputOf(yaml(await file("odd.txt", `\uFEFF${line(1, 1)}\n${line(1, 900_000_000)}\n`))));
+    await odd.end;
+    expect(odd.rows.map(({ asset, observedAtMs }) => [asset, observedAtMs])).toEqual([
+      ["engine-1", Date.UTC(2026, 0, 1)],
+    ]);
+    expect(odd.problems).toMatchObject([{ code: "INPUT_ROW_WRONG", detail: { line: 2 } }]);
+  });
 });
 
 describe("site broker", () => {
@@ -316,7 +369,8 @@ describe("site broker", () => {
       },
       emit,
     );
-    const send = (topic: string, payload: string) => options!.onMessage(topic, Buffer.from(payload));
+    const send = (topic: string, payload: string, kept = false) =>
+      options!.onMessage(topic, Buffer.from(payload), kept);
     return { input, send, options: () => options, closed: () => closed };
   }
 
@@ -345,10 +399,30 @@ describe("site broker", () => {
       { asset: "a", observedAtMs: 13_000, values: { p: null, q: 1 }, quality: { p: "bad" } },
     ]);
     expect(new Set(input.problems.map(({ code }) => code))).toEqual(new Set(["INPUT_PAYLOAD_WRONG"]));
-    options()!.onConnected(false);
-    expect(input.problems.at(-1)?.code).toBe("INPUT_DISCONNECTED");
+    options()!.onConnected(false, "nobody listens there");
+    expect(input.problems.at(-1)).toMatchObject({ code: "INPUT_DISCONNECTED" });
+    expect(input.problems.at(-1)?.message).toContain("nobody listens there");
     await input.stop();
     expect(closed()).toBe(true);
+  });
+
+  test("what the broker kept has its own time or none: it is never stamped with the time it came at", async () => {
+    const config = inputOf(
+      yaml([point("p", "a", "topic: x/1, valuePointer: /v, timePointer: /t"), point("q", "b", "topic: x/2")]),
+    );
+    const { input, send, options } = site(config);
+    await holds(() => expect(options()).toBeDefined());
+    send("x/1", '{"v":1,"t":100}', true);
+    send("x/2", "2", true);
+    send("x/2", "3");
+    await holds(() => expect(input.rows).toHaveLength(3));
+    expect(input.rows).toEqual([
+      { asset: "a", observedAtMs: 100, values: { p: 1 } },
+      { asset: "b", observedAtMs: 1_000, values: { q: null }, quality: { q: "bad" } },
+      { asset: "b", observedAtMs: 1_000, values: { q: 3 } },
+    ]);
+    expect(input.problems.map(({ code, detail }) => [code, detail["channel"]])).toEqual([["INPUT_PAYLOAD_WRONG", "q"]]);
+    await input.stop();
   });
 
   test("values of one instant on several topics make one row", async () => {

@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
 import { problem } from "@bellwether/protocol/errors.ts";
+import { readText } from "@bellwether/protocol/files/read.io.ts";
 import type { TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { MqttInputConfig } from "../config/config.ts";
 import { declaredOf, loopAdapter, sparing } from "./adapter.io.ts";
@@ -9,6 +9,8 @@ import { readSiteMessage, rowsOfReadings, type SiteReading } from "./site-messag
 /** Rows that wait for the pipeline; beyond, the oldest are dropped and counted. */
 const WAITING_ROWS_MAX = 10_000;
 const EMIT_ROWS_MAX = 512;
+/** As long as MQTT lets a password be. */
+const PASSWORD_BYTES_MAX = 65_535;
 
 /** A site broker's topics. Messages come when they come, so what the pipeline cannot take waits in a bounded queue. */
 export function createMqttInput(config: MqttInputConfig, context: InputContext): InputAdapter {
@@ -18,7 +20,7 @@ export function createMqttInput(config: MqttInputConfig, context: InputContext):
     context,
     () => declaredOf(config.points),
     async (emit, signal) => {
-      const password = config.passwordFile === undefined ? undefined : await readPassword(config, context);
+      const password = config.passwordFile === undefined ? undefined : readPassword(config, context);
       if (config.passwordFile !== undefined && password === undefined) return;
       const topics = Map.groupBy(config.points, ({ topic }) => topic);
       const queue = new RowQueue(emit, signal, (dropped) => {
@@ -30,16 +32,16 @@ export function createMqttInput(config: MqttInputConfig, context: InputContext):
         topics: [...topics.keys()],
         ...(config.username === undefined ? {} : { username: config.username }),
         ...(password === undefined ? {} : { password }),
-        onMessage(topic, payload) {
-          const readings = readSiteMessage(topics.get(topic) ?? [], payload, context.nowMs());
+        onMessage(topic, payload, kept) {
+          const readings = readSiteMessage(topics.get(topic) ?? [], payload, { nowMs: context.nowMs(), kept });
           for (const { point, reason } of readings) {
             if (reason === undefined) continue;
             report(problem("INPUT_PAYLOAD_WRONG", { input: config.id, channel: point.channel, topic, reason }));
           }
           groups.add(readings);
         },
-        onConnected(connected) {
-          if (!connected) report(problem("INPUT_DISCONNECTED", { input: config.id, url: config.url }));
+        onConnected(connected, reason) {
+          if (!connected) report(problem("INPUT_DISCONNECTED", { input: config.id, url: config.url, reason }));
         },
       });
       try {
@@ -52,15 +54,12 @@ export function createMqttInput(config: MqttInputConfig, context: InputContext):
   );
 }
 
-async function readPassword(config: MqttInputConfig, context: InputContext): Promise<string | undefined> {
+function readPassword(config: MqttInputConfig, context: InputContext): string | undefined {
   const file = config.passwordFile!;
-  try {
-    return (await readFile(file, "utf8")).trimEnd();
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? "unreadable";
-    context.onProblem(problem("INPUT_FILE_UNREADABLE", { input: config.id, file, reason }));
-    return undefined;
-  }
+  const text = readText(file, PASSWORD_BYTES_MAX);
+  if (typeof text === "string") return text.trimEnd();
+  context.onProblem(problem("INPUT_FILE_UNREADABLE", { input: config.id, file, reason: text.reason }));
+  return undefined;
 }
 
 /** Holds readings back for `groupMs`, so that values of one instant that come on several topics make one row. */

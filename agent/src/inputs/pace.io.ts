@@ -112,10 +112,13 @@ class Ahead {
   }
 }
 
-/** Waits for a time of performance.now(), or for the abort. */
+/** A timer for longer would fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** Waits for a time of performance.now() (at most 24 days at once), or for the abort. */
 export async function sleepUntil(at: number, signal: AbortSignal): Promise<void> {
   try {
-    await wait(Math.max(1, at - performance.now()), undefined, { signal });
+    await wait(Math.min(TIMER_MS_MAX, Math.max(1, at - performance.now())), undefined, { signal });
   } catch (cause) {
     if (!signal.aborted) throw cause;
   }

@@ -7,13 +7,12 @@ import type { ReplayInputConfig } from "../config/config.ts";
 import { cursorNumber, loopAdapter, sparing } from "./adapter.io.ts";
 import type { AssetChannels, InputAdapter, InputContext, JsonValue } from "./input.ts";
 import { type Portion, pump } from "./pace.io.ts";
-import { assetOfLine, lineReader } from "./replay.ts";
+import { ASSETS_MAX, assetOfLine, lineReader, stepTime } from "./replay.ts";
 import { cmapssLines, csvLines, identityOf } from "./replay-file.io.ts";
 import { birthOf, rowOf } from "./row.ts";
 
 /** Engines and cycles are held in memory, to play them side by side. */
 const CMAPSS_ROWS_MAX = 500_000;
-const ASSETS_MAX = 10_000;
 const REPORT_AGAIN = 1_000;
 /** A portion of this many rows takes no more ticks: what waits for the pipeline is bounded. */
 const PORTION_ROWS_MAX = 512;
@@ -31,7 +30,7 @@ export function createReplayInput(config: ReplayInputConfig, context: InputConte
     context,
     () => declare(config, report),
     async (emit, signal) => {
-      const identity = await identityOf(config.id, config.file);
+      const identity = identityOf(config.id, config.file);
       if (!identity.ok) return report(identity.error);
       const from = resumeAt(context.cursor, identity.value, () =>
         report(problem("INPUT_FILE_CHANGED", { input: config.id, file: config.file })),
@@ -100,6 +99,7 @@ async function* csvTicks(config: ReplayInputConfig, report: Report): AsyncGenera
     }
     if (read.row !== undefined) yield { rows: [read.row], row };
   }
+  if (reader === undefined) report(problem("INPUT_FILE_WRONG", { input, file, line: 1, reason: "it has no header" }));
 }
 
 /** All engines side by side: one tick is one cycle of every engine that has it. */
@@ -117,12 +117,15 @@ async function* cmapssTicks(config: ReplayInputConfig, report: Report): AsyncGen
   }
 }
 
-function cmapssTelemetry(config: ReplayInputConfig, row: CmapssRow): TelemetryRow {
-  const { time } = config;
+function observedAt({ time }: ReplayInputConfig, { cycle }: CmapssRow): number | undefined {
   if (time.kind !== "steps") throw new Error("C-MAPSS files have no time column");
+  return stepTime(time, cycle - 1);
+}
+
+function cmapssTelemetry(config: ReplayInputConfig, row: CmapssRow): TelemetryRow {
   return rowOf(
     `${config.assetPrefix}${row.unit}`,
-    time.startMs + (row.cycle - 1) * time.stepMs,
+    observedAt(config, row)!,
     CMAPSS_CHANNELS.map((channel, i) => [channel, row.values[i]] as const),
   );
 }
@@ -130,15 +133,22 @@ function cmapssTelemetry(config: ReplayInputConfig, row: CmapssRow): TelemetryRo
 async function cmapssRows(config: ReplayInputConfig, report: Report): Promise<CmapssRow[]> {
   const { id: input, file } = config;
   const rows: CmapssRow[] = [];
+  let lines = 0;
   const only = config.only === undefined ? undefined : new Set(config.only);
   for await (const item of cmapssLines(input, file)) {
     if ("code" in item) {
       report(item);
       break;
     }
+    lines += 1;
     const row = parseCmapssLine(item.text);
     if (typeof row === "string") {
       report(problem("INPUT_ROW_WRONG", { input, file, line: item.line, reason: row }));
+      continue;
+    }
+    if (observedAt(config, row) === undefined) {
+      const reason = `cycle ${row.cycle} is no time`;
+      report(problem("INPUT_ROW_WRONG", { input, file, line: item.line, reason }));
       continue;
     }
     if (only !== undefined && !only.has(`${config.assetPrefix}${row.unit}`)) continue;
@@ -151,12 +161,13 @@ async function cmapssRows(config: ReplayInputConfig, report: Report): Promise<Cm
     }
     rows.push(row);
   }
+  if (lines === 0) report(problem("INPUT_FILE_WRONG", { input, file, line: 1, reason: "it has no row" }));
   return rows;
 }
 
 /** Assets and channels: from the configuration where it names the asset, from the file where its rows do. */
 async function declare(config: ReplayInputConfig, report: Report): Promise<Result<readonly AssetChannels[]>> {
-  const readable = await identityOf(config.id, config.file);
+  const readable = identityOf(config.id, config.file);
   if (!readable.ok) return readable;
   const assets = await assetsOf(config, report);
   return ok(

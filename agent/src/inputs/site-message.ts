@@ -1,3 +1,4 @@
+import { TIME_MS_MAX } from "@bellwether/protocol/ids.ts";
 import type { TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { parseIsoMs } from "@bellwether/protocol/time.ts";
 import type { MqttPoint } from "../config/config.ts";
@@ -5,7 +6,6 @@ import { asNumber, atPointer } from "./pointer.ts";
 import { rowOf } from "./row.ts";
 
 const PAYLOAD_BYTES_MAX = 262_144;
-const TIME_MS_MAX = 8_640_000_000_000_000;
 
 /** One point's reading out of a site broker's message. */
 export interface SiteReading {
@@ -17,11 +17,22 @@ export interface SiteReading {
   readonly reason?: string;
 }
 
+/** When a message came; `kept`: the broker kept it, so it may have been said long ago. */
+interface Arrival {
+  readonly nowMs: number;
+  readonly kept: boolean;
+}
+
 /**
  * The readings of the points that listen to a topic. A payload that is no JSON, has nothing at the pointer, or whose
- * time cannot be read gives a bad reading: a value whose time is unknown must not be stamped "now".
+ * time cannot be read gives a bad reading: a value whose time is unknown must not be stamped "now". A kept message
+ * without a time of its own is such a value.
  */
-export function readSiteMessage(points: readonly MqttPoint[], payload: Uint8Array, nowMs: number): SiteReading[] {
+export function readSiteMessage(
+  points: readonly MqttPoint[],
+  payload: Uint8Array,
+  { nowMs, kept }: Arrival,
+): SiteReading[] {
   const bad = (point: MqttPoint, reason: string) => ({ point, observedAtMs: nowMs, value: undefined, reason });
   if (payload.byteLength > PAYLOAD_BYTES_MAX) {
     return points.map((point) => bad(point, `${payload.byteLength} bytes, more than ${PAYLOAD_BYTES_MAX}`));
@@ -33,6 +44,7 @@ export function readSiteMessage(points: readonly MqttPoint[], payload: Uint8Arra
     return points.map((point) => bad(point, "the payload is not JSON"));
   }
   return points.map((point) => {
+    if (kept && point.timePointer === undefined) return bad(point, "a retained value says no time of its own");
     const observedAtMs =
       point.timePointer === undefined ? nowMs : timeOf(atPointer(document, point.timePointer), point);
     if (observedAtMs === undefined) return bad(point, `no time in ${point.timeUnit} at ${point.timePointer}`);

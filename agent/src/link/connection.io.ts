@@ -15,7 +15,8 @@ export interface ConnectionOptions {
   readonly keepaliveS?: number;
   readonly connectTimeoutMs?: number;
   readonly will?: { readonly topic: string; readonly payload: Uint8Array };
-  readonly onMessage: (topic: string, payload: Uint8Array) => void;
+  /** `kept`: it was retained, and came because of a subscription. */
+  readonly onMessage: (topic: string, payload: Uint8Array, kept: boolean) => void;
   /** The connection is over, whoever ended it; told once, with the reason. */
   readonly onClosed: (reason: string) => void;
 }
@@ -94,7 +95,7 @@ function opened(client: MqttClient, options: ConnectionOptions): Promise<Connect
       if (state === "opening") over();
     });
     client.on("close", () => over());
-    client.on("message", (topic, payload) => options.onMessage(topic, payload));
+    client.on("message", (topic, payload, { retain }) => options.onMessage(topic, payload, retain));
     client.on("connect", () => {
       state = "open";
       resolve(connectionOf(client));

@@ -1,5 +1,6 @@
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
+import { readText } from "@bellwether/protocol/files/read.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { certificatesOf } from "@bellwether/protocol/tls/fingerprint.ts";
 import type { ProxyServer, Transport } from "@bellwether/protocol/tls/transport.ts";
@@ -26,6 +27,8 @@ export interface ReachOptions {
 export const CA_FILE = "ca.pem";
 /** The start of the newest certificate that was verified, in milliseconds since 1970. */
 const TIME_FILE = "trusted-time";
+/** Longest file of certificates, or of a name and password. */
+const FILE_BYTES_MAX = 1_048_576;
 
 /** Reads what was pinned at enrolment and how the proxy is spoken to. */
 export function openReach({ stateDir, proxy, clockSynced }: ReachOptions): Result<Reach> {
@@ -60,7 +63,7 @@ export function openReach({ stateDir, proxy, clockSynced }: ReachOptions): Resul
 function readProxy({ url, credentialsFile, caFile, intercepts }: ProxyConfig): Result<ProxyServer> {
   let ca: string | undefined;
   if (caFile !== undefined) {
-    const text = readText(caFile);
+    const text = readSmall(caFile);
     if (!text.ok) return text;
     const readable = certificatesOf(text.value, `The CA of link.proxy, ${caFile},`);
     if (!readable.ok) return readable;
@@ -68,7 +71,7 @@ function readProxy({ url, credentialsFile, caFile, intercepts }: ProxyConfig): R
   }
   const trust = { ...(ca === undefined ? {} : { ca }), intercepts };
   if (credentialsFile === undefined) return ok({ url, ...trust });
-  const text = readText(credentialsFile);
+  const text = readSmall(credentialsFile);
   if (!text.ok) return text;
   if ((statSync(credentialsFile).mode & 0o077) !== 0) {
     return err("LINK_FILE_UNUSABLE", { file: credentialsFile, reason: 'others may read it; "chmod 600" it' });
@@ -81,10 +84,7 @@ function readProxy({ url, credentialsFile, caFile, intercepts }: ProxyConfig): R
   return ok({ url, ...trust, username: line.slice(0, cut), password: line.slice(cut + 1) });
 }
 
-function readText(file: string): Result<string> {
-  try {
-    return ok(readFileSync(file, "utf8"));
-  } catch (cause) {
-    return err("LINK_FILE_UNUSABLE", { file, reason: (cause as NodeJS.ErrnoException).code ?? "unknown" });
-  }
+function readSmall(file: string): Result<string> {
+  const text = readText(file, FILE_BYTES_MAX);
+  return typeof text === "string" ? ok(text) : err("LINK_FILE_UNUSABLE", { file, reason: text.reason });
 }

@@ -37,8 +37,8 @@ function keepConnected(options: SiteOptions): SitePublisher {
         ...(options.password === undefined ? {} : { password: options.password }),
         ...(options.will === undefined ? {} : { will: options.will }),
         onMessage: options.onMessage,
-        onClosed: () => {
-          if (connection !== undefined) options.onConnected(false);
+        onClosed: (reason) => {
+          if (connection !== undefined) options.onConnected(false, reason);
           connection = undefined;
           again();
         },
@@ -46,12 +46,12 @@ function keepConnected(options: SiteOptions): SitePublisher {
       if (closed) return void (await connection.end(false));
       if (options.topics.length > 0) await connection.subscribe(options.topics);
       openedAtMs = performance.now();
-      options.onConnected(true);
-    } catch {
+      options.onConnected(true, "");
+    } catch (cause) {
       // Refused, unreachable, or a filter was refused: said once, and tried again.
       const opened = connection;
       connection = undefined;
-      options.onConnected(false);
+      options.onConnected(false, (cause as Error).message);
       await opened?.end(false);
       again();
     }

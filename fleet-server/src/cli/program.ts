@@ -64,6 +64,7 @@ export function buildProgram(world: CliWorld, version: string, more: readonly Ad
     .configureOutput({
       writeOut: (text) => void world.stdout.write(text),
       writeErr: (text) => void world.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, "ARGUMENT_INVALID: ")),
     });
   const context = createContext(program, world);
   for (const add of [...COMMANDS, ...more]) add(program, context);

@@ -1,3 +1,4 @@
+import { readableHalves } from "@bellwether/protocol/onnx/half.ts";
 import { runtimeReason } from "@bellwether/protocol/onnx/runtime-reason.ts";
 import type { RunTensors } from "@bellwether/protocol/package/golden.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
@@ -41,7 +42,7 @@ export async function openModel(
       const feeds: Record<string, Tensor> = {};
       // The typings want one overload per element type; the manifest's check has matched type and elements.
       for (const { name, type, data, dims } of inputs) {
-        feeds[name] = new Tensor(type as "float32", data as Float32Array, dims);
+        feeds[name] = readableHalves(new Tensor(type as "float32", data as Float32Array, dims));
       }
       return (await session.run(feeds, outputs)) as Record<string, OutputTensor>;
     },

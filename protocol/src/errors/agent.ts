@@ -177,12 +177,12 @@ export const AGENT_ERRORS = {
     remedy: "Check that the model accepts vectors like this one.",
   },
   OUTPUT_NOT_FINITE: {
-    http: 500,
+    http: 422,
     sentence: "The output {output} of {model} is not a finite number.",
     remedy: "Check the model's inputs; a missing value may have reached an operator that cannot take it.",
   },
   OUTPUT_OUT_OF_RANGE: {
-    http: 500,
+    http: 422,
     sentence: "The output {output} of {model} is {value}, outside {low} to {high}.",
     remedy: "The prediction is counted as an inference error.",
   },

@@ -27,6 +27,11 @@ export const INPUT_ERRORS = {
     sentence: "The input {input} needs the column {column}, which {file} does not have{hint}.",
     remedy: "Correct the column's name in the configuration.",
   },
+  INPUT_COLUMN_TWICE: {
+    http: 422,
+    sentence: "The input {input} needs the column {column}, which {file} has more than once.",
+    remedy: "Give each column of the file a header of its own.",
+  },
   INPUT_FILE_CHANGED: {
     http: 422,
     sentence: "The input {input} was part way through another {file}.",
@@ -39,8 +44,8 @@ export const INPUT_ERRORS = {
   },
   INPUT_DISCONNECTED: {
     http: 503,
-    sentence: "The input {input} lost its connection to {url}.",
-    remedy: "It connects again by itself.",
+    sentence: "The input {input} has no connection to {url}: {reason}.",
+    remedy: "It connects by itself once that is possible.",
   },
   OUTPUT_DISCONNECTED: {
     http: 503,

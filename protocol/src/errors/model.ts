@@ -22,6 +22,11 @@ export const MODEL_ERRORS = {
     sentence: "The ONNX {what} is too large: {actual}, and the limit is {limit}.",
     remedy: "Use a smaller model.",
   },
+  ONNX_TOO_MANY_PARTS: {
+    http: 422,
+    sentence: "The ONNX graph has more than {limit} {parts}.",
+    remedy: "Use a smaller model, or fold its constants into fewer.",
+  },
   ONNX_TOO_MANY_NODES: {
     http: 422,
     sentence: "The ONNX graph has more than {limit} nodes.",

@@ -54,6 +54,9 @@ export async function* csvRecords(path: string, delimiter: string): AsyncGenerat
   }
 }
 
+/** What a byte order mark looks like in Latin-1. */
+const MARK = /^\u00ef\u00bb\u00bf/;
+
 /** The lines of a blank-separated text file that are not empty; throws {@link LineFault} at one that is too long. */
 export async function* textLines(path: string): AsyncGenerator<{ readonly line: number; readonly text: string }> {
   const source = createReadStream(path, { encoding: "latin1" });
@@ -61,7 +64,7 @@ export async function* textLines(path: string): AsyncGenerator<{ readonly line: 
   let rest = "";
   try {
     for await (const chunk of source as AsyncIterable<string>) {
-      const lines = (rest + chunk).split("\n");
+      const lines = (line === 0 ? (rest + chunk).replace(MARK, "") : rest + chunk).split("\n");
       rest = lines.pop()!;
       if (rest.length > LINE_BYTES_MAX) throw new LineFault(line + 1, `it has more than ${LINE_BYTES_MAX} characters`);
       for (const text of lines) {

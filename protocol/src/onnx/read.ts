@@ -84,7 +84,8 @@ const ORT_FORMAT = "ORTM";
 
 /**
  * Reads an ONNX file (onnx-ml.proto, IR version 3 and later) within {@link ONNX_LIMITS}: time and memory follow from the
- * file's length. Codes: `ONNX_LFS_POINTER`, `ONNX_RUNTIME_FORMAT`, `ONNX_CORRUPT`, `ONNX_TOO_LARGE`, `ONNX_TOO_MANY_NODES`, `ONNX_TOO_DEEP`.
+ * file's length. Codes: `ONNX_LFS_POINTER`, `ONNX_RUNTIME_FORMAT`, `ONNX_CORRUPT`, `ONNX_TOO_LARGE`, `ONNX_TOO_MANY_NODES`,
+ * `ONNX_TOO_MANY_PARTS`, `ONNX_TOO_DEEP`.
  */
 export function readOnnx(bytes: Uint8Array): Result<OnnxModel> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -234,7 +235,7 @@ class Reading {
   #tensor(message: MessageReader): OnnxTensor {
     this.#tensors += 1;
     const { tensors: limit } = ONNX_LIMITS;
-    if (this.#tensors > limit) throw new Refusal(err("ONNX_TOO_LARGE", { what: "model", actual: "over", limit }));
+    if (this.#tensors > limit) throw new Refusal(err("ONNX_TOO_MANY_PARTS", { parts: "tensors", limit }));
     const dims: number[] = [];
     let name = "";
     let type = 0;
@@ -267,7 +268,7 @@ class Reading {
   #value(message: MessageReader): OnnxValue {
     this.#values += 1;
     const { values: limit } = ONNX_LIMITS;
-    if (this.#values > limit) throw new Refusal(err("ONNX_TOO_LARGE", { what: "graph", actual: "over", limit }));
+    if (this.#values > limit) throw new Refusal(err("ONNX_TOO_MANY_PARTS", { parts: "inputs and outputs", limit }));
     let name = "";
     let type: Omit<OnnxValue, "name"> = { kind: "unknown" };
     while (message.next()) {

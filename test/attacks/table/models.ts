@@ -1,5 +1,13 @@
 import { MessageWriter } from "@bellwether/protocol/onnx/protobuf.ts";
-import { hungryModel, modelOf, referencesOf, slowModel, type TestPackage, testPackage } from "../../kit/packages.ts";
+import {
+  hungryModel,
+  modelOf,
+  referencesOf,
+  slowModel,
+  type TestPackage,
+  testPackage,
+  timesModel,
+} from "../../kit/packages.ts";
 import { type Row, stoppedBy } from "./row.ts";
 
 /** A good package was taken as the first version; this is what is changed in it. */
@@ -94,6 +102,11 @@ export const UPLOADS: readonly UploadRow[] = [
       attack: "a model that does not keep its promise",
       code: "GOLDEN_MISMATCH",
       bend: () => ({ package: testPackage(undefined, [1, 2, 3]) }),
+    },
+    {
+      attack: "a model whose output is no number",
+      code: "OUTPUT_NOT_FINITE",
+      bend: () => ({ package: testPackage(timesModel(Number.NaN)) }),
     },
     {
       attack: "a file that nobody sent",

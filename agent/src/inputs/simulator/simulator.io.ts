@@ -16,7 +16,8 @@ export function createSimulatorInput(config: SimulatorInputConfig, context: Inpu
     () => declaredOf(config.points),
     async (emit, signal) => {
       const simulator = new Simulator(config, SIGNALS);
-      const end = config.rows === undefined ? Number.POSITIVE_INFINITY : config.from + config.rows;
+      const rowsEnd = config.rows === undefined ? Number.POSITIVE_INFINITY : config.from + config.rows;
+      const end = config.startMs === undefined ? rowsEnd : Math.min(rowsEnd, simulator.timeEnd);
       let index = Math.max(config.from, cursorNumber(context.cursor, "next") ?? 0);
       const next = (ticksMax: number) => {
         if (index >= end) return undefined;

@@ -1,3 +1,4 @@
+import { TIME_MS_MAX } from "@bellwether/protocol/ids.ts";
 import type { TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { type Conversion, conversionOf } from "@bellwether/protocol/units.ts";
@@ -65,6 +66,11 @@ export class Simulator {
 
   machine(asset: string): Machine {
     return this.#assets.get(asset)!.machine;
+  }
+
+  /** The first index whose source time no message can carry. */
+  get timeEnd(): number {
+    return Math.floor((TIME_MS_MAX - this.timeAt(0)) / this.#config.stepMs) + 1;
   }
 
   /** Source time of a row. */
