@@ -23,9 +23,13 @@ export function startFile(file: string, args: readonly string[] = []): Child {
   return startCommand(process.execPath, [new URL(file, import.meta.url).pathname, ...args]);
 }
 
-/** Starts any command. */
-export function startCommand(command: string, args: readonly string[]): Child {
-  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+/** Starts any command, with these variables beside those of the benchmark. */
+export function startCommand(
+  command: string,
+  args: readonly string[],
+  variables: Readonly<Record<string, string>> = {},
+): Child {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...variables } });
   const lines: object[] = [];
   const errors: string[] = [];
   let wake = () => {};

@@ -51,7 +51,8 @@ export function footprint(part: Part, most: number): Bench {
 
 async function open(part: Part): Promise<OpenBench> {
   const folder = mkdtempSync(join(tmpdir(), "bellwether-bench-"));
-  const { command } = packageAgent(folder);
+  const { command, files } = packageAgent(folder);
+  const variables = variablesOfUnit(files);
   const dir = join(folder, "server");
   mkdirSync(dir);
   const server = await startBellwether({
@@ -77,7 +78,7 @@ async function open(part: Part): Promise<OpenBench> {
   const config = join(folder, "agent.yaml");
   // JSON is YAML.
   writeFileSync(config, JSON.stringify(CONFIG));
-  const start = () => startCommand(command, ["run", "--config", config, "--state", state]);
+  const start = () => startCommand(command, ["run", "--config", config, "--state", state], variables);
   const first = start();
   try {
     await rollOut(server);
@@ -103,6 +104,12 @@ async function open(part: Part): Promise<OpenBench> {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** The environment in which systemd starts the agent. */
+function variablesOfUnit(files: string): Record<string, string> {
+  const unit = readFileSync(join(files, "usr/lib/systemd/system/bellwether-agent.service"), "utf8");
+  return Object.fromEntries([...unit.matchAll(/^Environment=(\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value]));
 }
 
 /** Waits for a live session and enough inferences of this life. */
