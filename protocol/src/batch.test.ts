@@ -11,6 +11,7 @@ import {
   encodeBatch,
   encodeChunks,
 } from "./batch.ts";
+import { columnsOfRows } from "./columns.ts";
 import { type EventRecord, STREAMS, type StreamBatch, type TelemetryRow } from "./messages/stream.ts";
 import { checkRecord } from "./record-check.ts";
 import { roundToResolution } from "./resolution.ts";
@@ -69,6 +70,32 @@ describe("telemetry", () => {
         expect(unwrap(decodeBatch("telemetry", encodeBatch(batch)))).toStrictEqual(batch);
       }),
       { numRuns: 1_000 },
+    );
+  });
+
+  test("rows that all have the same channels become the columns that others become, and come back exactly", () => {
+    const channels = ["coarse", "fine", "odd", "free"] as const;
+    const cell = fc.record({ value: double, onGrid: fc.boolean() });
+    const even = fc.array(fc.tuple(cell, cell, cell, cell), { minLength: 1, maxLength: 30 }).map((lines) =>
+      lines.map((cells, index): TelemetryRow => {
+        const values = channels.map((name, place) => {
+          const { value, onGrid } = cells[place]!;
+          const resolution = resolutionOf("pump-1", name);
+          return [name, onGrid && resolution !== undefined ? roundToResolution(value, resolution) + 0 : value] as const;
+        });
+        return { asset: "pump-1", observedAtMs: 1_000 * index, values: Object.fromEntries(values) };
+      }),
+    );
+    const columns = (records: readonly TelemetryRow[]) => columnsOfRows(records, resolutionOf).groups[0]!.channels;
+    fc.assert(
+      fc.property(even, (records) => {
+        const batch = telemetry(records);
+        expect(unwrap(decodeBatch("telemetry", encodeBatch(batch, resolutionOf)))).toStrictEqual(batch);
+        // A mark sends all rows of the asset the general way.
+        const marked = { ...records.at(-1)!, quality: { free: "uncertain" as const } };
+        const general = columns([...records.slice(0, -1), marked]).map(({ uncertain, ...column }) => column);
+        expect(columns(records)).toStrictEqual(general);
+      }),
     );
   });
 

@@ -199,7 +199,7 @@ async function collect(task: DraftTask, program: FeatureProgram): Promise<Result
   let stride = 1;
   const read = await eachVector(task, program, (features, index) => {
     if (index % stride !== 0) return;
-    vectors.push(features);
+    vectors.push(features.slice());
     if (vectors.length * (features.length + 1) <= PROFILE_VALUES_MAX) return;
     vectors = vectors.filter((_, i) => i % 2 === 0);
     stride *= 2;
@@ -224,7 +224,7 @@ async function windowsOf(task: DraftTask, program: FeatureProgram, history: Hist
   const skip = Math.max(1, Math.ceil(history.vectors.length / SCORED_MAX)) * history.stride;
   const chosen: TensorVector[] = [];
   await eachVector(task, program, (features, index, asset) => {
-    if (index % skip === 0) chosen.push({ features, window: { rows: asset.copyRows() } });
+    if (index % skip === 0) chosen.push({ features: features.slice(), window: { rows: asset.copyRows() } });
   });
   return chosen;
 }
@@ -236,7 +236,7 @@ interface ReadCounts {
   readonly unreadable: number;
 }
 
-/** Every vector of a history, by the agent's own code. */
+/** Every vector of a history, by the agent's own code. One that is kept is to be copied: it holds its neighbours' memory. */
 async function eachVector(
   { historyFile, columns }: DraftTask,
   program: FeatureProgram,

@@ -62,7 +62,8 @@ export class FeatureProgram {
 
   /**
    * The feature vector of a window, in the manifest's order; NaN where every value was missing. Call it once per due
-   * window: the first vectors also build the asset's baseline.
+   * window: the first vectors also build the asset's baseline. It shares a block of memory with the vectors before
+   * and after it: who keeps a few of many keeps copies.
    */
   vector(window: RowWindow, baseline?: AssetBaseline): Float64Array {
     const vector = this.#vectors.float64(this.names.length);
