@@ -5,6 +5,7 @@ import { driftFold } from "./drift/drift-fold.ts";
 import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
 import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
+import { outboxAppend } from "./outbox/outbox-append.ts";
 import { queryYear } from "./query/query-year.ts";
 import { tests } from "./tests.ts";
 import { updateE2e } from "./update/e2e.ts";
@@ -17,6 +18,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "agent-path-32": agentPath(32, 2),
   ingest,
   "ingest-mosquitto": ingestMosquitto,
+  "outbox-append": outboxAppend,
   "agent-footprint": footprint("mb", 115),
   "agent-start": footprint("ms", 500),
   "api-list": apiList,
