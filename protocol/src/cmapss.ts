@@ -1,15 +1,17 @@
 import type { ChannelBirth } from "./messages/device.ts";
 
+/** Decimals with which the files give each column after unit and cycle: three operating settings, 21 sensors. */
+const DECIMALS = [4, 4, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 4, 2, 0, 0, 2, 2, 4] as const;
+
 /**
- * The columns of NASA's C-MAPSS text files after unit and cycle: three operating settings and 21 sensors. The published
- * values have at most four decimals, so a resolution of 0.0001 keeps them exactly.
+ * The columns of NASA's C-MAPSS text files after unit and cycle: three operating settings and 21 sensors. A channel's
+ * resolution is that of its published decimals, which keeps the values exactly and costs no digits on the line.
  * Source: A. Saxena, K. Goebel, D. Simon, N. Eklund, "Damage Propagation Modeling for Aircraft Engine Run-to-Failure
  * Simulation", PHM 2008.
  */
-export const CMAPSS_CHANNELS: readonly Required<Pick<ChannelBirth, "channel" | "unit" | "resolution">>[] = [
-  ...Array.from({ length: 3 }, (_, i) => `setting_${i + 1}`),
-  ...Array.from({ length: 21 }, (_, i) => `s${i + 1}`),
-].map((channel) => ({ channel, unit: "1", resolution: 0.0001 }));
+export const CMAPSS_CHANNELS: readonly Required<Pick<ChannelBirth, "channel" | "unit" | "resolution">>[] = DECIMALS.map(
+  (decimals, i) => ({ channel: i < 3 ? `setting_${i + 1}` : `s${i - 2}`, unit: "1", resolution: 1 / 10 ** decimals }),
+);
 
 /** One line of such a file. */
 export interface CmapssRow {
