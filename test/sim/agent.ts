@@ -1,7 +1,8 @@
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { problem } from "@bellwether/protocol/errors.ts";
-import type { ClockReading } from "@bellwether/protocol/messages/stream.ts";
+import type { ClockReading, EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { DIRECT } from "@bellwether/protocol/tls/transport.ts";
@@ -164,7 +165,10 @@ export class SimAgent {
         read();
         if (!this.#device.sensing && given >= rows.length) return;
         if ((this.#ahead.get(asset) ?? 0) >= ROWS_AHEAD_MAX) return;
-        if (given >= rows.length) this.#device.observe(asset, this.life.wallMs());
+        if (given >= rows.length) {
+          this.#device.observe(asset, this.life.wallMs());
+          this.outbox.append({ events: longEvents(this.#device.events, rows.length, this.life.wallMs()) });
+        }
         const next = rows.slice(given, given + 50);
         given += next.length;
         void this.#offer(asset, next);
@@ -175,7 +179,7 @@ export class SimAgent {
 
   async #offer(asset: string, rows: readonly TrueRow[]): Promise<void> {
     this.#ahead.set(asset, (this.#ahead.get(asset) ?? 0) + rows.length);
-    const offered = rows.map(({ observedAtMs, x, n }) => ({ asset, observedAtMs, values: { x, load: loadOf(n) } }));
+    const offered = rows.map(({ observedAtMs, n }) => ({ asset, observedAtMs, values: valuesOf(n) }));
     await this.#intake.offer(asset, offered, this.#device.replays ? (rows.at(-1)?.n ?? 0) : undefined);
     if (!this.life.alive) return;
     this.#ahead.set(asset, (this.#ahead.get(asset) ?? 0) - rows.length);
@@ -345,7 +349,16 @@ function numberOf(x: number | null | undefined): number {
   return Math.round((x ?? 0) * 8);
 }
 
-/** The second channel of the nth row: something that compresses badly, at its resolution. */
-export function loadOf(n: number): number {
-  return Math.round(((n * 7_919) % 10_000) + 0) / 100;
+/** What the nth row of an asset holds: its number at a resolution, and something that looks like chance. */
+export function valuesOf(n: number): Record<string, number> {
+  return { x: n / 8, load: ((n * 7_919) % 10_000) / 100 };
+}
+
+/** Events whose texts do not compress. */
+function longEvents(count: number, n: number, atMs: number): EventRecord[] {
+  return Array.from({ length: count }, (_, i) => {
+    const part = (j: number) => createHash("sha512").update(`${n} ${i} ${j}`).digest("base64");
+    const text = Array.from({ length: 11 }, (_, j) => part(j)).join("");
+    return { atMs, kind: "device", severity: "info", code: "LONG", text };
+  });
 }

@@ -1,6 +1,6 @@
 import { PRESENCE_RULE, type PresenceRule, presenceOf } from "../../fleet-server/src/devices/presence.ts";
 import type { Store } from "../../fleet-server/src/store/store.ts";
-import { loadOf } from "./agent.ts";
+import { valuesOf } from "./agent.ts";
 import type { SimDevice } from "./device.ts";
 import type { Network } from "./network.ts";
 import { scoreOf } from "./runtime.ts";
@@ -28,7 +28,9 @@ export async function checkTelemetry(world: World, store: Store, device: SimDevi
     const n = Math.round((values["x"] ?? Number.NaN) * 8);
     const row = device.truth.rowsOf(asset)[n - 1];
     const where = `${device.name} ${asset} epoch ${epoch} seq ${seq}`;
-    if (row === undefined || row.observedAtMs !== observedAtMs || values["load"] !== loadOf(n)) {
+    const given = valuesOf(n);
+    const same = Object.entries(given).every(([channel, value]) => values[channel] === value);
+    if (row?.observedAtMs !== observedAtMs || !same) {
       return world.broken(1, `${where} is stored as no sensor gave it: ${JSON.stringify(values)}`);
     }
     if (n <= (last.get(`${asset}/${epoch}`) ?? 0)) return world.broken(2, `${where} holds row ${n} after a later one`);

@@ -16,6 +16,8 @@ export interface DeviceOptions {
   readonly replays: boolean;
   /** Mean time between two rows of one asset. */
   readonly periodMs: number;
+  /** Long events that come with every reading, which want the room that rows have. */
+  readonly events: number;
   readonly heartbeatMs: number;
   readonly buffer: Pick<OutboxOptions, "maxBytes" | "commitMs" | "keepAckedMs">;
   readonly clockSynced: boolean;
@@ -30,6 +32,7 @@ export class SimDevice implements DeviceOptions {
   readonly assets: readonly string[];
   readonly replays: boolean;
   readonly periodMs: number;
+  readonly events: number;
   readonly heartbeatMs: number;
   readonly buffer: DeviceOptions["buffer"];
   readonly clockSynced: boolean;
@@ -67,6 +70,7 @@ export class SimDevice implements DeviceOptions {
     this.assets = options.assets;
     this.replays = options.replays;
     this.periodMs = options.periodMs;
+    this.events = options.events;
     this.heartbeatMs = options.heartbeatMs;
     this.buffer = options.buffer;
     this.clockSynced = options.clockSynced;
@@ -133,7 +137,7 @@ export class SimDevice implements DeviceOptions {
   observe(asset: string, observedAtMs: number): void {
     const rows = this.truth.rowsOf(asset);
     const n = rows.length + 1;
-    rows.push({ asset, n, observedAtMs, x: n / 8, taken: false, doubtful: false });
+    rows.push({ asset, n, observedAtMs, taken: false, doubtful: false });
   }
 
   /** Promise 3: once a model ran here, every start runs a verified one. */

@@ -7,6 +7,7 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "200" },
     from: { type: "string", default: "1" },
     seed: { type: "string" },
+    first: { type: "boolean", default: false },
   },
 });
 
@@ -27,6 +28,7 @@ if (values.seed !== undefined) {
     failed++;
     console.log(`seed ${seed}: promise ${violation.promise} is broken: ${violation.what}`);
     console.log(`  replay: npm run sim -- --seed ${seed}`);
+    if (values.first) break;
   }
   const { user, system } = process.cpuUsage(began);
   console.log(`${values.seeds} seeds, ${failed} broken, ${rows} rows, ${((user + system) / 1e6).toFixed(1)} s of CPU`);

@@ -39,7 +39,7 @@ export function planOf(chance: Chance): Plan {
   const some = (probability: number, lowMs: number, highMs: number) =>
     chance.happens(probability) ? chance.between(lowMs, highMs) : NEVER;
   const rollsOut = chance.happens(0.45);
-  const tight = !rollsOut && chance.happens(0.4);
+  const tight = !rollsOut && chance.happens(0.2);
   const corruptMs = some(0.08, 30_000, 60_000);
   const diskMs = some(0.2, 12_000, 40_000);
   const restoreMs = some(0.2, 25_000, 60_000);
@@ -50,17 +50,18 @@ export function planOf(chance: Chance): Plan {
     device: {
       assets: chance.happens(0.5) ? ["pump-1"] : ["pump-1", "pump-2"],
       replays: chance.happens(0.6),
-      periodMs: rollsOut ? chance.between(600, 1_500) : chance.between(800, 4_000),
+      periodMs: chance.between(600, rollsOut ? 1_500 : tight ? 1_000 : 4_000),
+      events: tight ? 14 : 0,
       heartbeatMs: 6_000,
       buffer: {
-        maxBytes: tight ? 420_000 : 8_000_000,
+        maxBytes: tight ? 1_048_576 : 8_000_000,
         commitMs: chance.one([500, 1_000, 3_000]),
         keepAckedMs,
       },
       clockSynced: chance.happens(0.5),
     },
     faultsMs: rollsOut ? chance.between(60_000, 110_000) : chance.between(30_000, 80_000),
-    lineMs: some(0.7, 6_000, 30_000),
+    lineMs: some(tight ? 1 : 0.7, 6_000, tight ? 12_000 : 30_000),
     agentMs: some(0.6, 8_000, 40_000),
     serverMs: some(0.6, 12_000, 40_000),
     diskMs,
@@ -113,7 +114,8 @@ export function schedule(fleet: Fleet): void {
   again(plan.lineMs, () => {
     const { name } = one();
     network.setMode(name, chance.one(["cut", "silent"] as const));
-    world.at(chance.between(200, 20_000), () => network.setMode(name, "up"));
+    const longestMs = plan.device.events > 0 ? 60_000 : 20_000;
+    world.at(chance.between(200, longestMs), () => network.setMode(name, "up"));
   });
   again(plan.agentMs, () => one().kill(chance.one(["killed", "powerCut"] as const), chance.between(100, 10_000)));
   again(plan.serverMs, () => {

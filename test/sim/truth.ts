@@ -4,7 +4,6 @@ export interface TrueRow {
   /** Counts an asset's rows from 1 without holes. */
   readonly n: number;
   readonly observedAtMs: number;
-  readonly x: number;
   /** The agent said that it has it for good. */
   taken: boolean;
   /** It lay in a file whose bytes rotted: nobody can promise it any more. */
