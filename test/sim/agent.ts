@@ -265,7 +265,7 @@ export class SimAgent {
       },
       {
         slots: this.#slots(),
-        after: (delayMs, run) => life.after(delayMs, run),
+        time: life,
         askMetadata: ({ targets }) =>
           life.answered(chance.between(20, 300), () =>
             network.answers(name)

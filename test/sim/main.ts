@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { Coverage, tellCoverage } from "./coverage.ts";
 import { simulate } from "./fleet.ts";
 import { Trace } from "./world.ts";
 
@@ -8,6 +9,7 @@ const { values } = parseArgs({
     from: { type: "string", default: "1" },
     seed: { type: "string" },
     first: { type: "boolean", default: false },
+    coverage: { type: "boolean", default: false },
   },
 });
 
@@ -20,6 +22,8 @@ if (values.seed !== undefined) {
   const from = Number(values.from);
   let failed = 0;
   let rows = 0;
+  const coverage = new Coverage();
+  if (values.coverage) await coverage.begin();
   const began = process.cpuUsage();
   for (let seed = from; seed < from + Number(values.seeds); seed++) {
     const { violation, ...outcome } = await simulate(seed, new Trace());
@@ -32,5 +36,6 @@ if (values.seed !== undefined) {
   }
   const { user, system } = process.cpuUsage(began);
   console.log(`${values.seeds} seeds, ${failed} broken, ${rows} rows, ${((user + system) / 1e6).toFixed(1)} s of CPU`);
+  if (values.coverage) console.log(tellCoverage(await coverage.end()));
   process.exitCode = failed === 0 ? 0 : 1;
 }

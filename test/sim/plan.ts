@@ -157,7 +157,7 @@ export function schedule(fleet: Fleet): void {
 }
 
 function spoilDisk({ world, server }: Fleet, chance: Chance, device: SimDevice): void {
-  const disk = chance.happens(0.3) ? server.disk : device.disk;
+  const disk = chance.happens(0.5) ? server.disk : device.disk;
   const who = disk === server.disk ? "server" : device.name;
   if (chance.happens(0.3)) {
     world.say(who, "disk full");

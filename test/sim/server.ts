@@ -26,6 +26,8 @@ export class SimServer {
   readonly #network: Network;
   readonly #repository: ImageRepository;
   readonly disk: SimDisk;
+  /** The longest that a commit takes; some machines have slow disks. */
+  readonly #writeMs: number;
   /** How far its wall clock is off. */
   offsetMs = 0;
   #life: Life | undefined;
@@ -42,6 +44,7 @@ export class SimServer {
   constructor(world: World, network: Network, disk: SimDisk, repository: ImageRepository, template: Buffer) {
     this.#world = world;
     this.#chance = world.chance("server");
+    this.#writeMs = this.#chance.one([10, 20, 400]);
     this.#network = network;
     this.#repository = repository;
     this.disk = disk;
@@ -176,7 +179,7 @@ export class SimServer {
         new Promise((done, fail) => {
           if (!life.alive) return;
           const first = waiting[mode].push({ call: { id: ids++, ...named }, done, fail }) === 1;
-          if (first) life.after(this.#chance.between(0, mode === "write" ? 15 : 4), () => flush(mode));
+          if (first) life.after(this.#chance.between(0, mode === "write" ? this.#writeMs : 4), () => flush(mode));
         }),
     );
     return { ...rooms, close: async () => undefined };

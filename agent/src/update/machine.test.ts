@@ -152,6 +152,15 @@ describe("an update", () => {
     expect(run([[510, live(slow)]], busy).state.error?.code).toBe("LATENCY_EXCEEDED");
   });
 
+  it("counts the time that passed, whatever becomes of the wall clock meanwhile", () => {
+    const [year, jumped] = [31_536_000_000, (byMs: number): UpdateEvent => ({ kind: "clockJumped", byMs })];
+    const ahead = run([...activated, [year + 10, jumped(year)], live({})]).state;
+    expect(ahead).toMatchObject({ phase: "confirming", evidence: { soakedMs: 20 } });
+    expect(run([[-year, jumped(-year)], [80, live({})]], ahead).state).toMatchObject({ phase: "confirming" });
+    const back = run([...activated, [10 - year, jumped(-year)], [90, live({})]]).state;
+    expect(back).toMatchObject({ phase: "idle", outcome: "succeeded", evidence: { soakedMs: 100 } });
+  });
+
   it("says why: no input is its own code", () => {
     expect(run([...activated, [2_000, live({ inferences: 0 })]]).state.error?.code).toBe("NO_LIVE_INFERENCES");
     expect(run([...activated, [2_000, live({ inferences: 9 })]]).state.error?.code).toBe("CONFIRM_DEADLINE");

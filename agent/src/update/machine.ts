@@ -93,6 +93,8 @@ export type UpdateEvent =
   /** The active model, or the one beside it, made the agent hang or die, or its slot is unreadable. */
   | { readonly kind: "activeBroken"; readonly digest: string; readonly problem: Problem }
   | { readonly kind: "rolledBack" }
+  /** The wall clock was set: what has lasted until now has not become longer or shorter by it. */
+  | { readonly kind: "clockJumped"; readonly byMs: number }
   | { readonly kind: "resumed" };
 
 export type UpdateEffect =
@@ -198,6 +200,8 @@ const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
     desired: (state, event, nowMs) => endShadow(beginInstead(state, event, nowMs)),
     shadowStarted: forTarget((state, _target, { atMs }) => to({ ...state, shadowingSinceMs: atMs })),
     shadow: judgeShadow,
+    clockJumped: (state, { byMs }) =>
+      to(state.shadowingSinceMs === undefined ? state : { ...state, shadowingSinceMs: state.shadowingSinceMs + byMs }),
     stepFailed: forTarget<StepFailed>((state, target, event) => endShadow(retryOrFail(state, target, event))),
     activeBroken: (state, event, nowMs) =>
       state.target && isTarget(state, event.digest)
@@ -222,6 +226,10 @@ const TABLE: Readonly<Record<UpdatePhase, Handlers>> = {
         ? adopt(state, target)
         : rollBack({ ...state, pending: target }, "UPDATE_SUPERSEDED", {}, nowMs),
     live: confirm,
+    clockJumped: (state, { byMs }) =>
+      to(
+        state.confirmingSinceMs === undefined ? state : { ...state, confirmingSinceMs: state.confirmingSinceMs + byMs },
+      ),
     activeBroken: (state, event, nowMs) =>
       isDiskFault(event.problem) ? fallBack(state, event, nowMs) : rollBackWith(state, event.problem, nowMs),
     resumed: (state, _event, nowMs) =>

@@ -71,7 +71,7 @@ export interface UpdaterPorts extends UpdateSource {
 
 /** What an updater does to the world: `machineOf` on a real device. */
 export interface UpdaterMachine extends Pick<IntakePorts, "askMetadata">, Pick<InstallPorts, "download" | "slots"> {
-  after: Time["after"];
+  readonly time: Pick<Time, "after" | "monoMs">;
   /** Loads a slot's model and runs its golden vectors, where a hang or a crash does no harm. */
   selfTest(slotDir: string, limits: SelfTestLimits, signal: AbortSignal): Promise<Result<SelfTestFindings>>;
 }
@@ -81,7 +81,7 @@ export function machineOf(stateDir: string, spawner: RoleSpawner<"metadata" | "s
   return {
     slots: openSlots(stateDir),
     download: downloadBlob,
-    after: machineTime.after,
+    time: machineTime,
     askMetadata: (request) => askMetadata(spawner, request),
     selfTest: (slotDir, limits, signal) => selfTest(spawner, slotDir, limits, signal),
   };
@@ -118,12 +118,15 @@ const INTAKE_RETRY_MS = [1_000, 2_000, 5_000, 15_000, 60_000];
 const REFUSALS_MAX = 16;
 const DOCUMENT_BYTES_MAX = 131_072;
 const SELF_TEST_WALL_MS = 60_000;
+/** A wall clock that departs this far from the monotonic one was set. */
+const CLOCK_JUMP_MS = 1_000;
 /** How long a disk that would not keep a step is left alone. */
 const DISK_RETRY_MS = 2_000;
 
 /** An updater over a state directory. */
 export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Updater {
-  const { slots, after } = machine;
+  const { slots, time } = machine;
+  const { after } = time;
   let kept = slots.load();
   const states = new Map(kept.models.map((model) => [model.model, model]));
   const underWay = new Map<string, AbortController>();
@@ -133,6 +136,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
   let intake: Promise<void> | undefined;
   let retries = 0;
   let stopped = false;
+  let wallAheadMs = ports.now() - time.monoMs();
   let cancelLook: () => void = () => undefined;
   let cancelRetry: () => void = () => undefined;
   const diskRetries = new Set<() => void>();
@@ -187,11 +191,22 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
     diskRetries.add(cancel);
   }
 
+  /** The wall clock now. A clock that was set meanwhile makes no soak longer or shorter: every model is told. */
+  function noteClock(): number {
+    const nowMs = ports.now();
+    const byMs = nowMs - time.monoMs() - wallAheadMs;
+    if (Math.abs(byMs) < CLOCK_JUMP_MS) return nowMs;
+    wallAheadMs += byMs;
+    for (const [model, state] of states) states.set(model, step(state, { kind: "clockJumped", byMs }, nowMs).state);
+    return nowMs;
+  }
+
   /** False where the disk would not keep the step: then nothing of it was done. */
   function handle(model: string, event: UpdateEvent): boolean {
     if (stopped) return true;
+    const nowMs = noteClock();
     const before = states.get(model) ?? idleModel(model);
-    const { state, effects } = step(before, event, ports.now());
+    const { state, effects } = step(before, event, nowMs);
     states.set(model, state);
     // A change of phase is kept before its effects run; figures and progress are not worth an fsync each.
     const quiet = event.kind === "progress" || event.kind === "live" || event.kind === "shadow";
