@@ -8,6 +8,9 @@
  *
  * `npm run mutations [-- NAME ...]` runs all, or those whose file name contains one of the words. With `--report FILE`, the
  * report of a run of the whole suite on this very tree, that the tests pass unchanged is taken from there.
+ *
+ * `npm run mutations -- --sim` tries those that say `sim: yes` on simulated fleets instead (test/sim): one of 200 seeds must
+ * find each, whatever test it names.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -23,6 +26,8 @@ interface Mutation {
   readonly promise: string;
   readonly test: string;
   readonly only: string | undefined;
+  /** Simulated fleets find it, too. */
+  readonly sim: boolean;
 }
 interface Outcome {
   readonly passed: number;
@@ -47,7 +52,14 @@ function mutations(words: readonly string[]): Mutation[] {
       const header = (key: string) => text.match(new RegExp(`^${key}: (.+)$`, "m"))?.[1]?.trim();
       const [promise, test] = [header("promise"), header("test")];
       if (!promise || !test) throw new Error(`${name}: names no promise or no test`);
-      return { name: name.replace(/\.patch$/, ""), file, promise, test, only: header("only") };
+      return {
+        name: name.replace(/\.patch$/, ""),
+        file,
+        promise,
+        test,
+        only: header("only"),
+        sim: header("sim") === "yes",
+      };
     });
 }
 
@@ -88,6 +100,16 @@ async function runTest(folder: string, mutation: Mutation, untilFailed = false):
   } catch {
     return { passed: 0, failures: [], broken: true };
   }
+}
+
+const SIM_SEEDS = 200;
+
+/** The first seed whose fleet breaks a promise under a mutation, and what broke. */
+async function simulate(folder: string): Promise<string> {
+  const args = ["test/sim/main.ts", "--seeds", String(SIM_SEEDS), "--first"];
+  const child = spawn(process.execPath, args, { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+  const said = await child.stdout.setEncoding("utf8").toArray();
+  return /^seed \d+: promise \d+ is broken: .*$/m.exec(said.join(""))?.[0] ?? "SURVIVED";
 }
 
 interface Suite {
@@ -151,14 +173,22 @@ async function tryAll(
   let alive = 0;
   try {
     for (let mutation = queue.shift(); mutation !== undefined; mutation = queue.shift()) {
+      const { file } = mutation;
+      const apply = (...flags: string[]) => execFileSync("git", ["apply", ...flags, file], { cwd: folder });
+      if (values.sim) {
+        apply();
+        const found = await simulate(folder);
+        apply("--reverse");
+        if (found === "SURVIVED") alive++;
+        console.log(`promise ${mutation.promise.padEnd(3)} ${mutation.name.padEnd(44)} ${found.slice(0, 120)}`);
+        continue;
+      }
       const key = `${mutation.test}\n${mutation.only ?? ""}`;
       if (!before.has(key)) {
         before.set(key, suites ? Promise.resolve(reported(suites, mutation)) : runTest(folder, mutation));
       }
       const unchanged = (await before.get(key)) as Outcome;
       const startMs = performance.now();
-      const { file } = mutation;
-      const apply = (...flags: string[]) => execFileSync("git", ["apply", ...flags, file], { cwd: folder });
       apply();
       parse(folder, file);
       const verdict = verdictOf(unchanged, await runTest(folder, mutation, true));
@@ -173,9 +203,12 @@ async function tryAll(
   return alive;
 }
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { report: { type: "string" } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { report: { type: "string" }, sim: { type: "boolean", default: false } },
+});
 const suites = values.report === undefined ? undefined : suitesOf(values.report);
-const chosen = mutations(positionals);
+const chosen = mutations(positionals).filter(({ sim }) => sim || !values.sim);
 const queue = [...chosen];
 const before = new Map<string, Promise<Outcome>>();
 const alive = (await Promise.all(Array.from({ length: COPIES }, () => tryAll(queue, before, suites)))).reduce(

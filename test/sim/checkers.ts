@@ -33,7 +33,9 @@ export async function checkTelemetry(world: World, store: Store, device: SimDevi
     if (row?.observedAtMs !== observedAtMs || !same) {
       return world.broken(1, `${where} is stored as no sensor gave it: ${JSON.stringify(values)}`);
     }
-    if (n <= (last.get(`${asset}/${epoch}`) ?? 0)) return world.broken(2, `${where} holds row ${n} after a later one`);
+    // A cursor that rotted sends its input back to where it began.
+    if (n <= (last.get(`${asset}/${epoch}`) ?? 0) && !row.doubtful)
+      return world.broken(2, `${where} holds row ${n} after a later one`);
     last.set(`${asset}/${epoch}`, n);
     const times = (stored.get(`${asset}/${n}`) ?? 0) + 1;
     stored.set(`${asset}/${n}`, times);

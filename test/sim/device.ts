@@ -4,7 +4,7 @@ import type { OutboxOptions } from "../../agent/src/buffer/outbox.ts";
 import type { ServeOutcome } from "../../agent/src/update/runner.io.ts";
 import { SimAgent } from "./agent.ts";
 import { type End, readIfThere, type SimDisk } from "./disk.ts";
-import type { ImageRepository } from "./models.ts";
+import { CONFIRM, type ImageRepository } from "./models.ts";
 import type { Network } from "./network.ts";
 import { DeviceTruth } from "./truth.ts";
 import type { Chance, World } from "./world.ts";
@@ -153,6 +153,16 @@ export class SimDevice implements DeviceOptions {
 
   reported(reported: Pick<ReportedMessage, "directorVersion" | "models" | "refusals">): void {
     this.newest = reported;
+    // Promise 5, as the device itself says it; the server has its own look at the proof.
+    for (const { outcome, active, target } of reported.models) {
+      if (outcome !== "succeeded" || active === undefined || active.digest !== target?.digest) continue;
+      const ranMs = this.truth.longestMs(active.digest, this.world.nowMs);
+      if (ranMs >= CONFIRM.soakSeconds * 1_000) continue;
+      this.world.broken(
+        5,
+        `${this.name} says that version ${active.version} succeeded, which ran ${ranMs.toFixed(0)} ms`,
+      );
+    }
   }
 
   /** Promise 7: bytes on the disk stay within the budget, seen from outside. */

@@ -9,6 +9,8 @@ import { testManifest } from "../kit/models.ts";
 import type { Chance } from "./world.ts";
 
 export const MODEL = "pump-rul";
+/** What every rollout wants proven on each device. */
+export const CONFIRM = { inferences: 4, soakSeconds: 6, deadlineSeconds: 40, errorFraction: 0.1 };
 /** Spread of the scores, as the reference profile of every version states it. */
 export const SCORE_SCALE = 10;
 export const LIMIT_P99_MS = 5;

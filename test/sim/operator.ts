@@ -6,12 +6,11 @@ import type { RolloutRequest } from "../../fleet-server/src/rollouts/plan.ts";
 import type { RolloutRecord } from "../../fleet-server/src/store/rollouts.ts";
 import type { SimDevice } from "./device.ts";
 import type { Fleet } from "./fleet.ts";
-import { MODEL } from "./models.ts";
+import { CONFIRM, MODEL } from "./models.ts";
 import { SITE } from "./network.ts";
 import { BEGIN_MS, type Chance } from "./world.ts";
 
-const CONFIRM = { inferences: 4, soakSeconds: 6, deadlineSeconds: 40, errorFraction: 0.1 };
-const GATES = ["inference-errors", "latency", "score-shift"].map((name) => ({ name, minSamples: 6 }));
+const GATES = ["inference-errors", "latency", "score-shift"].map((name) => ({ name, minSamples: 14 }));
 const SETTLED: readonly string[] = ["stopped", "reverted"];
 /** Kinds that no wave may pass, when its devices ran another version before. */
 const NEVER_PASS: readonly string[] = ["failing", "slow", "shifted", "untested"];

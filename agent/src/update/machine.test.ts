@@ -156,7 +156,15 @@ describe("an update", () => {
     const [year, jumped] = [31_536_000_000, (byMs: number): UpdateEvent => ({ kind: "clockJumped", byMs })];
     const ahead = run([...activated, [year + 10, jumped(year)], live({})]).state;
     expect(ahead).toMatchObject({ phase: "confirming", evidence: { soakedMs: 20 } });
-    expect(run([[-year, jumped(-year)], [80, live({})]], ahead).state).toMatchObject({ phase: "confirming" });
+    expect(
+      run(
+        [
+          [-year, jumped(-year)],
+          [80, live({})],
+        ],
+        ahead,
+      ).state,
+    ).toMatchObject({ phase: "confirming" });
     const back = run([...activated, [10 - year, jumped(-year)], [90, live({})]]).state;
     expect(back).toMatchObject({ phase: "idle", outcome: "succeeded", evidence: { soakedMs: 100 } });
   });
