@@ -1,6 +1,5 @@
 import { parseArgs } from "node:util";
 import { Coverage, tellCoverage } from "./coverage.ts";
-import { simulate } from "./fleet.ts";
 import { Trace } from "./world.ts";
 
 const { values } = parseArgs({
@@ -13,6 +12,11 @@ const { values } = parseArgs({
   },
 });
 
+const coverage = new Coverage();
+if (values.coverage) await coverage.begin();
+// Only now: what a module does while it is loaded counts, too.
+const { simulate } = await import("./fleet.ts");
+
 if (values.seed !== undefined) {
   const outcome = await simulate(Number(values.seed), new Trace(console.log));
   console.log(JSON.stringify(outcome.plan));
@@ -22,8 +26,6 @@ if (values.seed !== undefined) {
   const from = Number(values.from);
   let failed = 0;
   let rows = 0;
-  const coverage = new Coverage();
-  if (values.coverage) await coverage.begin();
   const began = process.cpuUsage();
   for (let seed = from; seed < from + Number(values.seeds); seed++) {
     const { violation, ...outcome } = await simulate(seed, new Trace());

@@ -194,7 +194,8 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
   /** The wall clock now. A clock that was set meanwhile makes no soak longer or shorter: every model is told. */
   function noteClock(): number {
     const nowMs = ports.now();
-    const byMs = nowMs - time.monoMs() - wallAheadMs;
+    // Whole milliseconds: what is moved by it is told to the server, which takes no fractions.
+    const byMs = Math.round(nowMs - time.monoMs() - wallAheadMs);
     if (Math.abs(byMs) < CLOCK_JUMP_MS) return nowMs;
     wallAheadMs += byMs;
     for (const [model, state] of states) states.set(model, step(state, { kind: "clockJumped", byMs }, nowMs).state);
