@@ -129,7 +129,10 @@ class SqliteOutbox implements Outbox {
     const waiting = this.#awaitedRetry();
     if (waiting !== undefined) return { ok: false, error: waiting };
     return this.#guard(() => {
+      const reopened = this.#file === undefined;
       const file = this.#usableFile();
+      // A commit that was reported as failed may have taken effect: what it held waits to be sent, and nothing else says so.
+      if (reopened) this.#options.sendable?.();
       if (this.#ledger.isIdle) return;
       const { monoMs } = this.#options.clock();
       const { chunks, lost } = this.#ledger.write(file, this.#limitBytes());
