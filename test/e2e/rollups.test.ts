@@ -97,6 +97,15 @@ it("figures over time: exact, with gaps and backfill marked, page by page, throu
   // Exports of one format say what those of the others do.
   const exported = (format: string) =>
     fetch(`${server.url}/v1/samples?format=${format}`, { headers: { authorization: `Bearer ${server.admin}` } });
+  const some = await fetch(`${server.url}/v1/samples?asset=pump-1&asset=pump-2&channel=vib&channel=none`, {
+    headers: { authorization: `Bearer ${server.admin}` },
+  });
+  const rows = (await some.text())
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect([rows.length, new Set(rows.map(({ asset }) => asset)).size]).toEqual([132, 2]);
+  expect(rows.every(({ values }) => Object.keys(values).join() === "vib")).toBe(true);
   const values = await parquetReadObjects({
     compressors: { ZSTD: (bytes) => zstdDecompressSync(bytes) },
     file: await (await exported("parquet")).arrayBuffer(),

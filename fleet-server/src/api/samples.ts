@@ -138,7 +138,9 @@ function samplesRoute(store: Pick<Store, "ingest">): Route {
     summary: "Committed samples, exactly as the devices measured them, in the order of device, epoch and seq.",
     role: "viewer",
     query: {
-      ...about,
+      device: Type.Optional(Name),
+      asset: Type.Optional(Type.Array(Name, { maxItems: 1_000, description: "Of these assets; may be repeated." })),
+      channel: Type.Optional(Type.Array(Name, { maxItems: 1_000, description: "These channels; may be repeated." })),
       fromMs: Type.Optional(Time),
       toMs: Type.Optional(Time),
       format: Type.Optional(oneOf(["ndjson", "csv", "parquet"])),
@@ -150,10 +152,10 @@ function samplesRoute(store: Pick<Store, "ingest">): Route {
       ),
     },
     answer: "stream",
-    handler: async ({ query: { format, after, ...query }, caller }) => {
+    handler: async ({ query: { format, after, asset: assets, channel: channels, ...query }, caller }) => {
       const [, device, epoch, seq] = PLACE.exec(after ?? "") ?? [];
       const place = device === undefined ? {} : { after: [device, Number(epoch), Number(seq)] as const };
-      const wanted = { ...optional({ ...query, sites: siteScope(caller) }), ...place };
+      const wanted = { ...optional({ ...query, assets, channels, sites: siteScope(caller) }), ...place };
       if (format === "csv")
         return ok({ contentType: "text/csv; charset=utf-8", body: csv(store, wanted), fileName: "samples.csv" });
       if (format === "parquet") {

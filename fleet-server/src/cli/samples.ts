@@ -155,7 +155,8 @@ function addExport(samples: Command, context: CliContext): void {
     .command("export")
     .description("write committed samples to standard output, exactly as the devices measured them")
     .option("--device <device>", "only of this device")
-    .option("--asset <asset>", "only of this asset")
+    .option("--asset <asset>", "only of this asset; may be repeated", collect)
+    .option("--channel <channel>", "only this channel; may be repeated", collect)
     .option("--since <time>", "only from then on (ISO 8601)", moment)
     .option("--until <time>", "only before then", moment)
     .option("--after <place>", 'go on after a row that was read before: "device/epoch/seq" of it')
@@ -165,7 +166,8 @@ function addExport(samples: Command, context: CliContext): void {
     .action(
       async (options: {
         device?: string;
-        asset?: string;
+        asset?: readonly string[];
+        channel?: readonly string[];
         since?: number;
         until?: number;
         after?: string;

@@ -138,7 +138,9 @@ export interface IngestStore {
   /** Rows in the order (device, epoch, seq), some batches at a time; `after` is the place of the last row read. */
   rows(args: {
     readonly device?: string;
-    readonly asset?: string;
+    readonly assets?: readonly string[];
+    /** Rows with these channels only. */
+    readonly channels?: readonly string[];
     readonly sites?: readonly string[];
     readonly fromMs?: number;
     readonly toMs?: number;

@@ -15,6 +15,17 @@ function rowsOfBatch(batch: BatchRow): StoredRow[] {
   return recordsOfBatch("telemetry", batch).map(({ record, ...stored }) => ({ ...record, ...stored }));
 }
 
+/** A row with some of its channels only; nothing where it has none of them. */
+function withChannels(row: StoredRow, channels: readonly string[]): StoredRow[] {
+  const { values, quality, ...rest } = row;
+  const named = <T>(of: Readonly<Record<string, T>>) =>
+    Object.fromEntries(Object.entries(of).filter(([channel]) => channels.includes(channel)));
+  const kept = named(values);
+  if (Object.keys(kept).length === 0) return [];
+  const marks = quality && named(quality);
+  return [{ ...rest, values: kept, ...(marks && Object.keys(marks).length > 0 ? { quality: marks } : {}) }];
+}
+
 interface RecordRow {
   readonly id: number;
   readonly device: string;
@@ -43,16 +54,17 @@ const RECORD_COLUMNS = "id, device, epoch_no, seq, corrected_at_ms, committed_at
 
 /** What is read from the committed streams. */
 export const ingestReads = {
-  rows: read((db, { device, asset, sites, fromMs, toMs, after: place, batches }) => {
+  rows: read((db, { device, assets, channels, sites, fromMs, toMs, after: place, batches }) => {
     const { sql, bound } = where([
       batchesAfter("telemetry", place),
       equal("device", device),
       fromMs === undefined ? undefined : ["last_at_ms >= @fromMs", { fromMs }],
       toMs === undefined ? undefined : ["first_at_ms < @toMs", { toMs }],
       inSites(sites),
-      asset === undefined
-        ? undefined
-        : ["EXISTS (SELECT 1 FROM json_each(assets) WHERE value = @asset)", { asset } satisfies Bound],
+      assets && [
+        "EXISTS (SELECT 1 FROM json_each(assets) WHERE value IN (SELECT value FROM json_each(@wanted)))",
+        { wanted: JSON.stringify(assets) },
+      ],
     ]);
     const found = statement(
       db,
@@ -65,10 +77,11 @@ export const ingestReads = {
       .filter(
         (row) =>
           (row.seq > upTo || row.epoch !== ofEpoch || row.device !== ofDevice) &&
-          (asset === undefined || row.asset === asset) &&
+          (assets === undefined || assets.includes(row.asset)) &&
           row.observedAtMs >= (fromMs ?? 0) &&
           row.observedAtMs < (toMs ?? Number.POSITIVE_INFINITY),
-      );
+      )
+      .flatMap((row) => (channels === undefined ? [row] : withChannels(row, channels)));
     const last = found.at(-1);
     return last && found.length === batches
       ? { rows, next: [last.device, last.epoch_no, last.to_seq] as const }
