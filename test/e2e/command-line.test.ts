@@ -95,7 +95,7 @@ describe("how devices and readers get in", () => {
     const login = { username: "scada", password: stdout.trim(), clientId: "scada-1" };
     const reader = await connectMqtt(server, login);
     expect(await reader.subscribe("bw/v1/plant-a/feed/#")).toBeLessThan(128);
-    expect(await table("subscribers", "list")).toMatch(/^scada +plant-a +\S+ +good$/m);
+    expect(await table("subscribers", "list")).toMatch(/^scada +plant-a +\(all\) +\S+ +good$/m);
     expect(await json("subscribers", "revoke", "scada")).toMatchObject({ revoked: true });
     await expect.poll(() => reader.connected()).toBe(false);
     await expect(connectMqtt(server, login)).rejects.toThrow();
