@@ -10,12 +10,13 @@ import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { bindingsOf } from "./config/bindings.ts";
 import type { AgentConfig } from "./config/config.ts";
-import { readBootId } from "./health/clock.io.ts";
+import { readBootId, watchClock } from "./health/clock.io.ts";
 import { AGENT_VERSION, deviceFacts } from "./health/facts.io.ts";
 import { guardPipeline } from "./health/guard.io.ts";
 import { dieOfHang, forgetHang, type HangNote, readHang } from "./health/hang.io.ts";
 import { serveLocal } from "./health/local.io.ts";
 import { createProbes } from "./health/probes.io.ts";
+import { createSecurityEvents, isFailedLogin, type TellSecurity } from "./health/security.ts";
 import { readVitals, type VitalsReader } from "./health/vitals.io.ts";
 import type { Verdict } from "./health/watchdog.ts";
 import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
@@ -102,6 +103,8 @@ class RunningAgent implements Agent {
   #linkProblem: Problem | undefined;
   #local: Server | undefined;
   #unguard: () => void = () => undefined;
+  #unwatch: () => void = () => undefined;
+  readonly #security: TellSecurity = createSecurityEvents((record) => this.#pipeline.event(record), Date.now);
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -123,6 +126,7 @@ class RunningAgent implements Agent {
         serve: (models) => this.#serving.serve(models),
         figures: async () => (await this.#pipeline.figures()).models,
         report: (reported) => this.#report(reported),
+        onForged: (problem, model) => this.#security(problem, model),
         now: Date.now,
         log: (level, message, fields) => log[level](message, fields),
       },
@@ -153,6 +157,10 @@ class RunningAgent implements Agent {
       () => pipeline.beat(),
       (verdict) => this.#die(verdict),
     );
+    this.#unwatch = watchClock(({ fromMs, toMs, ranMs }) => {
+      const [from, to] = [fromMs, toMs].map((ms) => new Date(ms).toISOString());
+      this.#security(problem("CLOCK_JUMPED", { from, to, ranMs }));
+    });
     const { site, device } = identity.enrolment;
     const mqttUrl = brokerUrl(config, identity.enrolment);
     this.#link = createLink({
@@ -280,6 +288,7 @@ class RunningAgent implements Agent {
     this.#vitals?.stop();
     this.#local?.close();
     this.#unguard();
+    this.#unwatch();
     await this.#pipeline.close();
   }
 
@@ -313,6 +322,7 @@ class RunningAgent implements Agent {
 
   #linkTrouble(problem: Problem): void {
     this.#linkProblem = problem;
+    if (isFailedLogin(problem)) this.#security(problem);
     this.#options.log.warn(problem.message, { code: problem.code });
   }
 }

@@ -144,7 +144,16 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   if (secured) closers.push(() => secured.close());
   const registry = createRegistry({ store, blobs, sandbox, repository, now, report });
   const identity = await openIdentity(join(dir, "server.json"));
-  const login = createDeviceLogin({ ...identity, devices: store.devices, now });
+  const login = createDeviceLogin({
+    ...identity,
+    devices: store.devices,
+    onForged: (device) => {
+      const note = { device, code: "DEVICE_LOGIN_REFUSED", text: "somebody without its key asked to be let in as it" };
+      const kept = store.devices.noteSecurity({ ...note, nowMs: now(), reference: "login" });
+      kept.catch((cause) => report("login", cause));
+    },
+    now,
+  });
 
   let broker: Broker | undefined;
   const theBroker = (): Broker => {

@@ -68,6 +68,20 @@ describe("an enrolment is refused with", () => {
   });
 });
 
+test("a login without the device's key reaches the audit log, once an hour", async () => {
+  const device = await enrol(server, freshName());
+  for (let i = 0; i < 3; i++) {
+    const forged = answer(device, await nonceFor(server, device.device), { seed: randomBytes(32) });
+    expect((await login(forged)).body.code).toBe("DEVICE_LOGIN_REFUSED");
+  }
+  expect((await deviceLogin(server, device)).http).toBe(200);
+  const notes = () => server.call(`GET /v1/audit?caller=device:${device.device}`);
+  await eventually("it is noted", async () => (await notes()).body.items.length > 0);
+  expect((await notes()).body.items).toMatchObject([
+    { operation: "deviceSecurityEvent", code: "DEVICE_LOGIN_REFUSED" },
+  ]);
+});
+
 describe("a login is refused", () => {
   it.each(named(LOGIN))("%s", async (_, { code, bend }) => {
     const device = await enrol(server, freshName());

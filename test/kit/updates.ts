@@ -20,6 +20,8 @@ export interface TestDevice {
   readonly pipeline: Pipeline;
   /** What was reported last. */
   readonly reported: () => Reported;
+  /** Codes of what whoever looks after security was told. */
+  readonly forged: readonly string[];
   /** Once; every further call waits for the first. */
   close(): Promise<void>;
 }
@@ -57,6 +59,7 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${
   const spawner = roleSpawner<AgentRole>(new URL("../../agent/src/main.ts", import.meta.url));
   const log = createLogger({ level: "error", nowMs: Date.now, write: () => undefined });
   const assets = new Map([["pump-1", new Map([["x", "mm/s"]])]]);
+  const forged: string[] = [];
   let reported: Reported = { directorVersion: 0, models: [], refusals: [] };
   const updater = createUpdater(
     {
@@ -74,6 +77,7 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${
         return serving.serve(models);
       },
       figures: async () => (await pipeline.figures()).models,
+      onForged: ({ code }) => void forged.push(code),
       report(now) {
         reported = now;
         onReport?.(now);
@@ -114,6 +118,7 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${
     updater,
     pipeline,
     reported: () => reported,
+    forged,
     close() {
       closed ??= end();
       return closed;

@@ -38,10 +38,17 @@ export async function downloadPackage(
   onProgress: (fraction: number) => void,
 ): Promise<InstallResult> {
   const folder = ports.slots.partialOf(target.model, target.manifestDigest);
-  const get = async (name: string, digest: string, length: number, before: number, total: number) => {
+  const get = async (
+    name: string,
+    digest: string,
+    length: number,
+    before: number,
+    total: number,
+  ): Promise<InstallResult> => {
     const token = await ports.token();
-    if (!token.ok) return token;
-    return ports.download({
+    // Whatever kept the device from logging in says nothing of the release: a line, a proxy, a server that is set up anew.
+    if (!token.ok) return { ...failed(token.error), again: true };
+    const done = await ports.download({
       url: new URL(`v1/blobs/${digest}`, withSlash(ports.serverUrl)).href,
       token: token.value,
       transport: ports.transport(),
@@ -53,10 +60,11 @@ export async function downloadPackage(
       signal,
       onProgress: (bytes) => onProgress((before + bytes) / total),
     });
+    return done.ok ? done : failed(done.error);
   };
   const manifestLength = target.manifestLength;
   const first = await get("manifest.json", target.manifestDigest, manifestLength, 0, manifestLength * 1_000);
-  if (!first.ok) return failed(first.error);
+  if (!first.ok) return first;
   const manifest = readManifest(folder, target);
   if (!manifest.ok) return failed(manifest.error);
   const fits = ports.compatible(manifest.value);
@@ -71,17 +79,20 @@ export async function downloadPackage(
   let before = manifestLength;
   for (const [member, file] of files) {
     const done = await get(FILES[member as keyof typeof FILES], file.digest, file.length, before, total);
-    if (!done.ok) return failed(done.error);
+    if (!done.ok) return done;
     before += file.length;
   }
   return { ok: true };
 }
 
-/** Checks every byte of a download against the signed digests once more, from the disk, and makes it a slot. */
+/**
+ * Checks every byte of a download against the signed digests once more, from the disk, and makes it a slot. The right
+ * bytes were downloaded: wrong ones now are the disk's doing, and the next try fetches them anew.
+ */
 export function verifyPackage(slots: Slots, target: Target): InstallResult {
   const verified = verifyFiles(slots.partialOf(target.model, target.manifestDigest), target);
   if (verified.ok) slots.promote(target.model, target.manifestDigest);
-  return verified;
+  return verified.ok ? verified : { ...verified, again: verified.again || verified.error.code === "DIGEST_MISMATCH" };
 }
 
 /** Whether a target is a slot already, with every byte that was verified once; a slot that rotted is removed. */
@@ -145,7 +156,7 @@ function digestOf(path: string): Result<string> {
 
 /** Only what the network did may be tried again; wrong bytes stay wrong. */
 function failed(error: Extract<Result<never>, { ok: false }>["error"]) {
-  const again = ["DOWNLOAD_FAILED", "SERVER_UNREACHABLE", "SERVER_REFUSED", "DISK_TOO_FULL"].includes(error.code);
+  const again = error.code === "DOWNLOAD_FAILED" || error.code === "DISK_TOO_FULL";
   return { ok: false as const, error, again, rejected: false };
 }
 

@@ -64,8 +64,13 @@ test.each(FILES)("a %s that changed after it was downloaded gets no final name",
   const bytes = readFileSync(path);
   bytes[bytes.length >> 1]! ^= 1;
   writeFileSync(path, bytes);
-  expect(verifyPackage(slots, target)).toMatchObject({ ok: false, again: false, error: { code: "DIGEST_MISMATCH" } });
+  expect(verifyPackage(slots, target)).toMatchObject({ ok: false, again: true, error: { code: "DIGEST_MISMATCH" } });
   expect(isSlot()).toBe(false);
+  // The disk did it: the next try fetches that file anew.
+  server.asked.length = 0;
+  expect(await download()).toEqual({ ok: true });
+  expect(server.asked).toHaveLength(1);
+  expect(verifyPackage(slots, target)).toEqual({ ok: true });
 });
 
 test.each(FILES)("a slot whose %s rotted or went is none, and is removed", async (name) => {
@@ -112,8 +117,13 @@ test("what an earlier try left needs no room twice", async () => {
   expect(asked).toEqual([model - 10]);
 });
 
-test("without a token nothing is asked; it is tried again", async () => {
-  const token = async () => err("SERVER_UNREACHABLE", { url: server.url, reason: "ECONNREFUSED" });
+test.each([
+  err("SERVER_UNREACHABLE", { url: "u", reason: "ECONNREFUSED" }),
+  err("TLS_CA_UNKNOWN", { name: "a portal that wants a password" }),
+  err("PROXY_REFUSED", { proxy: "p", target: "t", reason: "it answered 407" }),
+  err("INVALID_JSON", { what: "The nonce answer", reason: "a login page" }),
+])("without a token ($error.code) nothing is asked; it is tried again", async (refused) => {
+  const token = async () => refused;
   expect(await download(target, { token })).toMatchObject({ again: true, rejected: false });
   expect(server.asked).toEqual([]);
 });

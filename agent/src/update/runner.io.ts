@@ -65,6 +65,8 @@ export interface UpdaterPorts extends UpdateSource {
   /** Live figures of the models that serve now. */
   figures(): Promise<readonly (LiveFigures & { readonly model: string; readonly shadow?: ShadowFigures })[]>;
   report(reported: Pick<ReportedMessage, "directorVersion" | "models" | "refusals">): void;
+  /** What came is not what was released, or not for this device: whoever looks after security hears of it. */
+  onForged(problem: Problem, model?: string): void;
   now(): number;
   log(level: "info" | "warn" | "error", message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
@@ -117,11 +119,17 @@ const LIVE_EVERY_MS = 500;
 const INTAKE_RETRY_MS = [1_000, 2_000, 5_000, 15_000, 60_000];
 const REFUSALS_MAX = 16;
 const DOCUMENT_BYTES_MAX = 131_072;
-const SELF_TEST_WALL_MS = 60_000;
+/** A minute of a processor is far more than any model that serves needs; a busy machine may take ten to give it. */
+const SELF_TEST_CPU_MS = 60_000;
+const SELF_TEST_WALL_MS = 600_000;
+/** A model that starves this often in a row is given up: it may be the one that waits for something. */
+const SELF_TESTS_STARVED_MAX = 3;
 /** A wall clock that departs this far from the monotonic one was set. */
 const CLOCK_JUMP_MS = 1_000;
 /** How long a disk that would not keep a step is left alone. */
 const DISK_RETRY_MS = 2_000;
+/** A step of an update failed because what came is not what was released. */
+const FORGED: ReadonlySet<string> = new Set(["DIGEST_MISMATCH", "DOWNLOAD_TOO_LONG", "NOT_IN_TARGETS"]);
 
 /** An updater over a state directory. */
 export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Updater {
@@ -273,13 +281,16 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
         const abort = underWay.get(model) ?? new AbortController();
         underWay.set(model, abort);
         const limits = {
+          cpuMs: SELF_TEST_CPU_MS,
           wallMs: SELF_TEST_WALL_MS,
           memoryBytes: (manifest.ok ? manifest.value.limits.memoryMb : 256) * 1024 * 1024,
         };
         const tested = manifest.ok ? await machine.selfTest(slotDir, limits, abort.signal) : manifest;
         if (abort.signal.aborted) return;
         if (!tested.ok) {
-          handle(model, { kind: "stepFailed", digest, problem: tested.error });
+          const starved = tested.error.code === "SELF_TEST_STARVED";
+          const again = starved && (states.get(model)?.attempts ?? 0) + 1 < SELF_TESTS_STARVED_MAX;
+          handle(model, { kind: "stepFailed", digest, problem: tested.error, again });
         } else handle(model, { kind: "selfTested", digest, findings: tested.value });
         return;
       }
@@ -308,6 +319,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
     refuse(result.error, { directorVersion, model });
     // What happened to the bytes on a stick says nothing of the release: another copy may be whole.
     const spoilt = ["DIGEST_MISMATCH", "DOWNLOAD_TOO_LONG"].includes(result.error.code);
+    if (spoilt) ports.onForged(result.error, model);
     return { ...result, again: result.again || spoilt };
   }
 
@@ -317,6 +329,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
       return;
     }
     const { error, again, rejected } = result;
+    if (FORGED.has(error.code)) ports.onForged(error, model);
     handle(model, { kind: "stepFailed", digest, problem: error, again, rejected, reached });
   }
 
@@ -374,8 +387,10 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
       if (stopped) return;
       if (!taken.ok) {
         const directorVersion = claimsOf(bytes)?.version;
-        if (!taken.again) refuse(taken.error, directorVersion === undefined ? {} : { directorVersion });
-        else if (retries === 0) refuse(taken.error);
+        if (!taken.again) {
+          refuse(taken.error, directorVersion === undefined ? {} : { directorVersion });
+          ports.onForged(taken.error);
+        } else if (retries === 0) refuse(taken.error);
         if (desired === bytes) {
           if (!taken.again) desired = undefined;
           else return retryLater();
@@ -403,6 +418,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
     if (!taken.ok) {
       const directorVersion = claimsOf(document.value)?.version;
       refuse(taken.error, directorVersion === undefined ? {} : { directorVersion });
+      if (!taken.again) ports.onForged(taken.error);
       return taken;
     }
     const waiting = [...states.values()].filter(({ phase }) => phase === "downloading").map(({ target }) => target);
@@ -431,6 +447,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
       const refused = disagreements[wanted.model];
       if (refused && !refused.ok) {
         refuse(refused.error, { directorVersion: document.version, model: wanted.model });
+        ports.onForged(refused.error, wanted.model);
         continue;
       }
       const target = { ...wanted, directorVersion: document.version };

@@ -6,6 +6,9 @@ import type { SelfTestFindings } from "./machine.ts";
 
 /** What a self-test may take; a model that takes more is refused with the child, not with the agent. */
 export interface SelfTestLimits {
+  /** Processor time of the child: what a model needs, however busy the machine is. */
+  readonly cpuMs: number;
+  /** Beyond this it is ended, and `SELF_TEST_STARVED` says that nothing is known of the model. */
   readonly wallMs: number;
   /** Resident memory of the child beyond what the agent's own code needs, in bytes. */
   readonly memoryBytes: number;
@@ -39,10 +42,15 @@ export function selfTest(
     };
     const fail = (reason: string) => end(err("SELF_TEST_FAILED", { reason }));
     const giveUp = () => fail("it was given up");
-    const wall = setTimeout(() => fail(`it took longer than ${limits.wallMs} ms`), limits.wallMs);
+    const wall = setTimeout(() => {
+      const { cpuMs } = usageOf(child.pid);
+      end(err("SELF_TEST_STARVED", { wallMs: limits.wallMs, cpuMs: Math.round(cpuMs) }));
+    }, limits.wallMs);
     const watch = setInterval(() => {
-      const bytes = child.pid === undefined ? 0 : residentBytes(child.pid);
-      if (bytes > BASE_BYTES + limits.memoryBytes) fail(`it needed more than ${limits.memoryBytes} bytes of memory`);
+      const { residentBytes, cpuMs } = usageOf(child.pid);
+      if (residentBytes > BASE_BYTES + limits.memoryBytes) {
+        fail(`it needed more than ${limits.memoryBytes} bytes of memory`);
+      } else if (cpuMs > limits.cpuMs) fail(`it computed for longer than ${limits.cpuMs} ms`);
     }, WATCH_EVERY_MS);
     signal.addEventListener("abort", giveUp, { once: true });
     child.once("message", (answer) => {
@@ -54,12 +62,19 @@ export function selfTest(
   });
 }
 
-/** Resident memory of a process by /proc; 0 where there is no such thing or the process is gone. */
-function residentBytes(pid: number): number {
+/** Linux counts a process's time in ticks of USER_HZ, which is 100 on every architecture that Node runs on (times(2)). */
+const TICK_MS = 10;
+const PAGE_BYTES = 4_096;
+
+/** What a process has taken so far, by /proc (proc_pid_stat(5)); nothing where there is no such thing or it is gone. */
+function usageOf(pid: number | undefined): { readonly residentBytes: number; readonly cpuMs: number } {
   try {
-    const pages = Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);
-    return pages * 4096;
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The second field is the program's name in brackets and may hold spaces: fields are counted from behind it.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    const [userTicks = 0, systemTicks = 0, pages = 0] = [fields[11], fields[12], fields[21]].map(Number);
+    return { residentBytes: pages * PAGE_BYTES, cpuMs: (userTicks + systemTicks) * TICK_MS };
   } catch {
-    return 0; // it ended between two looks; its exit says the rest
+    return { residentBytes: 0, cpuMs: 0 }; // it ended between two looks; its exit says the rest
   }
 }

@@ -8,7 +8,7 @@ import { writeSlot } from "../../../test/kit/slots.ts";
 import { selfTest } from "./selftest.io.ts";
 
 const spawner = roleSpawner<"selftest">(new URL("../main.ts", import.meta.url));
-const ENOUGH = { wallMs: 60_000, memoryBytes: 256 * 1024 * 1024 };
+const ENOUGH = { cpuMs: 60_000, wallMs: 60_000, memoryBytes: 256 * 1024 * 1024 };
 const TIMEOUT = { timeout: 90_000 };
 
 /** A slot of `model`, whose golden vectors say what `answers` says. */
@@ -32,8 +32,14 @@ test.each([
   [
     "computes for ever",
     () => slotOf(slowModel(1_500, 400), [1, 2, 3]),
-    { ...ENOUGH, wallMs: 3_000 },
+    { ...ENOUGH, cpuMs: 3_000 },
     "SELF_TEST_FAILED",
+  ],
+  [
+    "gets no processor on a busy machine",
+    () => slotOf(slowModel(1_500, 400), [1, 2, 3]),
+    { ...ENOUGH, wallMs: 500 },
+    "SELF_TEST_STARVED",
   ],
   ["fills the memory", () => slotOf(hungryModel(3e8), [1, 2, 3]), ENOUGH, "SELF_TEST_FAILED"],
 ])("a model that %s is refused with a code, and only its process ends", TIMEOUT, async (_, slotOfIt, limits, code) => {

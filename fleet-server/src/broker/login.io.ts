@@ -31,16 +31,27 @@ export interface DeviceLogin {
 
 /** Used nonces remembered at most; beyond it logins are refused until the oldest expire. */
 const USED_NONCES_MAX = 200_000;
+const FORGED_EVERY_MS = 3_600_000;
 
 /** Logins over the store. `secret` never leaves the server; losing it only makes devices log in again. */
 export function createDeviceLogin(options: {
   readonly brokerId: string;
   readonly secret: Uint8Array;
   readonly devices: Pick<DevicesStore, "get">;
+  /** Somebody answered a nonce in a device's name without its key; told once an hour for each device. */
+  onForged?(device: string): void;
   now(): number;
 }): DeviceLogin {
   const { brokerId, secret, devices, now } = options;
   const used = new Map<string, number>();
+  /** When it was last told, by device: no more entries than there are devices. */
+  const forged = new Map<string, number>();
+
+  function noteForged(device: string): void {
+    if (now() - (forged.get(device) ?? Number.NEGATIVE_INFINITY) < FORGED_EVERY_MS) return;
+    forged.set(device, now());
+    options.onForged?.(device);
+  }
 
   /** True the first time. Entries are in the order of use, so expired ones stand in front. */
   function spend(nonce: string, expiresAtMs: number): boolean {
@@ -63,7 +74,11 @@ export function createDeviceLogin(options: {
     if (expiresAtMs === undefined) return undefined;
     const record = await devices.get({ device });
     const key = record && readPublicKey(record.publicHex);
-    if (!record || !key?.ok || !verifyHex(bytes, signatureHex, key.value)) return undefined;
+    if (!record || !key?.ok) return undefined;
+    if (!verifyHex(bytes, signatureHex, key.value)) {
+      noteForged(device);
+      return undefined;
+    }
     return spend(nonce, expiresAtMs) ? record : undefined;
   }
 

@@ -150,6 +150,8 @@ export interface DevicesStore {
   rotateKey(
     args: DeviceOrder & { readonly publicHex: string; readonly newPublicHex: string },
   ): Promise<Result<DeviceRecord>>;
+  /** Enters something about a device into the audit log, within the device's share of an hour. */
+  noteSecurity(args: DeviceOrder & { readonly code: string; readonly text: string }): Promise<void>;
   /** Flags a device whose key is on two machines; says so in the audit log the first time. */
   flagCloned(args: DeviceOrder & { readonly text: string }): Promise<void>;
 

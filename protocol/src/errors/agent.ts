@@ -89,6 +89,16 @@ export const AGENT_ERRORS = {
       "The director asks for version {version} of {model}, which the release repository does not name with this {member}.",
     remedy: "Only what the owners released is installed: release the version, or look at who speaks for the director.",
   },
+  SELF_TEST_STARVED: {
+    http: 503,
+    sentence: "The self-test got {cpuMs} ms of a processor in {wallMs} ms and did not come to its end.",
+    remedy: "The machine is too busy to try a model; it is tried again by itself, three times in all.",
+  },
+  CLOCK_JUMPED: {
+    http: 409,
+    sentence: "The device's clock went from {from} to {to} while {ranMs} ms passed.",
+    remedy: "Look at the device's time service. Expiry is judged by what was signed, whatever the clock says.",
+  },
   SELF_TEST_FAILED: {
     http: 422,
     sentence: "The self-test ended without a verdict: {reason}.",

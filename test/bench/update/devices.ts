@@ -78,6 +78,7 @@ export async function startSimulated(
         served = models[0] && { digest: `sha256:${models[0].slotDir.split("/").at(-1)}`, atMs: Date.now() };
         return models.map(({ model }) => ({ model }));
       },
+      onForged: () => undefined,
       async figures() {
         if (served === undefined) return [];
         const inferences = Math.floor(((Date.now() - served.atMs) * INFERENCES_PER_SECOND) / 1_000);

@@ -7,7 +7,7 @@ import { type DeviceRow, deviceOf } from "./device-row.ts";
 import { beginKey, endKey, keyFault } from "./keys.ts";
 import { noteSecurity } from "./security.ts";
 
-type LifeCycle = Pick<DevicesStore, "setPhase" | "wipe" | "rotateKey" | "flagCloned">;
+type LifeCycle = Pick<DevicesStore, "setPhase" | "wipe" | "rotateKey" | "noteSecurity" | "flagCloned">;
 
 function rowOf(db: Database, device: string): DeviceRow | undefined {
   return db.prepare("SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
@@ -55,6 +55,10 @@ export const lifeCycle = {
       .get(newPublicHex, device);
     noteSecurity(db, { device, code: "KEY_ROTATED", text: `its key is ${newPublicHex} now`, reference }, nowMs);
     return ok(deviceOf(changed as DeviceRow));
+  }),
+
+  noteSecurity: write((db, { device, code, text, nowMs, reference }) => {
+    noteSecurity(db, { device, code, text, reference }, nowMs);
   }),
 
   flagCloned: write((db, { device, text, nowMs, reference }) => {
