@@ -14,7 +14,7 @@ import { readBootId, watchClock } from "./health/clock.io.ts";
 import { AGENT_VERSION, deviceFacts } from "./health/facts.io.ts";
 import { guardPipeline } from "./health/guard.io.ts";
 import { dieOfHang, forgetHang, type HangNote, readHang } from "./health/hang.io.ts";
-import { serveLocal } from "./health/local.io.ts";
+import { type LocalAsk, serveLocal } from "./health/local.io.ts";
 import { createProbes } from "./health/probes.io.ts";
 import { createSecurityEvents, isFailedLogin, type TellSecurity } from "./health/security.ts";
 import { readVitals, type VitalsReader } from "./health/vitals.io.ts";
@@ -25,6 +25,7 @@ import { ownLabels, readLabels } from "./labels.io.ts";
 import { brokerUrl } from "./link/address.ts";
 import { fileCounter } from "./link/counter.io.ts";
 import type { Identity } from "./link/enrolment.ts";
+import { isRotating, rotateKey } from "./link/key-rotation.io.ts";
 import { createLink } from "./link/link.io.ts";
 import { createLogin, type Login } from "./link/login.io.ts";
 import type { Birth, Link, LinkFigures } from "./link/ports.ts";
@@ -90,6 +91,9 @@ class RunningAgent implements Agent {
   readonly #options: AgentOptions;
   readonly #updater: Updater;
   readonly #login: Login;
+  /** As it is now: a change of keys replaces it. */
+  #identity: Identity;
+  #rotating: Promise<Result<Identity>> | undefined;
   readonly #startedAtMs = Date.now();
   /** What the process before this one died of. */
   readonly #hang: HangNote | undefined;
@@ -110,7 +114,8 @@ class RunningAgent implements Agent {
     this.#options = options;
     const { stateDir, identity, reach, spawner, log } = options;
     const { serverUrl, device, rootMetadata } = identity.enrolment;
-    this.#login = createLogin(identity, reach);
+    this.#identity = identity;
+    this.#login = createLogin(() => this.#identity, reach);
     this.#hang = readHang(stateDir);
     this.#updater = createUpdater(
       {
@@ -169,7 +174,7 @@ class RunningAgent implements Agent {
       site,
       device,
       heartbeatMs: config.heartbeatMs,
-      login: () => this.#login.mqtt(),
+      login: () => this.#logIn(),
       outbox: pipeline,
       sessions: fileCounter(join(stateDir, "sessions"), Date.now),
       births: () => this.#births(),
@@ -178,12 +183,42 @@ class RunningAgent implements Agent {
       onPhase: (phase) => this.#linkPhase(phase),
       onProblem: (problem) => this.#linkTrouble(problem),
     });
-    this.#local = await serveLocal(stateDir, async (asked) =>
-      asked.ask === "status" ? this.snapshot() : this.#updater.onBundle(asked.bundle),
-    );
+    this.#local = await serveLocal(stateDir, (asked) => this.#answer(asked));
     this.#updater.start();
     this.#blame();
     this.#link.start();
+  }
+
+  async #answer(asked: LocalAsk): Promise<unknown> {
+    switch (asked.ask) {
+      case "status":
+        return this.snapshot();
+      case "update":
+        return await this.#updater.onBundle(asked.bundle);
+      case "rotateKey": {
+        const rotated = await this.#rotateKey();
+        return rotated.ok ? ok({ publicHex: rotated.value.enrolment.publicHex }) : rotated;
+      }
+    }
+  }
+
+  /** One change of keys at a time; whoever asks meanwhile hears of the same one. */
+  #rotateKey(): Promise<Result<Identity>> {
+    const { stateDir, reach, log } = this.#options;
+    this.#rotating ??= rotateKey(stateDir, this.#identity, reach).finally(() => {
+      this.#rotating = undefined;
+    });
+    return this.#rotating.then((rotated) => {
+      if (rotated.ok) this.#identity = rotated.value;
+      if (rotated.ok) log.info("the device has a new key", { publicHex: rotated.value.enrolment.publicHex });
+      return rotated;
+    });
+  }
+
+  /** A change of keys that was interrupted is finished first: the server may know the new key alone. */
+  async #logIn(): ReturnType<Login["mqtt"]> {
+    if (isRotating(this.#options.stateDir)) await this.#rotateKey();
+    return await this.#login.mqtt();
   }
 
   /** Tells updates of the models that did not open, and of the one that hung the process before this one. */

@@ -4,14 +4,17 @@ import packageJson from "../package.json" with { type: "json" };
 import { configCheckCommand } from "./cli/config-check.ts";
 import { enrollCommand } from "./cli/enroll.ts";
 import { sentenceOf } from "./cli/options.ts";
+import { rotateKeyCommand } from "./cli/rotate-key.ts";
 import { runCommand } from "./cli/run.ts";
 import { simulateCommand } from "./cli/simulate.ts";
 import { statusCommand } from "./cli/status.ts";
 import { updateCommand } from "./cli/update.ts";
+import { wipeCommand } from "./cli/wipe.ts";
 import { askLocal } from "./health/local.io.ts";
 import { enrol } from "./link/enrol.io.ts";
 import { reachServer } from "./reach-server.io.ts";
 import type { AgentRole } from "./roles.io.ts";
+import { wipeDevice } from "./wipe-device.io.ts";
 
 /** What commander says of a wrong command line, as our other problems are said. */
 function sayWrong(text: string, write: (text: string) => void): void {
@@ -31,6 +34,8 @@ export async function runCli(argv: readonly string[], spawner: RoleSpawner<Agent
     .addCommand(runCommand(spawner))
     .addCommand(statusCommand(askLocal))
     .addCommand(updateCommand(askLocal))
+    .addCommand(rotateKeyCommand(askLocal))
+    .addCommand(wipeCommand(wipeDevice))
     .addCommand(configCheckCommand())
     .addCommand(simulateCommand());
   for (const command of everyCommand(program)) command.configureOutput({ outputError: sayWrong });

@@ -16,7 +16,12 @@ export function writeDurably(path: string, content: string | Uint8Array, mode = 
     closeSync(file);
   }
   renameSync(temporary, path);
-  const folder = openSync(dirname(path), "r");
+  syncFolder(dirname(path));
+}
+
+/** Makes what was renamed or removed in a folder outlive a power cut. */
+export function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
   try {
     fsyncSync(folder);
   } finally {

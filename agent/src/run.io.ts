@@ -2,13 +2,19 @@ import { writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
 import { startAgent } from "./agent.io.ts";
 import { faultsOf, loadConfig } from "./cli/config-check.ts";
+import { readToken } from "./cli/enroll.ts";
+import type { AgentConfig } from "./config/config.ts";
 import { isClockSynced } from "./health/clock.io.ts";
 import { clearTextUrl } from "./link/address.ts";
 import { readIdentity } from "./link/enrol.io.ts";
+import type { Identity } from "./link/enrolment.ts";
+import { enrolAtFirstBoot } from "./link/first-boot.io.ts";
 import { openReach } from "./link/reach.io.ts";
 import { createLogger, type Logger, type LogLevel } from "./log.ts";
+import { reachServer } from "./reach-server.io.ts";
 import type { AgentRole } from "./roles.io.ts";
 
 /** An agent that was asked to stop is gone within 5 s, whatever hangs. */
@@ -30,7 +36,8 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
     return 1;
   }
   const path = resolve(stateDir);
-  const identity = readIdentity(path);
+  const identity = await ownIdentity(path, config.value, configFile, log);
+  if (identity === undefined) return 0;
   if (!identity.ok) return refuse(log, identity.error);
   const reach = openReach({ stateDir: path, proxy: config.value.link.proxy, clockSynced: isClockSynced });
   if (!reach.ok) return refuse(log, reach.error);
@@ -80,6 +87,41 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
   await agent.value.stop();
   log.info("the agent has stopped");
   return 0;
+}
+
+/** Who the device is; a machine of a golden image enrols itself first. Undefined when it was told to stop before. */
+async function ownIdentity(
+  stateDir: string,
+  { enrol: config, link }: AgentConfig,
+  configFile: string,
+  log: Logger,
+): Promise<Result<Identity> | undefined> {
+  const known = readIdentity(stateDir);
+  if (known.ok || known.error.code !== "AGENT_NOT_ENROLLED" || config === undefined) return known;
+  const stop = new AbortController();
+  const told = () => stop.abort();
+  process.once("SIGTERM", told).once("SIGINT", told);
+  log.info("this device is not enrolled: it enrols itself", { url: config.url });
+  const { url, ca } = config;
+  const enrolled = await enrolAtFirstBoot({
+    stateDir,
+    config,
+    reach: () =>
+      reachServer({
+        url,
+        state: stateDir,
+        ...(ca === undefined ? {} : { ca }),
+        ...(link.proxy ? { config: configFile } : {}),
+      }),
+    token: readToken,
+    nowMs: Date.now,
+    tried: ({ message, code }) => log.warn(message, { code }),
+    signal: stop.signal,
+  });
+  process.off("SIGTERM", told).off("SIGINT", told);
+  if (enrolled === undefined) return undefined;
+  log.info("the device is enrolled", { device: enrolled.device, site: enrolled.site, phase: enrolled.phase });
+  return readIdentity(stateDir);
 }
 
 function refuse(log: Logger, { code, message, detail }: Problem): number {

@@ -6,6 +6,8 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { fileCounter } from "../../agent/src/link/counter.io.ts";
 import { enrol, readIdentity } from "../../agent/src/link/enrol.io.ts";
+import { readIfThere } from "../../agent/src/link/files.io.ts";
+import { isRotating, rotateKey } from "../../agent/src/link/key-rotation.io.ts";
 import { createLogin } from "../../agent/src/link/login.io.ts";
 import { enrolmentRoutes } from "../../fleet-server/src/api/enrolment.ts";
 import { createDeviceLogin } from "../../fleet-server/src/broker/login.io.ts";
@@ -65,7 +67,7 @@ test("a device makes its key, enrols, and logs in over HTTP and for MQTT", async
   const identity = unwrap(readIdentity(stateDir));
   expect(identity.enrolment).toEqual(enrolment);
 
-  const device = createLogin(identity);
+  const device = createLogin(() => identity);
   const first = unwrap(await device.mqtt());
   const second = unwrap(await device.mqtt());
   expect(first.username).toBe("plant-a/gw-1");
@@ -132,7 +134,7 @@ test("a nonce of another broker is never signed, and hostile answers are codes",
   await new Promise<void>((resolve) => imposter.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => void imposter.close());
   const serverUrl = `http://127.0.0.1:${(imposter.address() as AddressInfo).port}/below/`;
-  const login = createLogin({ ...identity, enrolment: { ...identity.enrolment, serverUrl } });
+  const login = createLogin(() => ({ ...identity, enrolment: { ...identity.enrolment, serverUrl } }));
   const nonce = "n".repeat(40);
   for (const [http, body, code] of [
     [200, JSON.stringify({ nonce, brokerId: "another-broker" }), "BROKER_NOT_OURS"],
@@ -161,4 +163,32 @@ test("a counter only grows: over restarts, a clock set back, a damaged file, and
   nowMs = 9_000;
   expect(fileCounter(file, () => nowMs).next()).toBe(9_000);
   expect(fileCounter(join(file, "below", "a-file"), () => nowMs).next()).toBe(9_000);
+});
+
+test("a change of keys that is interrupted anywhere ends with one key, which the server knows", async () => {
+  const { store, token, options } = await setUp();
+  const stateDir = temporaryFolder();
+  unwrap(await enrol(options(stateDir, await token())));
+  const files = ["device.key", "device.key.next", "enrolment.json"];
+  const read = () => files.map((name) => [name, readIfThere(join(stateDir, name))] as const);
+  const before = read();
+  const rotated = unwrap(await rotateKey(stateDir, unwrap(readIdentity(stateDir))));
+  const after = read();
+  expect(isRotating(stateDir)).toBe(false);
+  const [[, newKey]] = after as [readonly [string, string]];
+  // Power fails: before the server was asked, before its answer was kept, before the new file has its final name.
+  for (const [key, enrolment] of [
+    [before[0], before[2]],
+    [before[0], after[2]],
+  ] as const) {
+    writeFileSync(join(stateDir, "device.key"), key?.[1] ?? "");
+    writeFileSync(join(stateDir, "device.key.next"), newKey);
+    writeFileSync(join(stateDir, "enrolment.json"), enrolment?.[1] ?? "");
+    expect(isRotating(stateDir)).toBe(true);
+    const again = unwrap(await rotateKey(stateDir, unwrap(readIdentity(stateDir))));
+    expect(again).toEqual(rotated);
+    expect(read()).toEqual(after);
+    expect(await store.devices.get({ device: "gw-1" })).toMatchObject({ publicHex: rotated.enrolment.publicHex });
+  }
+  expect((await createLogin(() => unwrap(readIdentity(stateDir))).httpToken()).ok).toBe(true);
 });

@@ -72,7 +72,8 @@ export function enrollCommand(enrolDevice: typeof enrol, reachServer: ReachServe
     );
 }
 
-function readToken(file: string): string | undefined {
+/** The token that a file holds; "-" is standard input. */
+export function readToken(file: string): string | undefined {
   try {
     // The descriptor, not /dev/stdin: that would be opened anew, which a socket or another user's pipe does not allow.
     const token = readFileSync(file === "-" ? 0 : file, "utf8").trim();

@@ -180,6 +180,19 @@ export interface ProxyConfig {
   readonly intercepts: boolean;
 }
 
+/** How a machine that was started from a golden image enrols itself. */
+export interface EnrolConfig {
+  /** The server's REST API. */
+  readonly url: string;
+  readonly tokenFile: string;
+  /** The CA to pin: a PEM file, or its fingerprint sha256:… */
+  readonly ca?: string | undefined;
+  /** The device's name; `{serial}` stands for its serial number. */
+  readonly device: string;
+  /** Where the machine's serial number is; absent: where its firmware or system keeps one. */
+  readonly serialFile?: string | undefined;
+}
+
 /** What `bellwether-agent run` is told; every default is filled in. */
 export interface AgentConfig {
   /** As given, for messages. */
@@ -192,6 +205,8 @@ export interface AgentConfig {
     readonly websocket: boolean;
     readonly proxy?: ProxyConfig | undefined;
   };
+  /** Absent: the device is enrolled by hand. */
+  readonly enrol?: EnrolConfig | undefined;
   readonly assets: readonly { readonly id: string }[];
   readonly inputs: readonly InputConfig[];
   /** What is told beside the fleet server. */

@@ -3,7 +3,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
 import { isMap, isSeq, LineCounter, type Node, parseDocument, type YAMLError } from "yaml";
 import { checkConfig } from "./checks.ts";
-import type { AgentConfig } from "./config.ts";
+import type { AgentConfig, EnrolConfig } from "./config.ts";
 import { inputReader, mqttUrl } from "./inputs.ts";
 import {
   boolean,
@@ -44,11 +44,27 @@ const linkShape = object({
   ),
 });
 
+const httpUrl = text("an address such as https://fleet.example.com:8443", 512, (v) => {
+  const url = URL.parse(v);
+  return url !== null && /^https?:$/.test(url.protocol) && url.hostname !== "";
+});
+const enrolShape = object({
+  url: required(httpUrl),
+  tokenFile: required(path),
+  ca: optional(path),
+  device: withDefault(
+    text('a name, in which "{serial}" stands for the serial number', 64, (v) => /^[A-Za-z0-9._{}-]+$/.test(v)),
+    "{serial}",
+  ),
+  serialFile: optional(path),
+});
+
 function shape(assets: readonly string[]) {
   return object({
     heartbeatMs: withDefault(integer(100, 3_600_000), 10_000),
     server: withDefault(object({ mqttUrl: optional(mqttUrl) }), {}),
     link: withDefault(linkShape, { websocket: false }),
+    enrol: optional(enrolShape),
     assets: required(list(object({ id: required(name) }), 1_000)),
     inputs: required(list(inputReader(assets), 64, 1)),
     outputs: withDefault(
@@ -116,12 +132,13 @@ export function parseConfig(text: string, fileName: string): Result<AgentConfig>
     return { ok: false, error: { ...first, detail: { ...first.detail, all } } };
   }
   const folder = dirname(fileName);
-  const { link, inputs, outputs } = config!;
+  const { link, inputs, outputs, enrol } = config!;
   return ok({
     ...config!,
     inputs: inputs.map((input) => placed(input, folder)),
     outputs: outputs.map((output) => placed(output, folder)),
     link: linkPlaced(link, folder),
+    ...(enrol === undefined ? {} : { enrol: enrolPlaced(enrol, folder) }),
   });
 }
 
@@ -156,6 +173,17 @@ function placed<T extends Placeable>(input: T, folder: string): T {
     ...input,
     ...(file === undefined ? {} : { file: at(file) }),
     ...(passwordFile === undefined ? {} : { passwordFile: at(passwordFile) }),
+  };
+}
+
+function enrolPlaced(enrol: EnrolConfig, folder: string): EnrolConfig {
+  const at = (file: string) => (isAbsolute(file) ? file : join(folder, file));
+  const { ca, tokenFile, serialFile } = enrol;
+  return {
+    ...enrol,
+    tokenFile: at(tokenFile),
+    ...(serialFile === undefined ? {} : { serialFile: at(serialFile) }),
+    ...(ca === undefined || ca.startsWith("sha256:") ? {} : { ca: at(ca) }),
   };
 }
 

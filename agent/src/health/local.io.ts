@@ -8,12 +8,15 @@ const SOCKET = "agent.sock";
 /** sockaddr_un holds 107 bytes of path (unix(7)). */
 const PATH_BYTES_MAX = 107;
 const ANSWER_LIMIT_MS = 3_000;
-/** A bundle's document is judged within a minute, or refused. */
-const BUNDLE_LIMIT_MS = 90_000;
+/** A bundle's document is judged within a minute, or refused; a new key takes two requests. */
+const LONG_LIMIT_MS = 90_000;
 const ASKED_BYTES_MAX = 8_192;
 
 /** What the running agent is asked on its socket. */
-export type LocalAsk = { readonly ask: "status" } | { readonly ask: "update"; readonly bundle: string };
+export type LocalAsk =
+  | { readonly ask: "status" }
+  | { readonly ask: "rotateKey" }
+  | { readonly ask: "update"; readonly bundle: string };
 
 /**
  * A Unix socket in the state directory that answers a JSON document with another one: what `status` shows, from the
@@ -27,7 +30,7 @@ export async function serveLocal(stateDir: string, answer: (asked: LocalAsk) => 
     heard(socket)
       .then(async (asked) => {
         if (asked === undefined) return socket.destroy();
-        if (asked.ask === "update") socket.setTimeout(BUNDLE_LIMIT_MS);
+        if (asked.ask !== "status") socket.setTimeout(LONG_LIMIT_MS);
         return socket.end(`${JSON.stringify(await answer(asked))}\n`);
       })
       .catch(() => socket.destroy());
@@ -53,7 +56,7 @@ async function heard(socket: Socket): Promise<LocalAsk | undefined> {
       if (said.length > ASKED_BYTES_MAX) return undefined;
     }
     const asked = JSON.parse(said) as Partial<{ ask: string; bundle: string }> | null;
-    if (asked?.ask === "status") return { ask: "status" };
+    if (asked?.ask === "status" || asked?.ask === "rotateKey") return { ask: asked.ask };
     const { ask, bundle } = asked ?? {};
     return ask === "update" && typeof bundle === "string" && isAbsolute(bundle) ? { ask, bundle } : undefined;
   } catch {
@@ -64,7 +67,7 @@ async function heard(socket: Socket): Promise<LocalAsk | undefined> {
 /** Asks the agent that runs on this state directory. */
 export async function askLocal(stateDir: string, asked: LocalAsk = { ask: "status" }): Promise<Result<unknown>> {
   const socket = connect(socketPath(stateDir));
-  const limitMs = asked.ask === "update" ? BUNDLE_LIMIT_MS : ANSWER_LIMIT_MS;
+  const limitMs = asked.ask !== "status" ? LONG_LIMIT_MS : ANSWER_LIMIT_MS;
   socket.setTimeout(limitMs, () => socket.destroy(new Error("no answer")));
   socket.end(JSON.stringify(asked));
   try {

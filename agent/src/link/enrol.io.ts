@@ -33,7 +33,7 @@ export async function enrol(options: EnrolOptions): Promise<Result<Enrolment>> {
   const { stateDir, serverUrl, token, device, serial, nowMs } = options;
   try {
     makeFolder(stateDir);
-    const file = join(stateDir, "enrolment.json");
+    const file = join(stateDir, ENROLMENT_FILE);
     if (readIfThere(file) !== undefined) return err("DEVICE_ENROLLED_ALREADY", { stateDir });
     const seed = ownSeed(stateDir);
     if (!seed.ok) return seed;
@@ -61,21 +61,27 @@ export async function enrol(options: EnrolOptions): Promise<Result<Enrolment>> {
 /** Who the device is, from its state directory. */
 export function readIdentity(stateDir: string): Result<Identity> {
   try {
-    const text = readIfThere(join(stateDir, "enrolment.json"));
-    const key = readIfThere(join(stateDir, KEY_FILE));
-    if (text === undefined || key === undefined) return err("AGENT_NOT_ENROLLED", { stateDir });
+    const text = readIfThere(join(stateDir, ENROLMENT_FILE));
+    if (text === undefined) return err("AGENT_NOT_ENROLLED", { stateDir });
     const enrolment = enrolmentFile.parse(text, 131_072);
     if (!enrolment.ok) return enrolment;
-    const seed = seedOf(key);
-    const publicHex = seed && Buffer.from(keyPairOf(seed).publicKey).toString("hex");
-    if (seed === undefined || publicHex !== enrolment.value.publicHex) return err("DEVICE_KEY_UNUSABLE", { stateDir });
-    return ok({ enrolment: enrolment.value, seed });
+    // Power may have failed between a change of keys and the new file's final name: the enrolment says which counts.
+    for (const file of [KEY_FILE, NEXT_KEY_FILE]) {
+      const seed = readSeed(stateDir, file);
+      if (!seed.ok) continue;
+      const publicHex = Buffer.from(keyPairOf(seed.value).publicKey).toString("hex");
+      if (publicHex === enrolment.value.publicHex) return ok({ enrolment: enrolment.value, seed: seed.value });
+    }
+    return err("DEVICE_KEY_UNUSABLE", { stateDir });
   } catch (cause) {
     return fileTrouble(stateDir, cause);
   }
 }
 
-const KEY_FILE = "device.key";
+export const ENROLMENT_FILE = "enrolment.json";
+export const KEY_FILE = "device.key";
+/** The key that is to follow, until the enrolment names it. */
+export const NEXT_KEY_FILE = "device.key.next";
 
 function ownSeed(stateDir: string): Result<Uint8Array> {
   const path = join(stateDir, KEY_FILE);
@@ -85,15 +91,19 @@ function ownSeed(stateDir: string): Result<Uint8Array> {
     writeDurably(path, `${seed.toString("hex")}\n`);
     return ok(seed);
   }
-  const seed = seedOf(kept);
-  return seed === undefined ? err("DEVICE_KEY_UNUSABLE", { stateDir }) : ok(seed);
+  return readSeed(stateDir, KEY_FILE);
 }
 
-function seedOf(text: string): Uint8Array | undefined {
-  return /^[0-9a-f]{64}\n?$/.test(text) ? Buffer.from(text.trim(), "hex") : undefined;
+/** The seed that a key's file holds. */
+export function readSeed(stateDir: string, file: string): Result<Uint8Array> {
+  const text = readIfThere(join(stateDir, file)) ?? "";
+  return /^[0-9a-f]{64}\n?$/.test(text)
+    ? ok(Buffer.from(text.trim(), "hex"))
+    : err("DEVICE_KEY_UNUSABLE", { stateDir });
 }
 
-function fileTrouble(stateDir: string, cause: unknown) {
+/** What the disk said, as a problem; what is no fault of a disk is thrown on. */
+export function fileTrouble(stateDir: string, cause: unknown) {
   const { code } = cause as NodeJS.ErrnoException;
   if (code === undefined) throw cause;
   return err("STATE_DIRECTORY_UNUSABLE", { stateDir, reason: code });

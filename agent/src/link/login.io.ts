@@ -18,34 +18,46 @@ export interface Login {
 // The token says when it expires, but the device's clock may be wrong by years: it is renewed by its age here instead.
 const TOKEN_AGE_MS_MAX = 240_000;
 
-/** The login of an enrolled device. */
-export function createLogin({ enrolment, seed }: Identity, reach?: Reach): Login {
-  const { serverUrl, device, site, brokerId } = enrolment;
-  let token: { readonly text: string; readonly sinceMs: number } | undefined;
+/** A nonce of the server's for this device, to sign something with. */
+export async function freshNonce({ enrolment }: Identity, reach?: Reach): Promise<Result<string>> {
+  const { serverUrl, device, brokerId } = enrolment;
+  const answer = await postJson(serverUrl, "v1/device/nonce", { device }, nonceResponse, reach);
+  if (!answer.ok) return answer;
+  const { nonce, brokerId: actual } = answer.value;
+  // Whoever passes on another broker's nonce wants a signature that opens that broker.
+  return actual === brokerId ? ok(nonce) : err("BROKER_NOT_OURS", { expected: brokerId, actual });
+}
+
+/** The login of an enrolled device; `identity` is asked each time, for its key may change. */
+export function createLogin(identity: () => Identity, reach?: Reach): Login {
+  let token: { readonly text: string; readonly sinceMs: number; readonly publicHex: string } | undefined;
 
   async function proof(): Promise<Result<{ nonce: string; signatureHex: string }>> {
-    const answer = await postJson(serverUrl, "v1/device/nonce", { device }, nonceResponse, reach);
-    if (!answer.ok) return answer;
-    const { nonce, brokerId: actual } = answer.value;
-    // Whoever passes on another broker's nonce wants a signature that opens that broker.
-    if (actual !== brokerId) return err("BROKER_NOT_OURS", { expected: brokerId, actual });
-    return ok({ nonce, signatureHex: signBytes(loginBytes(brokerId, device, nonce), seed).toString("hex") });
+    const { enrolment, seed } = identity();
+    const { device, brokerId } = enrolment;
+    const nonce = await freshNonce({ enrolment, seed }, reach);
+    if (!nonce.ok) return nonce;
+    const signed = signBytes(loginBytes(brokerId, device, nonce.value), seed);
+    return ok({ nonce: nonce.value, signatureHex: signed.toString("hex") });
   }
 
   return {
     async mqtt() {
       const signed = await proof();
       if (!signed.ok) return signed;
+      const { site, device } = identity().enrolment;
       return ok({ username: `${site}/${device}`, password: `${signed.value.nonce}.${signed.value.signatureHex}` });
     },
     async httpToken(renew = false) {
-      if (!renew && token !== undefined && performance.now() - token.sinceMs < TOKEN_AGE_MS_MAX) return ok(token.text);
+      const { serverUrl, device, publicHex } = identity().enrolment;
+      const young = token !== undefined && performance.now() - token.sinceMs < TOKEN_AGE_MS_MAX;
+      if (!renew && token?.publicHex === publicHex && young) return ok(token.text);
       const signed = await proof();
       if (!signed.ok) return signed;
       const body = { device, ...signed.value };
       const answer = await postJson(serverUrl, "v1/device/login", body, deviceLoginResponse, reach);
       if (!answer.ok) return answer;
-      token = { text: answer.value.token, sinceMs: performance.now() };
+      token = { text: answer.value.token, sinceMs: performance.now(), publicHex };
       return ok(token.text);
     },
   };

@@ -2,8 +2,10 @@ import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
 import { type Command, InvalidArgumentError } from "commander";
 import type { EnrolmentTokenRecord, SubscriberRecord } from "../store/devices.ts";
 import { at } from "./client.io.ts";
-import { type CliContext, collect, collectPair, span, wholeNumber } from "./context.io.ts";
+import { type CliContext, collect, collectPair, readText, span, wholeNumber } from "./context.io.ts";
+import { must } from "./failure.ts";
 import { type Column, labels, member, time } from "./print.ts";
+import { readSerials } from "./serials.ts";
 
 /** `bellwether enrolment-tokens` and `bellwether subscribers`: how devices and feed readers get in. */
 export function addAccessCommands(program: Command, context: CliContext): void {
@@ -24,6 +26,7 @@ interface NewEnrolment {
   readonly ttl?: number;
   readonly label?: Readonly<Record<string, string>>;
   readonly serial?: readonly string[];
+  readonly serialList?: string;
   readonly preapproved: boolean;
 }
 
@@ -57,16 +60,20 @@ function addEnrolmentCommands(program: Command, context: CliContext): void {
     .option("--ttl <span>", 'how long it is good, as in "12h" (one day)', span)
     .option("--label <name=value>", "a label its devices get; may be repeated", collectPair)
     .option("--serial <serial>", "only devices with these serial numbers; may be repeated", collect)
+    .option("--serial-list <file>", "the same from a CSV file: its column `serial`, or its only column")
     .option("--no-preapproved", "its devices wait for `devices approve`")
-    .action(async ({ site, uses, ttl, label, serial, preapproved }: NewEnrolment) => {
+    .action(async ({ site, uses, ttl, label, serial, serialList, preapproved }: NewEnrolment) => {
+      const listed = serialList === undefined ? [] : must(readSerials(await readText(serialList), serialList));
+      const serials = [...new Set([...(serial ?? []), ...listed])];
       const client = await context.client();
       const made = await client.post<{ secret: string; token: EnrolmentTokenRecord }>("/v1/enrolment-tokens", {
         site,
         preapproved,
-        ...(uses === undefined ? {} : { uses }),
+        // A list lets in each of its machines, unless somebody says otherwise.
+        ...(uses === undefined ? (serials.length > 0 ? { uses: serials.length } : {}) : { uses }),
         ...(ttl === undefined ? {} : { ttlSeconds: Math.floor(ttl / 1000) }),
         ...(label ? { labels: label } : {}),
-        ...(serial ? { serials: serial } : {}),
+        ...(serials.length > 0 ? { serials } : {}),
       });
       await printSecret(context, made, `Enrolment token ${made.token.id} lets ${made.token.usesLeft} device(s) in.`);
     });

@@ -251,6 +251,16 @@ export const AGENT_ERRORS = {
     sentence: "The file {file} holds no enrolment token.",
     remedy: "Write the token, and nothing else, into it.",
   },
+  FIRST_BOOT_SERIAL: {
+    http: 500,
+    sentence: "No serial number of this machine was found in {files}.",
+    remedy: "Name a file that holds one under enrol.serialFile.",
+  },
+  FIRST_BOOT_NAME: {
+    http: 500,
+    sentence: 'The serial number {serial} makes no device name: "{name}".',
+    remedy: "Change enrol.device: a name is 1 to 64 of A-Z a-z 0-9 . _ -",
+  },
   AGENT_NOT_ENROLLED: {
     http: 409,
     sentence: "The state directory {stateDir} holds no enrolment.",
