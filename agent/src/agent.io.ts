@@ -23,6 +23,7 @@ import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
 import type { ActiveModel } from "./inference/pipeline.ts";
 import { ownLabels, readLabels } from "./labels.io.ts";
 import { brokerUrl } from "./link/address.ts";
+import { createOwnCertificate, type OwnCertificate } from "./link/certificate.io.ts";
 import { fileCounter } from "./link/counter.io.ts";
 import type { Identity } from "./link/enrolment.ts";
 import { isRotating, rotateKey } from "./link/key-rotation.io.ts";
@@ -93,6 +94,7 @@ class RunningAgent implements Agent {
   readonly #login: Login;
   /** As it is now: a change of keys replaces it. */
   #identity: Identity;
+  readonly #certificate: OwnCertificate;
   #rotating: Promise<Result<Identity>> | undefined;
   readonly #startedAtMs = Date.now();
   /** What the process before this one died of. */
@@ -116,6 +118,13 @@ class RunningAgent implements Agent {
     const { serverUrl, device, rootMetadata } = identity.enrolment;
     this.#identity = identity;
     this.#login = createLogin(() => this.#identity, reach);
+    this.#certificate = createOwnCertificate({
+      stateDir,
+      identity: () => this.#identity,
+      login: this.#login,
+      reach,
+      nowMs: Date.now,
+    });
     this.#hang = readHang(stateDir);
     this.#updater = createUpdater(
       {
@@ -218,6 +227,12 @@ class RunningAgent implements Agent {
   /** A change of keys that was interrupted is finished first: the server may know the new key alone. */
   async #logIn(): ReturnType<Login["mqtt"]> {
     if (isRotating(this.#options.stateDir)) await this.#rotateKey();
+    try {
+      const kept = await this.#certificate.keepYoung();
+      if (!kept.ok) this.#options.log.info(kept.error.message, { code: kept.error.code });
+    } catch (cause) {
+      this.#options.log.warn("the device's certificate was not kept", { cause });
+    }
     return await this.#login.mqtt();
   }
 

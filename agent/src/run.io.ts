@@ -39,7 +39,7 @@ export async function run({ configFile, stateDir, logLevel, spawner }: RunOption
   const identity = await ownIdentity(path, config.value, configFile, log);
   if (identity === undefined) return 0;
   if (!identity.ok) return refuse(log, identity.error);
-  const reach = openReach({ stateDir: path, proxy: config.value.link.proxy, clockSynced: isClockSynced });
+  const reach = openReach({ stateDir: path, ...config.value.link, clockSynced: isClockSynced });
   if (!reach.ok) return refuse(log, reach.error);
   const clear = clearTextUrl(config.value, identity.value.enrolment);
   if (clear !== undefined) return refuse(log, problem("LINK_INSECURE", { url: clear }));

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Server as SecureServer } from "node:tls";
+import { problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
@@ -47,6 +48,7 @@ import type { Settings } from "./settings.ts";
 import { openStore, type StoreRole } from "./store/sqlite/store.io.ts";
 import type { Store } from "./store/store.ts";
 import type { TrainedVersion } from "./store/training.ts";
+import { type DeviceCertificates, openDeviceCertificates } from "./tls/device-certificates.io.ts";
 import { namesOf, openServerTls, type ServerTls } from "./tls/server-tls.io.ts";
 
 /** Every role the server's entry can be started for. */
@@ -66,6 +68,8 @@ export interface ServerOptions {
     readonly names: readonly string[];
     /** A certificate of one's own instead of the development CA's. */
     readonly own?: { readonly certificateFile: string; readonly keyFile: string };
+    /** Devices must show a certificate: one of the server's CA of devices, or of the CAs in `caFile`. */
+    readonly clientCertificates?: { readonly caFile?: string };
   };
   readonly settings: Settings;
   /** Whether release keys that are only for trying things out may serve. */
@@ -142,6 +146,10 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   if (tls && !tls.ok) return tls;
   const secured = tls?.value;
   if (secured) closers.push(() => secured.close());
+  const required = options.listen?.clientCertificates;
+  const given = secured && { dir: join(dir, "tls"), ...(required ? { required } : {}), now };
+  const certificates = given && (await openDeviceCertificates(given));
+  if (certificates && !certificates.ok) return certificates;
   const registry = createRegistry({ store, blobs, sandbox, repository, now, report });
   const identity = await openIdentity(join(dir, "server.json"));
   const login = createDeviceLogin({
@@ -179,7 +187,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     async signed() {
       const oldest = await store.director.oldest({});
       const documents = oldest ? [documentExpiry(oldest)] : [];
-      return [...repository.signed(), ...documents, ...(secured?.signed() ?? [])];
+      const certified = [...(secured?.signed() ?? []), ...(certificates?.value.signed() ?? [])];
+      return [...repository.signed(), ...documents, ...certified];
     },
     now,
     warn: (sentence) => log("warn", sentence),
@@ -242,6 +251,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       port: options.mqttPort,
       ...(options.listen ? { host: options.listen.host } : {}),
       ...(secured ? { tls: secured.context } : {}),
+      ...(certificates?.value.required ? { refusal: certificateRefusal(certificates.value, store, now) } : {}),
       limits: settings.broker,
       login,
       devices: store.devices,
@@ -333,6 +343,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     enrolment: {
       store,
       login,
+      certificates: certificates?.value,
       mqttUrl: () => mqttUrl,
       rootMetadata: () => repository.rootMetadata(),
       kick: (device) => theBroker().kick("device", device),
@@ -375,7 +386,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     idempotency: createIdempotency(store.governance),
     report,
     observe: addHttpMetrics(metrics),
-    ...(secured ? { tls: secured.current() } : {}),
+    ...(secured ? { tls: secured.current(), requestCert: certificates?.value.required ?? false } : {}),
   });
   closers.push(() => app.close());
   app.server.on("upgrade", (request, socket, head) => theBroker().upgrade(request, socket, head));
@@ -409,6 +420,20 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     developmentKeys: repository.development,
     close: () => closeAll(closers),
   });
+}
+
+/** Judges the certificate of a device's connection; a refusal goes into the audit log, once an hour for each device. */
+function certificateRefusal(certificates: DeviceCertificates, store: Store, now: () => number) {
+  const notedAtMs = new Map<string, number>();
+  return async (connection: unknown, name: string): Promise<string | undefined> => {
+    const device = await store.devices.get({ device: name });
+    const reason = device ? certificates.refusal(connection, device) : "there is no such device";
+    if (reason === undefined || now() - (notedAtMs.get(name) ?? Number.NEGATIVE_INFINITY) < 3_600_000) return reason;
+    notedAtMs.set(name, now());
+    const { code, message: text } = problem("CLIENT_CERTIFICATE_REFUSED", { device: name, reason });
+    await store.devices.noteSecurity({ device: name, code, text, nowMs: now(), reference: "login" });
+    return reason;
+  };
 }
 
 /** The certificate of a server that listens beyond loopback; undefined for one that does not. */

@@ -30,7 +30,11 @@ async function answering(shown: TestCertificate, options: TlsOptions = {}, chain
 }
 
 function reachOf(ca: TestCertificate, floorMs = 0): Reach {
-  return { transport: () => ({ ca: ca.pem, time: { clockSynced: false, floorMs } }), onTimeShown: () => undefined };
+  return {
+    transport: () => ({ ca: ca.pem, time: { clockSynced: false, floorMs } }),
+    onTimeShown: () => undefined,
+    show: () => undefined,
+  };
 }
 
 /** What the device finds: a nonce, or the code of why there is none. */

@@ -204,6 +204,8 @@ export interface AgentConfig {
     /** MQTT over WebSocket, on the port of the REST API. */
     readonly websocket: boolean;
     readonly proxy?: ProxyConfig | undefined;
+    /** A certificate of the owner's PKI instead of the one that the server gives the device. */
+    readonly clientCertificate?: { readonly certificateFile: string; readonly keyFile: string } | undefined;
   };
   /** Absent: the device is enrolled by hand. */
   readonly enrol?: EnrolConfig | undefined;

@@ -34,6 +34,7 @@ const proxyUrl = text("an address such as http://proxy.plant:3128, without user 
 });
 const linkShape = object({
   websocket: withDefault(boolean, false),
+  clientCertificate: optional(object({ certificateFile: required(path), keyFile: required(path) })),
   proxy: optional(
     object({
       url: required(proxyUrl),
@@ -188,11 +189,16 @@ function enrolPlaced(enrol: EnrolConfig, folder: string): EnrolConfig {
 }
 
 function linkPlaced(link: AgentConfig["link"], folder: string): AgentConfig["link"] {
-  if (link.proxy === undefined) return link;
-  const { credentialsFile, caFile } = link.proxy;
   const at = (file: string) => (isAbsolute(file) ? file : join(folder, file));
+  const own = link.clientCertificate;
+  const certified = own && {
+    clientCertificate: { certificateFile: at(own.certificateFile), keyFile: at(own.keyFile) },
+  };
+  if (link.proxy === undefined) return { ...link, ...certified };
+  const { credentialsFile, caFile } = link.proxy;
   return {
     ...link,
+    ...certified,
     proxy: {
       ...link.proxy,
       ...(credentialsFile === undefined ? {} : { credentialsFile: at(credentialsFile) }),

@@ -15,13 +15,17 @@ export async function postJson<T>(
   body: object,
   answer: Validator<T>,
   reach?: Reach,
+  token?: string,
 ): Promise<Result<T>> {
   let url = serverUrl;
   try {
     url = new URL(path, serverUrl.endsWith("/") ? serverUrl : `${serverUrl}/`).href;
     const asking = {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: {
+        "content-type": "application/json",
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     };

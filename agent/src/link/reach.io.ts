@@ -4,7 +4,7 @@ import { readText } from "@bellwether/protocol/files/read.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { certificatesOf } from "@bellwether/protocol/tls/fingerprint.ts";
 import type { ProxyServer, Transport } from "@bellwether/protocol/tls/transport.ts";
-import type { ProxyConfig } from "../config/config.ts";
+import type { AgentConfig, ProxyConfig } from "../config/config.ts";
 import { writeDurably } from "../durable.io.ts";
 import { readIfThere } from "./files.io.ts";
 
@@ -14,11 +14,14 @@ export interface Reach {
   transport(): Transport;
   /** A certificate of the pinned CA was verified: it is later than this, whatever the clock says. */
   onTimeShown(notBeforeMs: number): void;
+  /** From now on this is shown where a server wants to see a certificate; one of the owner's PKI stays. */
+  show(client: NonNullable<Transport["client"]>): void;
 }
 
 export interface ReachOptions {
   readonly stateDir: string;
   readonly proxy?: ProxyConfig | undefined;
+  readonly clientCertificate?: AgentConfig["link"]["clientCertificate"];
   /** Whether something that knows the time set the device's clock. */
   readonly clockSynced: () => boolean;
 }
@@ -31,7 +34,7 @@ const TIME_FILE = "trusted-time";
 const FILE_BYTES_MAX = 1_048_576;
 
 /** Reads what was pinned at enrolment and how the proxy is spoken to. */
-export function openReach({ stateDir, proxy, clockSynced }: ReachOptions): Result<Reach> {
+export function openReach({ stateDir, proxy, clientCertificate, clockSynced }: ReachOptions): Result<Reach> {
   const ca = readIfThere(join(stateDir, CA_FILE));
   if (ca !== undefined) {
     const readable = certificatesOf(ca, "The pinned CA");
@@ -39,6 +42,9 @@ export function openReach({ stateDir, proxy, clockSynced }: ReachOptions): Resul
   }
   const through = proxy === undefined ? ok(undefined) : readProxy(proxy);
   if (!through.ok) return through;
+  const own = clientCertificate === undefined ? ok(undefined) : readOwn(clientCertificate);
+  if (!own.ok) return own;
+  let client = own.value;
   const timeFile = join(stateDir, TIME_FILE);
   // Without a number it is 1970: certificates of the pinned CA are then as good as they were before it was known.
   let floorMs = Number(readIfThere(timeFile)?.trim()) || 0;
@@ -46,8 +52,12 @@ export function openReach({ stateDir, proxy, clockSynced }: ReachOptions): Resul
     transport: () => ({
       ...(ca === undefined ? {} : { ca }),
       ...(through.value === undefined ? {} : { proxy: through.value }),
+      ...(client === undefined ? {} : { client }),
       time: { clockSynced: clockSynced(), floorMs },
     }),
+    show(shown) {
+      client = own.value ?? shown;
+    },
     onTimeShown(notBeforeMs) {
       if (notBeforeMs <= floorMs) return;
       floorMs = notBeforeMs;
@@ -58,6 +68,22 @@ export function openReach({ stateDir, proxy, clockSynced }: ReachOptions): Resul
       }
     },
   });
+}
+
+function readOwn({
+  certificateFile,
+  keyFile,
+}: NonNullable<ReachOptions["clientCertificate"]>): Result<NonNullable<Transport["client"]>> {
+  const certificate = readText(certificateFile);
+  if (!certificate.ok) return certificate;
+  const readable = certificatesOf(certificate.value, `link.clientCertificate, ${certificateFile},`);
+  if (!readable.ok) return readable;
+  const key = readText(keyFile);
+  if (!key.ok) return key;
+  if ((statSync(keyFile).mode & 0o077) !== 0) {
+    return err("LINK_FILE_UNUSABLE", { file: keyFile, reason: 'others may read it; "chmod 600" it' });
+  }
+  return ok({ certificate: certificate.value, key: key.value });
 }
 
 function readProxy({ url, credentialsFile, caFile, intercepts }: ProxyConfig): Result<ProxyServer> {

@@ -50,6 +50,8 @@ export interface AppOptions {
   readonly clock?: () => number;
   /** Certificate (with what it is signed by) and key, as PEM: HTTPS instead of HTTP. */
   readonly tls?: { readonly certificate: string; readonly key: string };
+  /** Asks whoever connects for a certificate, which MQTT over WebSocket is judged by; nobody must have one here. */
+  readonly requestCert?: boolean;
   /** Told what failed inside, with the request id the caller got as its reference. */
   report?(problem: string, cause: unknown): void;
   observe?(answered: Answered): void;
@@ -68,9 +70,10 @@ const CLOSE_GRACE_MS = 2000;
  */
 export async function buildApp(options: AppOptions): Promise<FastifyInstance> {
   const limits: ApiLimits = { ...API_LIMITS, ...options.limits };
+  const asking = { requestCert: options.requestCert ?? false, rejectUnauthorized: false };
   const app = Fastify({
     // Fastify's types know either kind of server, not one that a setting chooses.
-    ...({ https: options.tls ? secureOptions(options.tls) : null } as { https: null }),
+    ...({ https: options.tls ? { ...secureOptions(options.tls), ...asking } : null } as { https: null }),
     logger: false,
     // Fastify would cut off a request by its own body limit before our code could say so; body.io.ts bounds bodies.
     bodyLimit: Number.MAX_SAFE_INTEGER,

@@ -1,5 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import {
+  DeviceCertificate,
   DeviceLoginResponse,
   DeviceProof,
   DeviceStatus,
@@ -12,6 +13,7 @@ import { rotationBytes, verifyHex, wipeBytes } from "@bellwether/protocol/trust/
 import { Type } from "typebox";
 import type { DeviceLogin } from "../broker/login.io.ts";
 import type { DeviceRecord, DevicesStore } from "../store/devices.ts";
+import type { DeviceCertificates } from "../tls/device-certificates.io.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -34,12 +36,34 @@ const LOGIN_CODES = [
 export interface DeviceSelfDeps {
   readonly store: { readonly devices: DevicesStore };
   readonly login: DeviceLogin;
+  /** Absent on a server that speaks no TLS. */
+  readonly certificates?: Pick<DeviceCertificates, "issue"> | undefined;
   kick(device: string): void;
 }
 
-/** What a device asks for itself: a nonce, a login, how its enrolment stands, another key, and to be forgotten. */
+/** What a device asks for itself: a nonce, a login, a certificate, its standing, another key, and to be forgotten. */
 export function deviceSelfRoutes(deps: DeviceSelfDeps): Route[] {
-  return [...loginRoutes(deps), rotateRoute(deps), wipeRoute(deps)];
+  return [...loginRoutes(deps), certificateRoute(deps), rotateRoute(deps), wipeRoute(deps)];
+}
+
+function certificateRoute({ store, certificates }: DeviceSelfDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/device/certificate",
+    operation: "issueDeviceCertificate",
+    summary: "A certificate for the device's own key, to show at TLS; a new one each time it asks.",
+    role: "device",
+    audit: false,
+    body: Type.Object({}, closed),
+    answer: DeviceCertificate,
+    errors: ["CERTIFICATES_OFF", "NOT_FOUND"],
+    handler: async ({ caller }) => {
+      if (!certificates) return err("CERTIFICATES_OFF");
+      const name = caller.kind === "device" ? caller.device : "";
+      const device = await store.devices.get({ device: name });
+      return device ? ok(await certificates.issue(device)) : err("NOT_FOUND", { what: "device", name });
+    },
+  });
 }
 
 function statusOf({ device, site, phase, clonedAtMs }: DeviceRecord) {

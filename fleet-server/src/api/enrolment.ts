@@ -11,7 +11,7 @@ import type { DeviceLogin } from "../broker/login.io.ts";
 import { hashSecret } from "../governance/tokens.ts";
 import type { DevicesStore, EnrolmentTokenRecord } from "../store/devices.ts";
 import { callerName, seesSite, siteScope } from "./caller.ts";
-import { deviceSelfRoutes } from "./device-self.ts";
+import { type DeviceSelfDeps, deviceSelfRoutes } from "./device-self.ts";
 import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
@@ -57,6 +57,7 @@ const list = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Type.String(
 export interface EnrolmentRoutesDeps {
   readonly store: { readonly devices: DevicesStore };
   readonly login: DeviceLogin;
+  readonly certificates?: DeviceSelfDeps["certificates"];
   mqttUrl(): string;
   /** The first root metadata, which the device pins. */
   rootMetadata(): Promise<string>;

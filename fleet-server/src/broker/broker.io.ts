@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { createServer, type Server } from "node:net";
 import type { Duplex } from "node:stream";
-import type { SecureContext } from "node:tls";
+import { type SecureContext, TLSSocket } from "node:tls";
 import { deviceMaySubscribe, deviceSays, subscriberMaySubscribe, type UpKind } from "@bellwether/protocol/topics.ts";
 import { Aedes, type Client } from "aedes";
 import type { DevicesStore } from "../store/devices.ts";
@@ -66,6 +66,8 @@ export interface BrokerOptions {
   readonly host?: string;
   /** The certificate of this moment; absent: no TLS. */
   readonly tls?: () => SecureContext;
+  /** Where devices must show a certificate at TLS: why the one of this connection does not do. */
+  readonly refusal?: (connection: unknown, device: string) => Promise<string | undefined>;
   readonly limits?: Partial<BrokerLimits>;
   readonly login: DeviceLogin;
   readonly devices: Pick<DevicesStore, "findSubscriber">;
@@ -82,6 +84,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const limits: BrokerLimits = { ...BROKER_LIMITS, ...options.limits };
   // A will is published after its connection has gone: identities are kept as long as their clients are.
   const identities = new WeakMap<Client, Identity>();
+  /** What was spoken to a client at TLS, where it was. */
+  const secured = new WeakMap<Client, Duplex>();
   const connected = new Map<Client, Identity>();
   const attempts = new Set<{ readonly kind: string; readonly name: string; cancelled: boolean }>();
   const listening = new Map<string, Client>();
@@ -104,6 +108,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     try {
       const identity = await identify(options, claim, client.id, password);
       if (!identity || attempt.cancelled || client.closed) return false;
+      if (identity.kind === "device" && (await options.refusal?.(secured.get(client), identity.name)) !== undefined)
+        return false;
+      if (attempt.cancelled || client.closed) return false;
       identities.set(client, identity);
       connected.set(client, identity);
       return true;
@@ -225,6 +232,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   }
   function serve(socket: Duplex, stream: Duplex): Client {
     const client = aedes.handle(stream);
+    secured.set(client, stream instanceof TLSSocket ? stream : socket);
     sockets.set(socket, client);
     guardPackets(client, limits, () => counts.oversized++);
     return client;
@@ -232,8 +240,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const webSockets = createWebSockets(limits, { admit, serve, oversized: () => counts.oversized++ });
   const server: Server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
     if (!admit(socket)) return;
-    if (options.tls) handshake(socket, options.tls(), limits.connectTimeoutMs, (stream) => serve(socket, stream));
-    else serve(socket, socket);
+    if (options.tls) {
+      const wanted = options.refusal !== undefined;
+      handshake(socket, options.tls(), limits.connectTimeoutMs, wanted, (stream) => serve(socket, stream));
+    } else serve(socket, socket);
   });
   await aedes.listen();
   await new Promise<void>((resolve, reject) => {

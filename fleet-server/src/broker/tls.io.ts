@@ -9,9 +9,16 @@ export function handshake(
   socket: Socket,
   secureContext: SecureContext,
   timeoutMs: number,
+  requestCert: boolean,
   done: (stream: TLSSocket) => void,
 ): void {
-  const stream = new TLSSocket(socket, { isServer: true, secureContext });
+  const stream = new TLSSocket(socket, {
+    isServer: true,
+    secureContext,
+    // Whatever is shown is judged at the login, which says whose it must be.
+    requestCert,
+    rejectUnauthorized: false,
+  });
   const late = setTimeout(() => socket.destroy(), timeoutMs);
   const failed = () => socket.destroy();
   stream.once("secure", () => {

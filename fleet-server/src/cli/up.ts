@@ -62,6 +62,8 @@ export function addUpCommand(start: StartServer, makeKeys: MakeDevelopmentKeys) 
         "a certificate of your own (PEM, with what it is signed by), not the development CA's",
       )
       .option("--tls-key <file>", "its private key (PEM)")
+      .option("--client-certificates", "devices must show their certificate at TLS, besides logging in (mTLS)")
+      .option("--client-ca <file>", "the same; certificates of these CAs (PEM), a PKI of your own, count too")
       .option("--no-tls", "listen in clear text; on loopback only")
       .option("--config <file>", "settings as YAML")
       .option("--keys <folder>", "where a first start puts development keys (or BELLWETHER_KEYS); by default DIR-keys")

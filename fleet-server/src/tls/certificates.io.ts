@@ -44,6 +44,7 @@ export interface Issuing {
   readonly commonName: string;
   readonly nowMs: number;
   readonly days: number;
+  readonly organization?: string;
 }
 
 /** A server's certificate for these names and addresses, with a key of its own. */
@@ -57,8 +58,15 @@ export async function issueServer(issuing: Issuing, names: readonly string[]): P
   return { certificate: pem(certificate), key: await pemOfKey(keys.privateKey) };
 }
 
+/** A device's certificate for the key it has already: it signs nothing but its own side of a TLS handshake. */
+export async function issueDevice(issuing: Issuing, publicHex: string, site: string): Promise<string> {
+  const bytes = Buffer.from(publicHex, "hex");
+  const publicKey = await webcrypto.subtle.importKey("raw", bytes, { name: "Ed25519" }, true, ["verify"]);
+  return pem(await issue({ ...issuing, organization: site }, publicKey, x509.ExtendedKeyUsage.clientAuth, []));
+}
+
 async function issue(
-  { ca, commonName, nowMs, days }: Issuing,
+  { ca, commonName, nowMs, days, organization }: Issuing,
   publicKey: x509.PublicKeyType,
   usage: x509.ExtendedKeyUsage,
   more: readonly x509.Extension[],
@@ -68,7 +76,7 @@ async function issue(
   const signingKey = await webcrypto.subtle.importKey("pkcs8", body, ECDSA, false, ["sign"]);
   return await x509.X509CertificateGenerator.create({
     serialNumber: newSerial(),
-    subject: [{ CN: [commonName] }],
+    subject: [{ CN: [commonName] }, ...(organization === undefined ? [] : [{ O: [organization] }])],
     issuer: issuer.subjectName,
     notBefore: new Date(nowMs - EARLIER_MS),
     notAfter: new Date(nowMs + days * DAY_MS),

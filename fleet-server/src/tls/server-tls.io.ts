@@ -141,10 +141,23 @@ async function developmentSource({ dir, names, now }: ServerTlsOptions): Promise
   };
 }
 
-async function makeAuthority(dir: string, nowMs: number): Promise<CertificateAndKey> {
+/** A CA's pair in one file of mode 0600, made where there is none yet. */
+export async function authorityIn(
+  dir: string,
+  name: string,
+  commonName: string,
+  nowMs: number,
+): Promise<CertificateAndKey> {
+  const kept = await readPair(dir, name);
+  if (kept) return kept;
   const { makeCa } = await import("./certificates.io.ts");
-  const made = await makeCa(`Bellwether development CA of ${hostname()}`, nowMs);
-  await writeDurably(join(dir, "ca.pem"), made.key + made.certificate);
+  const made = await makeCa(commonName, nowMs);
+  await writeDurably(join(dir, `${name}.pem`), made.key + made.certificate);
+  return made;
+}
+
+async function makeAuthority(dir: string, nowMs: number): Promise<CertificateAndKey> {
+  const made = await authorityIn(dir, "ca", `Bellwether development CA of ${hostname()}`, nowMs);
   // Without its key, for programs that want the CA in a file.
   await writeDurably(join(dir, "ca.crt"), made.certificate, 0o644);
   return made;

@@ -39,6 +39,17 @@ export const TLS_ERRORS = {
     sentence: "TLS with {name} failed: {reason}.",
     remedy: "Check that the port is one for TLS, and the protocol versions of both sides.",
   },
+  CERTIFICATES_OFF: {
+    http: 404,
+    sentence: "This server gives devices no certificates: it speaks no TLS.",
+    remedy: 'Start it with "--listen"; devices fetch a certificate by themselves then.',
+  },
+  CLIENT_CERTIFICATE_REFUSED: {
+    http: 403,
+    sentence: "The device {device} was refused at TLS: {reason}.",
+    remedy:
+      "A device fetches its certificate by itself (POST /v1/device/certificate); one of your own PKI must carry the device's name as its CN.",
+  },
   TLS_FILE_UNUSABLE: {
     http: 400,
     sentence: "{what} cannot be used: {reason}.",
@@ -62,7 +73,7 @@ export const TLS_ERRORS = {
   },
   LINK_FILE_UNUSABLE: {
     http: 400,
-    sentence: "The file {file} of link.proxy cannot be used: {reason}.",
+    sentence: "The file {file} that link names cannot be used: {reason}.",
     remedy: "Correct the file, or its name in the agent's configuration.",
   },
 } as const satisfies ErrorTable;

@@ -239,6 +239,16 @@ export const DeviceProof = Type.Object(
   { additionalProperties: false },
 );
 
+/** Answer of `POST /v1/device/certificate`: for TLS with brokers and servers that want to see one. */
+export const DeviceCertificate = Type.Object({
+  /** PEM of the certificate for the device's own key: CN is the device, O its site. */
+  certificate: Type.String({ maxLength: 8_192 }),
+  /** PEM of the CA of devices, which an external broker is given. */
+  ca: Type.String({ maxLength: 8_192 }),
+  notAfterMs: TimeMs,
+});
+export const deviceCertificate = validator("The certificate answer", DeviceCertificate);
+
 /** Body of `POST /v1/device/rotate-key`: the old key's and the new key's signatures over the same `rotationBytes`. */
 export const KeyRotation = Type.Object(
   {

@@ -116,9 +116,9 @@ test("a client's certificate is judged by the CA of devices", async () => {
   const ca = await makeCertificate({ ca: true });
   const device = await makeCertificate({ by: ca, usages: [CLIENT_AUTH] });
   const other = await makeCertificate({ ca: true });
-  expect(verifyClient(device.certificate, ca.certificate, NOW)).toBeUndefined();
-  expect(verifyClient(device.certificate, other.certificate, NOW)).toMatch(/not signed/);
-  expect(verifyClient(device.certificate, ca.certificate, NOW + 200 * DAY_MS)).toMatch(/out of date/);
+  expect(verifyClient([device.certificate], [ca.certificate], NOW)).toBeUndefined();
+  expect(verifyClient([device.certificate], [other.certificate], NOW)).toMatch(/not signed/);
+  expect(verifyClient([device.certificate], [ca.certificate], NOW + 200 * DAY_MS)).toMatch(/out of date/);
   const server = await makeCertificate({ by: ca });
-  expect(verifyClient(server.certificate, ca.certificate, NOW)).toMatch(/not for a TLS client/);
+  expect(verifyClient([server.certificate], [ca.certificate], NOW)).toMatch(/not for a TLS client/);
 });

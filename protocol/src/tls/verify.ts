@@ -46,10 +46,17 @@ export function verifyServer(
   return judgeTime(path.value, name, time);
 }
 
-/** What is wrong with the certificate that a client showed, judged by the CA of devices; undefined when nothing is. */
-export function verifyClient(shown: X509Certificate, anchor: X509Certificate, nowMs: number): string | undefined {
-  const path = pathTo([shown], [anchor], "the client");
-  if (!path.ok) return "it is not signed by the CA of devices";
+/**
+ * What is wrong with the certificate that a client showed (`shown[0]`; what it sent beside follows), judged by the CAs of
+ * devices; undefined when nothing is.
+ */
+export function verifyClient(
+  shown: readonly X509Certificate[],
+  anchors: readonly X509Certificate[],
+  nowMs: number,
+): string | undefined {
+  const path = pathTo(shown, anchors, "the client");
+  if (!path.ok) return "it is not signed by a CA of devices";
   const usage = usageFault(path.value, CLIENT_AUTH);
   if (usage !== undefined) return usage;
   const time = judgeTime(path.value, "the client", { nowMs, clockSynced: true, floorMs: 0 });

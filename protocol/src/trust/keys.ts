@@ -16,6 +16,19 @@ export function keyPairOf(seed: Uint8Array): KeyPair {
   return { seed, publicKey: nacl.sign.keyPair.fromSeed(seed).publicKey };
 }
 
+/** The private key of a seed, as PEM: for TLS, which wants to see a device's certificate. */
+export function privateKeyPem(seed: Uint8Array): string {
+  const key = createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: "der", type: "pkcs8" });
+  return key.export({ format: "pem", type: "pkcs8" }).toString();
+}
+
+/** The raw bytes of an Ed25519 public key, in hex; undefined for a key of another type. */
+export function publicHexOf(key: KeyObject): string | undefined {
+  if (key.asymmetricKeyType !== "ed25519") return undefined;
+  const spki = key.export({ format: "der", type: "spki" });
+  return spki.subarray(SPKI_PREFIX.length).toString("hex");
+}
+
 /** Signs with node:crypto: the same bytes as tweetnacl, two orders of magnitude faster. */
 export function signBytes(bytes: Uint8Array, seed: Uint8Array): Buffer {
   const key = createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: "der", type: "pkcs8" });
