@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { BATCH_BYTES_MAX, BATCH_JSON_BYTES_MAX, BATCH_SCHEMAS } from "@bellwether/protocol/batch.ts";
+import { CarriedBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import { BirthMessage, ReportedMessage, StateMessage } from "@bellwether/protocol/messages/device.ts";
 import {
   AlarmFeed,
@@ -97,6 +98,12 @@ const DOWN = {
     schema: Envelope,
     retained: false,
     says: `The signed director document (payload type \`${DIRECTOR_TYPE}\`); sent on every change and every connect.`,
+  },
+  baseline: {
+    message: "CarriedBaseline",
+    schema: CarriedBaseline,
+    retained: false,
+    says: "What a device that this one replaced knew of an asset; at every connect until the device has taken it over.",
   },
 } satisfies Record<DownKind, Omit<Channel, "topic">>;
 

@@ -3,6 +3,7 @@ import { totalmem } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import { type BaselineReport, carriedBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import type { ReportedMessage } from "@bellwether/protocol/messages/device.ts";
 import { compatible, type DeviceOffer } from "@bellwether/protocol/package/compatibility.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
@@ -23,6 +24,7 @@ import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
 import type { ActiveModel } from "./inference/pipeline.ts";
 import { ownLabels, readLabels } from "./labels.io.ts";
 import { brokerUrl } from "./link/address.ts";
+import { BaselineReports } from "./link/baselines.io.ts";
 import { createOwnCertificate, type OwnCertificate } from "./link/certificate.io.ts";
 import { fileCounter } from "./link/counter.io.ts";
 import type { Identity } from "./link/enrolment.ts";
@@ -75,6 +77,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent>> 
     { config, stateDir, active: agent.servingAtStart(), bootId: readBootId(), origin: agent.origin() },
     {
       onEpoch: () => agent.epochChanged(),
+      onBaseline: (report) => agent.baselineChanged(report),
       onProblem: (where, { code, message, detail }) => log.warn(message, { where, code, detail }),
       onEnded: (input) => log.info("an input has come to its end", { input }),
       onFatal,
@@ -95,6 +98,7 @@ class RunningAgent implements Agent {
   /** As it is now: a change of keys replaces it. */
   #identity: Identity;
   readonly #certificate: OwnCertificate;
+  readonly #baselines: BaselineReports;
   #rotating: Promise<Result<Identity>> | undefined;
   readonly #startedAtMs = Date.now();
   /** What the process before this one died of. */
@@ -125,6 +129,7 @@ class RunningAgent implements Agent {
       reach,
       nowMs: Date.now,
     });
+    this.#baselines = new BaselineReports({ serverUrl, login: this.#login, reach });
     this.#hang = readHang(stateDir);
     this.#updater = createUpdater(
       {
@@ -162,6 +167,10 @@ class RunningAgent implements Agent {
     this.#link?.epochChanged();
   }
 
+  baselineChanged(report: BaselineReport): void {
+    this.#baselines.add(report);
+  }
+
   async open(pipeline: Pipeline): Promise<void> {
     const { config, stateDir, identity, log } = this.#options;
     this.#pipeline = pipeline;
@@ -189,6 +198,7 @@ class RunningAgent implements Agent {
       births: () => this.#births(),
       health: () => this.#vitals?.latest(),
       onDesired: (bytes) => this.#updater.onDesired(bytes),
+      onBaseline: (bytes) => this.#adopt(bytes),
       onPhase: (phase) => this.#linkPhase(phase),
       onProblem: (problem) => this.#linkTrouble(problem),
     });
@@ -196,6 +206,12 @@ class RunningAgent implements Agent {
     this.#updater.start();
     this.#blame();
     this.#link.start();
+  }
+
+  #adopt(bytes: Uint8Array): void {
+    const carried = carriedBaseline.parse(bytes);
+    if (carried.ok) this.#pipeline.adopt(carried.value);
+    else this.#options.log.warn(carried.error.message, { code: carried.error.code });
   }
 
   async #answer(asked: LocalAsk): Promise<unknown> {
@@ -339,6 +355,7 @@ class RunningAgent implements Agent {
     this.#local?.close();
     this.#unguard();
     this.#unwatch();
+    this.#baselines.stop();
     await this.#pipeline.close();
   }
 

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Server as SecureServer } from "node:tls";
 import { problem } from "@bellwether/protocol/errors.ts";
+import type { CarriedBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
@@ -246,6 +247,13 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     newId: () => `r-${randomBytes(8).toString("hex")}`,
     now,
   });
+  const sendCarried = async (device: string, site: string) => {
+    const topic = deviceTopic(site, device).down("baseline");
+    for (const { body, ...carried } of await store.devices.carriedBaselines({ device })) {
+      const message: CarriedBaseline = { v: 1, ...carried, baseline: JSON.parse(body) };
+      theBroker().toDevice(device, topic, Buffer.from(JSON.stringify(message)));
+    }
+  };
   const listening = await onPort(options.mqttPort, () =>
     startBroker({
       port: options.mqttPort,
@@ -256,7 +264,10 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       login,
       devices: store.devices,
       onMessage: (message) => ingest.offer(message),
-      onDeviceListening: (device) => void director.resend(device).catch((cause) => report("director", cause)),
+      onDeviceListening: (device, site) => {
+        director.resend(device).catch((cause) => report("director", cause));
+        sendCarried(device, site).catch((cause) => report("baselines", cause));
+      },
       onSubscription: (subscription) => feed.welcome(subscription),
       report,
     }),
@@ -352,6 +363,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       store,
       rule: settings.presence,
       kick: (device) => theBroker().kick("device", device),
+      inherit: (from, device) => director.inherit(from, device),
       document: (device) => director.newest(device),
     },
     samples: { store },

@@ -10,7 +10,7 @@ export const UP_KINDS = ["state", "birth", "reported", ...STREAMS] as const;
 export type UpKind = "state" | "birth" | "reported" | Stream;
 
 /** What a device is told. */
-export const DOWN_KINDS = ["ack", "desired"] as const;
+export const DOWN_KINDS = ["ack", "desired", "baseline"] as const;
 export type DownKind = (typeof DOWN_KINDS)[number];
 
 /** Classes of the feed that are about an asset; `alarm` has one more level, its name. */

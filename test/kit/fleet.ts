@@ -32,6 +32,9 @@ export interface SampleRow {
   readonly values: Readonly<Record<string, number | null>>;
 }
 
+/** A busy machine takes its time to start a server. */
+const READY_MS_MAX = 60_000;
+
 /** Starts `bellwether up` below a folder, on free ports unless they are given. */
 export async function startFleet(
   dir: string,
@@ -51,9 +54,13 @@ export async function startFleet(
   if (options.settings !== undefined) writeFileSync(settings, options.settings);
   const config = options.settings === undefined ? [] : ["--config", settings];
   const server = startProcess("bellwether", ["up", "--dir", dir, ...ports, ...config, "-o", "json"]);
-  const ready = await server.line("ready", (line) => {
-    return line.startsWith("{") && (JSON.parse(line) as Readonly<Record<string, string>>);
-  });
+  const ready = await server.line(
+    "ready",
+    (line) => {
+      return line.startsWith("{") && (JSON.parse(line) as Readonly<Record<string, string>>);
+    },
+    READY_MS_MAX,
+  );
   const { url: publicUrl = "", mqttUrl = "", tokenFile = "", caFingerprint = "" } = ready;
   // Its name may be one that only a proxy knows; its certificate is for the address too.
   const url = publicUrl.replace(/(?<=:\/\/)[^:]+/, "127.0.0.1");

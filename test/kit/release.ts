@@ -62,8 +62,8 @@ export async function releasePackage(fleet: TestFleet, one: TestPackage): Promis
 }
 
 /** Releases a model, rolls it out, and waits until the device has proved it: metadata and blobs came over HTTP. */
-export async function updateDevice(fleet: TestFleet, device: string): Promise<void> {
-  const { version } = await releasePackage(fleet, testPackage());
+export async function updateDevice(fleet: TestFleet, device: string, one = testPackage()): Promise<void> {
+  const { version } = await releasePackage(fleet, one);
   const { id } = await fleet.call("POST /v1/rollouts", {
     model: "pump-rul",
     version: String(version),

@@ -119,6 +119,47 @@ test("memories go through JSON into the next life of the process, only where the
   expect((await next.process([row("a", 3, 3)])).inference).toMatchObject([{ value: 2 }]);
 });
 
+const relative: Partial<Manifest> = {
+  features: [{ name: "x.last_vs_baseline", function: "last", channel: "x", relativeToBaseline: true }],
+  baseline: { vectors: 2 },
+  restart: { gapMs: 1_000 },
+  tensors: [
+    {
+      input: "in",
+      type: "float32",
+      shape: ["batch", 1],
+      source: { kind: "features", features: ["x.last_vs_baseline"] },
+    },
+  ],
+};
+
+test.each(["before the model serves", "while it serves"])(
+  "a device takes up the frozen baseline of the one it replaces (%s), once, and for the same form alone",
+  async (when) => {
+    const old = engineOf({ a: [x()] });
+    unwrap(old.serve([{ session: version(1, relative) }]));
+    await old.process([row("a", 10, 1), row("a", 12, 2)]);
+    const [told] = [...old.baselines()].map((report) => JSON.parse(JSON.stringify(report)));
+    const carried = { v: 1 as const, model: "pump-rul", asset: "a", from: "gw-old", baseline: told.baseline };
+
+    const next = engineOf({ a: [x()] });
+    const serve = () => unwrap(next.serve([{ session: version(1, relative) }]));
+    if (when === "while it serves") {
+      serve();
+      await next.process([row("a", 100, 5_000)]);
+    }
+    expect(next.adopt({ ...carried, baseline: { ...told.baseline, form: "0".repeat(64) } })).toBe(
+      when === "before the model serves",
+    );
+    expect(next.adopt(carried)).toBe(true);
+    if (when === "before the model serves") serve();
+    // Years later, and worn: held against what the machine was when it was new, whatever the gap before the first row.
+    expect((await next.process([row("a", 111, 5_001)])).inference).toMatchObject([{ value: 100 }]);
+    expect([...next.baselines()]).toEqual([{ ...told, adopted: "gw-old" }]);
+    expect((await next.process([row("a", 112, 5_002)])).inference).toMatchObject([{ value: 101 }]);
+  },
+);
+
 test("two models run on the same rows", async () => {
   const engine = engineOf({ a: [x()] });
   const other = fakeSession(testManifest({ model: "pump-anomaly" }), () => 0.5);

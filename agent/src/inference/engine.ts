@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { type AssetFeaturesSnapshot, bindChannels } from "@bellwether/protocol/features/asset.ts";
+import type { CarriedBaseline, FrozenBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import type { ChannelBirth } from "@bellwether/protocol/messages/device.ts";
 import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
@@ -57,6 +58,9 @@ export class Engine {
   readonly #options: EngineOptions;
   #served = new Map<string, Served>();
   #saved = new Map<string, SavedMemory[]>();
+  /** Baselines of a replaced device that wait for a version of their form, and devices whose baselines were taken up. */
+  readonly #carried = new Map<string, Pick<CarriedBaseline, "from" | "baseline">>();
+  readonly #adopted = new Map<string, string>();
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -100,6 +104,7 @@ export class Engine {
       });
     }
     for (const [model, { predictor, predecessor, shadow }] of next) {
+      for (const asset of predictor.assets) this.#takeUp(predictor, asset);
       if (shadow !== undefined) shadow.predictor.quiet = true;
       if (predecessor !== undefined) predecessor.quiet = true;
       const before = this.#served.get(model)?.predictor;
@@ -139,6 +144,42 @@ export class Engine {
       pass.drift.push(...drift);
     }
     return pass;
+  }
+
+  /** What is normal for each asset under each model that serves, as a device in this one's place could take it up. */
+  *baselines(): Generator<{ model: string; asset: string; adopted?: string; baseline: FrozenBaseline }> {
+    for (const [model, { predictor }] of this.#served) {
+      const form = formOf(predictor.session.manifest);
+      for (const asset of predictor.assets) {
+        const baseline = predictor.baselineOf(asset);
+        const adopted = this.#adopted.get(memoryKey(model, asset));
+        if (baseline === undefined) continue;
+        yield { model, asset, ...(adopted === undefined ? {} : { adopted }), baseline: { form, ...baseline } };
+      }
+    }
+  }
+
+  /**
+   * Takes up what a device that this one replaces knew of an asset: now, or when a version of that form serves. False
+   * where it does not fit what serves.
+   */
+  adopt({ model, asset, from, baseline }: CarriedBaseline): boolean {
+    const key = memoryKey(model, asset);
+    if (this.#adopted.get(key) === from) return true;
+    this.#carried.set(key, { from, baseline });
+    const served = this.#served.get(model);
+    return served === undefined || this.#takeUp(served.predictor, asset);
+  }
+
+  #takeUp(predictor: Predictor, asset: string): boolean {
+    const { manifest } = predictor.session;
+    const key = memoryKey(manifest.model, asset);
+    const carried = this.#carried.get(key);
+    if (carried === undefined || carried.baseline.form !== formOf(manifest)) return false;
+    this.#carried.delete(key);
+    if (!predictor.adopt(asset, carried.baseline).ok) return false;
+    this.#adopted.set(key, carried.from);
+    return true;
   }
 
   figures(): ModelFigures[] {

@@ -1,5 +1,6 @@
 import type { Worker } from "node:worker_threads";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import type { BaselineReport, CarriedBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import type { AckMessage, EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import type { OutboxChunk, OutboxPositions } from "../buffer/outbox.ts";
 import { BEAT, type Beat, readBeat } from "../health/watchdog.ts";
@@ -18,6 +19,7 @@ import type {
 export interface PipelineEvents {
   /** A new epoch was drawn: the link opens its session again. */
   readonly onEpoch: () => void;
+  readonly onBaseline?: (report: BaselineReport) => void;
   readonly onProblem: (where: string, problem: Problem) => void;
   readonly onEnded: (input: string) => void;
   /** The pipeline is over: the process must end. */
@@ -37,6 +39,8 @@ export interface Pipeline {
   setOnline(online: boolean): void;
   ack(ack: AckMessage): void;
   event(record: EventRecord): void;
+  /** Takes up what a replaced device knew of an asset. */
+  adopt(carried: CarriedBaseline): void;
   /** The figures as they were at most a second ago; undefined before the first. */
   lastFigures(): PipelineFigures | undefined;
   figures(): Promise<PipelineFigures>;
@@ -137,6 +141,10 @@ class PipelineClient implements Pipeline {
     this.#post({ kind: "event", record });
   }
 
+  adopt(carried: CarriedBaseline): void {
+    this.#post({ kind: "adopt", carried });
+  }
+
   lastFigures(): PipelineFigures | undefined {
     return this.#figures;
   }
@@ -202,6 +210,9 @@ class PipelineClient implements Pipeline {
         return;
       case "slot":
         this.#slots.set(message.index, message.slotDir);
+        return;
+      case "baseline":
+        this.#events.onBaseline?.(message.report);
         return;
       case "epoch":
         this.#events.onEpoch();

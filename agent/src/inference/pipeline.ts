@@ -1,4 +1,5 @@
 import type { Problem } from "@bellwether/protocol/errors.ts";
+import type { BaselineReport, CarriedBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import type { AckMessage, EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import type { OutboxChunk, OutboxFigures, OutboxPositions } from "../buffer/outbox.ts";
 import type { AgentConfig } from "../config/config.ts";
@@ -78,6 +79,8 @@ export type ToPipeline =
   | { readonly kind: "ack"; readonly ack: AckMessage }
   /** Something the main thread noticed, to be kept in the event stream. */
   | { readonly kind: "event"; readonly record: EventRecord }
+  /** What a device that this one replaces knew of an asset. */
+  | { readonly kind: "adopt"; readonly carried: CarriedBaseline }
   | { readonly kind: "figures"; readonly request: number }
   /** Stop the inputs and make everything taken durable; answered by `quiet`. Takes and acks are still served. */
   | { readonly kind: "quiet"; readonly request: number }
@@ -111,6 +114,8 @@ export type FromPipeline =
   | { readonly kind: "figures"; readonly request: number; readonly figures: PipelineFigures }
   /** Every second, unasked. */
   | { readonly kind: "present"; readonly figures: PipelineFigures }
+  /** What is normal for an asset has changed: to be kept where a device in this one's place finds it. */
+  | { readonly kind: "baseline"; readonly report: BaselineReport }
   /** A new epoch was drawn: the link must open its session again. */
   | { readonly kind: "epoch"; readonly epoch: string }
   /** For the log, and for people who look at the device. The pipeline goes on. */

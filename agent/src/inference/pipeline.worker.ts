@@ -82,6 +82,7 @@ class Pipeline {
   #take: { readonly request: number; readonly maxBytes: number } | undefined;
   #memoriesAtMs = performance.now();
   #quiet = false;
+  readonly #baselines = new Map<string, string>();
 
   constructor(tell: (message: FromPipeline) => void, start: PipelineStart, parts: PipelineParts) {
     this.#tell = tell;
@@ -173,6 +174,9 @@ class Pipeline {
         this.#answerTake();
         return;
       }
+      case "adopt":
+        if (this.#engine.adopt(message.carried)) this.#saveMemories();
+        return;
       case "event":
         this.#append({ events: [message.record] });
         return;
@@ -274,6 +278,21 @@ class Pipeline {
     this.#memoriesAtMs = performance.now();
     for (const { model, asset, role, saved } of this.#engine.memories()) {
       this.#outbox.append({ cursor: { input: `@memory/${role}/${model}/${asset}`, value: asJson(saved) } });
+    }
+    this.#tellBaselines();
+  }
+
+  /** Tells of baselines that changed since they were told; one that is frozen is told once. */
+  #tellBaselines(): void {
+    for (const report of this.#engine.baselines()) {
+      const { features, drift } = report.baseline;
+      const { own, warmed } = (drift?.detector ?? {}) as { own?: unknown; warmed?: unknown };
+      // The charts of a detector move with every window; what they are held against does not.
+      const known = JSON.stringify([report.adopted, report.baseline.form, features, own, warmed]);
+      const key = `${report.model}/${report.asset}`;
+      if (this.#baselines.get(key) === known) continue;
+      this.#baselines.set(key, known);
+      this.#tell({ kind: "baseline", report });
     }
   }
 

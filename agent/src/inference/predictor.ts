@@ -5,6 +5,7 @@ import {
   readRow,
 } from "@bellwether/protocol/features/asset.ts";
 import { compileFeatures, type FeatureProgram } from "@bellwether/protocol/features/program.ts";
+import type { FrozenBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type { EventRecord, InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
@@ -244,6 +245,29 @@ export class Predictor {
     const state = this.#assets.get(asset);
     if (state !== undefined) state.savedDrift = memory.drift;
     return this.#assets.get(asset)?.features.restore(memory.features) ?? ok(undefined);
+  }
+
+  /** What is normal for an asset so far, as another device could take it up; undefined where nothing is kept of that. */
+  baselineOf(asset: string): Pick<FrozenBaseline, "features" | "drift"> | undefined {
+    const memory = this.memoryOf(asset);
+    const features = memory?.features.baseline;
+    const drift = memory?.drift;
+    if (features === undefined && drift === undefined) return undefined;
+    return { ...(features === undefined ? {} : { features }), ...(drift === undefined ? {} : { drift }) };
+  }
+
+  /** Takes up what another device knew of a bound asset, instead of what this one has gathered. */
+  adopt(asset: string, { features, drift }: Pick<FrozenBaseline, "features" | "drift">): Result<void> {
+    const state = this.#assets.get(asset);
+    if (state === undefined) return err("NOT_FOUND", { what: "asset", name: asset });
+    const restored = features === undefined ? ok(undefined) : state.features.baseline?.restore(features);
+    if (restored !== undefined && !restored.ok) return restored;
+    // The detector judges what it is given when it takes it up: one of another reference leaves it as it is.
+    const saved = drift as SavedDrift | undefined;
+    if (saved === undefined) return ok(undefined);
+    if (state.drift !== undefined) return state.drift.restore(saved);
+    state.savedDrift = saved;
+    return ok(undefined);
   }
 
   /** How many vectors may run before the event loop turns: as many as their time allows, one batch at least. */

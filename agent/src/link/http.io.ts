@@ -1,4 +1,4 @@
-import { err, type Result } from "@bellwether/protocol/result.ts";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Validator } from "@bellwether/protocol/schema.ts";
 import { TransportError } from "@bellwether/protocol/tls/dial.io.ts";
 import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
@@ -8,12 +8,24 @@ import type { Reach } from "./reach.io.ts";
 const TIMEOUT_MS = 10_000;
 const ANSWER_BYTES_MAX = 65_536;
 
+/** Posts JSON where nothing is answered but that it was taken. */
+export async function postNothing(
+  serverUrl: string,
+  path: string,
+  body: object,
+  reach: Reach,
+  token: string,
+): Promise<Result<void>> {
+  const nothing = { parse: () => ok(undefined) };
+  return await postJson(serverUrl, path, body, nothing, reach, token);
+}
+
 /** Posts JSON below a server's URL and reads a JSON answer, bounded in time and size. Whatever goes wrong is a value. */
 export async function postJson<T>(
   serverUrl: string,
   path: string,
   body: object,
-  answer: Validator<T>,
+  answer: Pick<Validator<T>, "parse">,
   reach?: Reach,
   token?: string,
 ): Promise<Result<T>> {

@@ -54,6 +54,8 @@ export interface LinkOptions {
   readonly health?: () => StateMessage["health"] | undefined;
   /** A director document arrived; its bytes are judged by whoever is given them. */
   readonly onDesired: (bytes: Uint8Array) => void;
+  /** What a device that this one replaces knew of an asset; judged by whoever is given it. */
+  readonly onBaseline?: (bytes: Uint8Array) => void;
   readonly onPhase?: (phase: LinkPhase) => void;
   /** Why there is no connection: told when the reason changes. */
   readonly onProblem?: (problem: Problem) => void;

@@ -119,6 +119,7 @@ export class Session {
   receive(topic: string, payload: Uint8Array): void {
     if (this.#over) return;
     if (topic === this.#topics.down("desired")) this.#options.onDesired(payload);
+    if (topic === this.#topics.down("baseline")) this.#options.onBaseline?.(payload);
     if (topic !== this.#topics.down("ack")) return;
     const parsed = ackMessage.parse(payload);
     if (parsed.ok) this.#acked(parsed.value as AckMessage);

@@ -1,4 +1,5 @@
 import { Name } from "@bellwether/protocol/ids.ts";
+import { BASELINE_BYTES_MAX, BaselineReport } from "@bellwether/protocol/messages/baseline.ts";
 import {
   DeviceCertificate,
   DeviceLoginResponse,
@@ -43,7 +44,31 @@ export interface DeviceSelfDeps {
 
 /** What a device asks for itself: a nonce, a login, a certificate, its standing, another key, and to be forgotten. */
 export function deviceSelfRoutes(deps: DeviceSelfDeps): Route[] {
-  return [...loginRoutes(deps), certificateRoute(deps), rotateRoute(deps), wipeRoute(deps)];
+  return [...loginRoutes(deps), certificateRoute(deps), baselineRoute(deps), rotateRoute(deps), wipeRoute(deps)];
+}
+
+function baselineRoute({ store }: DeviceSelfDeps): Route {
+  return defineRoute({
+    method: "POST",
+    path: "/v1/device/baselines",
+    operation: "reportBaseline",
+    summary: "What a device knows to be normal for one of its assets; a device that replaces it takes it over.",
+    role: "device",
+    audit: false,
+    body: BaselineReport,
+    answer: "none",
+    errors: ["TOO_LARGE", "CONFLICT"],
+    handler: async ({ body, caller, request }) => {
+      const device = caller.kind === "device" ? caller.device : "";
+      const { model, asset, adopted = null, baseline } = body;
+      const text = JSON.stringify(baseline);
+      const size = Buffer.byteLength(text);
+      if (size > BASELINE_BYTES_MAX) {
+        return err("TOO_LARGE", { what: "The baseline", actual: size, unit: "bytes", limit: BASELINE_BYTES_MAX });
+      }
+      return store.devices.keepBaseline({ device, model, asset, adopted, body: text, nowMs: request.nowMs });
+    },
+  });
 }
 
 function certificateRoute({ store, certificates }: DeviceSelfDeps): Route {

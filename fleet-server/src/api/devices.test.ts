@@ -17,7 +17,7 @@ let api: TestApi;
 beforeEach(async () => {
   store = memoryRoom<DevicesStore>(devices, devicesMigrations);
   const document = async (device: string) => (device === name(0) ? Buffer.from('{"for":"it"}') : undefined);
-  const deps = { store: { devices: store }, rule: PRESENCE_RULE, kick: () => {}, document };
+  const deps = { store: { devices: store }, rule: PRESENCE_RULE, kick: () => {}, inherit: async () => {}, document };
   api = await testApi(deviceRoutes(deps), { clock: () => NOW_MS });
   return () => api.close();
 });

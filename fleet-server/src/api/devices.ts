@@ -60,6 +60,8 @@ export interface DeviceRoutesDeps {
   readonly store: Pick<Store, "devices">;
   readonly rule: PresenceRule;
   kick(device: string): void;
+  /** Asks a device for the models that another one was asked for, where it was asked for none of that name itself. */
+  inherit(from: string, device: string): Promise<void>;
   /** The newest director document of a device, sealed; undefined where there is none. */
   document(device: string): Promise<Uint8Array | undefined>;
 }
@@ -199,7 +201,34 @@ const ORDERS = {
   },
 } as const;
 
-function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
+function changeRoutes({ store, rule, kick, inherit }: DeviceRoutesDeps): Route[] {
+  const replaceRoute = () =>
+    defineRoute({
+      method: "POST",
+      path: "/v1/devices/:device/replace",
+      operation: "replaceDevice",
+      summary:
+        "Gives another device its place: labels, assets, baselines and the models it should run. It is shut out for good.",
+      role: "admin",
+      params: { device: Name },
+      body: Type.Object({ by: Name }, closed),
+      answer: DeviceView,
+      errors: ["NOT_FOUND", "CONFLICT"],
+      handler: async ({ params, body, caller, request }) => {
+        for (const name of [params.device, body.by]) {
+          const found = await visible(store, name, caller);
+          if (!found.ok) return found;
+        }
+        const { nowMs, id: reference } = request;
+        const replaced = await store.devices.replace({ device: params.device, by: body.by, nowMs, reference });
+        if (!replaced.ok) return replaced;
+        await inherit(params.device, body.by);
+        kick(params.device);
+        // It comes again at once, and hears of everything that is its own now.
+        kick(body.by);
+        return ok(deviceView(replaced.value, nowMs, rule));
+      },
+    });
   const phaseRoute = (order: keyof typeof ORDERS) => {
     const { role, phase, from, summary } = ORDERS[order];
     return defineRoute({
@@ -239,6 +268,7 @@ function changeRoutes({ store, rule, kick }: DeviceRoutesDeps): Route[] {
         return changed.ok ? ok(deviceView(changed.value, request.nowMs, rule)) : changed;
       },
     }),
+    replaceRoute(),
     phaseRoute("approve"),
     phaseRoute("reject"),
     phaseRoute("reset"),

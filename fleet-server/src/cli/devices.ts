@@ -114,6 +114,14 @@ export function addDeviceCommands(program: Command, context: CliContext): void {
         context.show(await (await context.client()).post<Device>(`${pathOf(name)}/${order}`), DEVICE);
       });
   }
+  devices
+    .command("replace <old> <new>")
+    .description(
+      "give a new device the place of a broken one: labels, assets, baselines, models; the old one is revoked",
+    )
+    .action(async (old: string, by: string) => {
+      context.show(await (await context.client()).post<Device>(`${pathOf(old)}/replace`, { by }), DEVICE);
+    });
   addCohortCommands(program, context);
 }
 

@@ -17,6 +17,8 @@ export interface Director {
     readonly rollout?: string;
     readonly confirm: ConfirmRule;
   }): Promise<Result<{ readonly directorVersion: number }>>;
+  /** Asks a device for the models that another one was asked for; what it was asked for itself stays. */
+  inherit(from: string, device: string): Promise<void>;
   /** The newest document, sealed; one that has used up half of its life is issued anew. Undefined where there is none. */
   newest(device: string): Promise<Buffer | undefined>;
   /** Sends the newest document again: a device listens now. */
@@ -105,6 +107,17 @@ export function createDirector(ports: DirectorPorts): Director {
       });
       ports.publish(device, seal(desired));
       return ok({ directorVersion: desired.version });
+    },
+    async inherit(from, device) {
+      const [theirs, own] = [
+        await ports.store.director.get({ device: from }),
+        await ports.store.director.get({ device }),
+      ];
+      const has = new Set(own?.models.map(({ model }) => model));
+      for (const { model, version, confirm } of theirs?.models ?? []) {
+        if (has.has(model) || !ports.releaseOf(model, version)) continue;
+        await ports.store.director.change({ device, set: { model, version, confirm }, nowMs: ports.now() });
+      }
     },
     newest,
     resend,

@@ -150,6 +150,30 @@ export interface DevicesStore {
   rotateKey(
     args: DeviceOrder & { readonly publicHex: string; readonly newPublicHex: string },
   ): Promise<Result<DeviceRecord>>;
+  /**
+   * Gives `by` the place of a device: its labels, assets and baselines; the device itself is shut out for good. Both must
+   * be of one site, and `by` active. Given again it changes nothing.
+   */
+  replace(args: DeviceOrder & { readonly by: string }): Promise<Result<DeviceRecord>>;
+  /**
+   * Keeps what a device knows of an asset. One that was carried over from another device is kept until the device says
+   * that it has taken it up. `CONFLICT` where the device has too many.
+   */
+  keepBaseline(args: {
+    readonly device: string;
+    readonly model: string;
+    readonly asset: string;
+    /** JSON of the baseline. */
+    readonly body: string;
+    readonly adopted: string | null;
+    readonly nowMs: number;
+  }): Promise<Result<undefined>>;
+  /** Baselines of devices that this one replaced, which it has not taken up. */
+  carriedBaselines(args: {
+    readonly device: string;
+  }): Promise<
+    readonly { readonly model: string; readonly asset: string; readonly from: string; readonly body: string }[]
+  >;
   /** Enters something about a device into the audit log, within the device's share of an hour. */
   noteSecurity(args: DeviceOrder & { readonly code: string; readonly text: string }): Promise<void>;
   /** Flags a device whose key is on two machines; says so in the audit log the first time. */

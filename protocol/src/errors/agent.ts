@@ -259,7 +259,7 @@ export const AGENT_ERRORS = {
   FIRST_BOOT_NAME: {
     http: 500,
     sentence: 'The serial number {serial} makes no device name: "{name}".',
-    remedy: "Change enrol.device: a name is 1 to 64 of A-Z a-z 0-9 . _ -",
+    remedy: "Change enrol.device so that a name comes out: 1 to 64 letters, digits, dots, hyphens and underscores.",
   },
   AGENT_NOT_ENROLLED: {
     http: 409,

@@ -99,7 +99,8 @@ export class AssetFeatures {
     const lastAtMs = this.window.lastAtMs;
     // A late row is no news of the asset.
     if (observedAtMs < lastAtMs) return false;
-    let isNew = observedAtMs - lastAtMs > this.#gapMs;
+    // Before the first row there is no gap: a baseline that another device made of this machine goes on.
+    let isNew = Number.isFinite(lastAtMs) && observedAtMs - lastAtMs > this.#gapMs;
     if (this.#counterChannel >= 0) {
       const counter = row[this.#counterChannel]!;
       if (!Number.isNaN(counter)) {

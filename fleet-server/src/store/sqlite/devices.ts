@@ -7,6 +7,7 @@ import { devicePage, deviceRows } from "./device-page.ts";
 import { type DeviceRow, deviceOf } from "./device-row.ts";
 import { enrolment } from "./enrolment.ts";
 import { lifeCycle } from "./life-cycle.ts";
+import { replacement } from "./replacement.ts";
 
 export const devicesMigrations = [
   `CREATE TABLE devices (
@@ -59,6 +60,11 @@ export const devicesMigrations = [
    CREATE TABLE security_quota (
      device TEXT PRIMARY KEY, hour INTEGER NOT NULL, entries INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
+  `CREATE TABLE baselines (
+     device TEXT NOT NULL, model TEXT NOT NULL, asset TEXT NOT NULL, body TEXT NOT NULL, updated_at_ms INTEGER NOT NULL,
+     carried_from TEXT,
+     PRIMARY KEY (device, model, asset)
+   ) STRICT, WITHOUT ROWID;`,
 ];
 
 function changed(db: Database, device: string, set: string, value: unknown): Result<DeviceRecord> {
@@ -98,6 +104,7 @@ const REFUSALS_MAX = 100;
 export const devices = {
   ...enrolment,
   ...lifeCycle,
+  ...replacement,
   get: read((db, { device }) => {
     const row = statement(db, "SELECT * FROM devices WHERE device = ?").get(device) as DeviceRow | undefined;
     return row && deviceOf(row);
