@@ -11,7 +11,7 @@ import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { bindingsOf } from "./config/bindings.ts";
 import type { AgentConfig } from "./config/config.ts";
-import { readBootId, watchClock } from "./health/clock.io.ts";
+import { isClockSynced, readBootId, watchClock } from "./health/clock.io.ts";
 import { AGENT_VERSION, deviceFacts } from "./health/facts.io.ts";
 import { guardPipeline } from "./health/guard.io.ts";
 import { dieOfHang, forgetHang, type HangNote, readHang } from "./health/hang.io.ts";
@@ -147,6 +147,7 @@ class RunningAgent implements Agent {
         report: (reported) => this.#report(reported),
         onForged: (problem, model) => this.#security(problem, model),
         now: Date.now,
+        clockSynced: isClockSynced,
         log: (level, message, fields) => log[level](message, fields),
       },
       machineOf(stateDir, spawner),

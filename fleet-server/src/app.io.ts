@@ -355,6 +355,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       store,
       login,
       certificates: certificates?.value,
+      timeKey: () => repository.directorKey,
       mqttUrl: () => mqttUrl,
       rootMetadata: () => repository.rootMetadata(),
       kick: (device) => theBroker().kick("device", device),

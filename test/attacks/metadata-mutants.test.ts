@@ -107,6 +107,7 @@ function portsOf(metadataDir: string, serverUrl: string): IntakePorts {
   return {
     ...{ metadataDir, serverUrl, device: "edge-1", rootMetadata: ROOT.toString("utf8") },
     askMetadata: (request) => askMetadata(spawner, request),
+    askTime: async () => undefined,
     ...{ token: async () => ok("token"), transport: () => ({}), labels: () => ({ line: "4" }) },
   };
 }
@@ -121,7 +122,7 @@ test(`of ${COUNT} metadata files that nobody released, none is taken and none ta
   const dir = join(folder, "tuf");
   const take = async (repository: TestRepository, metadataDir: string, release: TestRelease, version = 3) =>
     await takeDocument(portsOf(metadataDir, repository.url), directorBytes(version, [release]), {
-      ...{ lastVersion: version - 1, nowMs: Date.now() },
+      ...{ lastVersion: version - 1, time: { clockMs: Date.now(), clockSynced: true, floorMs: 0 } },
     });
   const past = await startRepository();
   for (const [number, targets] of [EDITIONS.first, EDITIONS.second].entries()) {

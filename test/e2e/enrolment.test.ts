@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { unwrap } from "@bellwether/protocol/result.ts";
+import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { fileCounter } from "../../agent/src/link/counter.io.ts";
 import { enrol, readIdentity } from "../../agent/src/link/enrol.io.ts";
@@ -33,6 +34,7 @@ async function setUp() {
       login,
       mqttUrl: () => "mqtt://127.0.0.1:1883",
       rootMetadata: async () => ROOT,
+      timeKey: () => keyPairOf(new Uint8Array(32).fill(4)),
       kick: () => undefined,
     }),
     { limits: { publicPerMinute: 1e9, publicBurst: 1e9 } },

@@ -238,7 +238,7 @@ export class TestRepository {
     const { range, authorization } = request.headers;
     this.asked.push(range === undefined ? path : `${path} ${range}`);
     response.on("error", () => undefined);
-    const answer = this.answers.get(path);
+    const answer = this.answers.get(path.split("?")[0] ?? "");
     if (answer !== undefined) {
       answer(request, response);
       return;

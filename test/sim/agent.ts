@@ -260,12 +260,15 @@ export class SimAgent {
           this.link.report(reported);
           this.#device.reported(reported);
         },
+        onForged: () => undefined,
         now: () => life.wallMs(),
+        clockSynced: () => true,
         log: (_level, message, fields) => life.alive && world.say(name, `${message} ${JSON.stringify(fields ?? {})}`),
       },
       {
         slots: this.#slots(),
-        time: life,
+          time: life,
+          askTime: async () => undefined,
         askMetadata: ({ targets }) =>
           life.answered(chance.between(20, 300), () =>
             network.answers(name)

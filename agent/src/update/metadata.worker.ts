@@ -22,8 +22,8 @@ export interface RefreshRequest {
   readonly transport: Transport;
   /** The root metadata pinned at enrolment. */
   readonly rootMetadata: string;
-  /** max(clock, trusted-time floor): expiry is judged at this time. */
-  readonly nowMs: number;
+  /** Expiry is judged at this time; undefined: not at all, and nothing becomes trusted by it. */
+  readonly nowMs: number | undefined;
 }
 
 /** What the metadata worker is asked. */
@@ -154,10 +154,11 @@ export async function withTrusted<T>(
     });
     const { trustedSet } = updater as object as { readonly trustedSet: TrustedSet };
     // tuf-js has no option for the time it judges expiry by.
-    trustedSet.referenceTime = new Date(request.nowMs);
+    trustedSet.referenceTime = new Date(request.nowMs ?? 0);
     await updater.refresh();
     const answer = await ask(updater, trustedSet);
-    keepGeneration(dir, next.number, next.folder);
+    if (request.nowMs === undefined) removeOthers(dir);
+    else keepGeneration(dir, next.number, next.folder);
     return answer;
   } catch (cause) {
     if (next) removeOthers(dir);

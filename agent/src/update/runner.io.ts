@@ -7,7 +7,7 @@ import { machineTime } from "@bellwether/protocol/process/time.io.ts";
 import type { Time } from "@bellwether/protocol/process/time.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { claimsOf } from "@bellwether/protocol/trust/director.ts";
-import { askMetadata, type IntakePorts, takeDocument } from "./director-intake.io.ts";
+import { askMetadata, askServerTime, type IntakePorts, takeDocument } from "./director-intake.io.ts";
 import { downloadBlob } from "./download.io.ts";
 import {
   downloadPackage,
@@ -68,11 +68,15 @@ export interface UpdaterPorts extends UpdateSource {
   /** What came is not what was released, or not for this device: whoever looks after security hears of it. */
   onForged(problem: Problem, model?: string): void;
   now(): number;
+  /** Whether something that knows the time set the clock. */
+  clockSynced(): boolean;
   log(level: "info" | "warn" | "error", message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
 /** What an updater does to the world: `machineOf` on a real device. */
-export interface UpdaterMachine extends Pick<IntakePorts, "askMetadata">, Pick<InstallPorts, "download" | "slots"> {
+export interface UpdaterMachine
+  extends Pick<IntakePorts, "askMetadata" | "askTime">,
+    Pick<InstallPorts, "download" | "slots"> {
   readonly time: Pick<Time, "after" | "monoMs">;
   /** Loads a slot's model and runs its golden vectors, where a hang or a crash does no harm. */
   selfTest(slotDir: string, limits: SelfTestLimits, signal: AbortSignal): Promise<Result<SelfTestFindings>>;
@@ -85,6 +89,7 @@ export function machineOf(stateDir: string, spawner: RoleSpawner<"metadata" | "s
     download: downloadBlob,
     time: machineTime,
     askMetadata: (request) => askMetadata(spawner, request),
+    askTime: askServerTime,
     selfTest: (slotDir, limits, signal) => selfTest(spawner, slotDir, limits, signal),
   };
 }
@@ -404,11 +409,11 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
   }
 
   function judge(bytes: Uint8Array, { serverUrl, token, transport }: UpdateSource) {
-    const nowMs = Math.max(ports.now(), kept.timeFloorMs);
+    const time = { clockMs: ports.now(), clockSynced: ports.clockSynced(), floorMs: kept.timeFloorMs };
     const { directorVersion: lastVersion, directorKeys = [] } = kept;
     const known = directorKeys.length > 0 ? { directorKeys } : {};
     const from = { ...intakePorts, serverUrl, token, transport };
-    return takeDocument(from, bytes, { lastVersion, nowMs, ...known });
+    return takeDocument(from, bytes, { lastVersion, time, ...known });
   }
 
   async function takeBundle(folder: string): Promise<Result<BundleTaken>> {
@@ -438,7 +443,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
 
   type Taken = Extract<Awaited<ReturnType<typeof takeDocument>>, { ok: true }>;
   /** False where the disk would not keep all of it. `folder`: the bundle that brought it. */
-  function accept({ document, directorKeys, disagreements }: Taken, folder?: string): boolean {
+  function accept({ document, directorKeys, disagreements, provenMs }: Taken, folder?: string): boolean {
     let taken = true;
     const { bundle: _spent, ...rest } = kept;
     if (folder !== undefined) kept = { ...rest, bundle: { folder, directorVersion: document.version } };
@@ -460,11 +465,17 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
       ...kept,
       directorVersion: document.version,
       directorKeys,
-      timeFloorMs: Math.max(kept.timeFloorMs, document.issuedAtMs),
+      timeFloorMs: provenMs ?? floorAfter(document.issuedAtMs),
     };
     if (!isKept()) return false;
     report();
     return true;
+  }
+
+  /** A document raises the floor to when it was issued, but never above a clock that something set: a key may be stolen. */
+  function floorAfter(issuedAtMs: number): number {
+    const latestMs = ports.clockSynced() ? ports.now() : Number.POSITIVE_INFINITY;
+    return Math.max(kept.timeFloorMs, Math.min(issuedAtMs, latestMs));
   }
 
   function remove(model: string): boolean {
@@ -519,6 +530,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
     device: ports.device,
     rootMetadata: ports.rootMetadata,
     askMetadata: machine.askMetadata,
+    askTime: machine.askTime,
     token: (renew?: boolean) => ports.token(renew),
     transport: () => ports.transport(),
     labels: () => ports.labels(),

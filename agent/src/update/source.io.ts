@@ -53,20 +53,26 @@ async function answerOfFile(url: string, asking: Asking): Promise<Response> {
   return new Response(Readable.toWeb(stream) as ReadableStream<Uint8Array>, { status: start > 0 ? 206 : 200 });
 }
 
+/** An answer's whole body; undefined where it is longer than that. */
+export async function bodyOf(answer: Response, bytesMax: number): Promise<Buffer | undefined> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of answer.body ?? []) {
+    length += part.byteLength;
+    if (length > bytesMax) return undefined;
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
 /** The director document that a bundle holds for a device, of at most so many bytes. */
 export async function bundledDocument(folder: string, device: string, bytesMax: number): Promise<Result<Buffer>> {
   const unreadable = (reason: string) => err("BUNDLE_UNREADABLE", { folder, device, reason });
   try {
     const answer = await fetchFrom(DIRECT, pathToFileURL(join(folder, documentPath(device))).href);
     if (!answer.ok) return unreadable("it holds no document for this device");
-    const parts: Uint8Array[] = [];
-    let length = 0;
-    for await (const part of answer.body ?? []) {
-      length += part.byteLength;
-      if (length > bytesMax) return unreadable(`its document is longer than ${bytesMax} bytes`);
-      parts.push(part);
-    }
-    return ok(Buffer.concat(parts));
+    const bytes = await bodyOf(answer, bytesMax);
+    return bytes ? ok(bytes) : unreadable(`its document is longer than ${bytesMax} bytes`);
   } catch (cause) {
     return unreadable((cause as NodeJS.ErrnoException).code ?? String(cause));
   }

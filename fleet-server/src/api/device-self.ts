@@ -9,12 +9,14 @@ import {
   NonceResponse,
 } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
+import { type KeyPair, readPublicKey } from "@bellwether/protocol/trust/keys.ts";
 import { rotationBytes, verifyHex, wipeBytes } from "@bellwether/protocol/trust/login.ts";
+import { sealTime } from "@bellwether/protocol/trust/time.ts";
 import { Type } from "typebox";
 import type { DeviceLogin } from "../broker/login.io.ts";
 import type { DeviceRecord, DevicesStore } from "../store/devices.ts";
 import type { DeviceCertificates } from "../tls/device-certificates.io.ts";
+import { jsonArtifact } from "./repository.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
@@ -37,6 +39,8 @@ const LOGIN_CODES = [
 export interface DeviceSelfDeps {
   readonly store: { readonly devices: DevicesStore };
   readonly login: DeviceLogin;
+  /** The director's key, which signs what the time is. */
+  timeKey(): KeyPair;
   /** Absent on a server that speaks no TLS. */
   readonly certificates?: Pick<DeviceCertificates, "issue"> | undefined;
   kick(device: string): void;
@@ -44,7 +48,31 @@ export interface DeviceSelfDeps {
 
 /** What a device asks for itself: a nonce, a login, a certificate, its standing, another key, and to be forgotten. */
 export function deviceSelfRoutes(deps: DeviceSelfDeps): Route[] {
-  return [...loginRoutes(deps), certificateRoute(deps), baselineRoute(deps), rotateRoute(deps), wipeRoute(deps)];
+  return [
+    ...loginRoutes(deps),
+    certificateRoute(deps),
+    timeRoute(deps),
+    baselineRoute(deps),
+    rotateRoute(deps),
+    wipeRoute(deps),
+  ];
+}
+
+function timeRoute({ timeKey }: DeviceSelfDeps): Route {
+  return defineRoute({
+    method: "GET",
+    path: "/v1/device/time",
+    operation: "signTime",
+    summary:
+      "What the time is, signed by the director for this device and its nonce: for a clock that is wrong by years.",
+    role: "device",
+    query: { nonce: Type.String({ pattern: "^[0-9a-f]{32,64}$" }) },
+    answer: "artifact",
+    handler: async ({ query, caller, request }) => {
+      const device = caller.kind === "device" ? caller.device : "";
+      return ok(jsonArtifact(sealTime({ device, nonce: query.nonce, atMs: request.nowMs }, timeKey()), false));
+    },
+  });
 }
 
 function baselineRoute({ store }: DeviceSelfDeps): Route {

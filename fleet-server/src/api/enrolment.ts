@@ -58,6 +58,7 @@ export interface EnrolmentRoutesDeps {
   readonly store: { readonly devices: DevicesStore };
   readonly login: DeviceLogin;
   readonly certificates?: DeviceSelfDeps["certificates"];
+  readonly timeKey: DeviceSelfDeps["timeKey"];
   mqttUrl(): string;
   /** The first root metadata, which the device pins. */
   rootMetadata(): Promise<string>;

@@ -2,6 +2,11 @@ import type { ErrorTable } from "./entry.ts";
 
 /** Errors of keys, signatures, metadata, enrolment and login. */
 export const TRUST_ERRORS = {
+  SERVER_TIME_REFUSED: {
+    http: 422,
+    sentence: "The time that the server signed is not believed: {reason}.",
+    remedy: "The device goes by its own clock and by what was signed before; it asks again with the next document.",
+  },
   RELEASE_EXISTS: {
     http: 409,
     sentence: "Version {version} of the model {model} was released already, with another manifest.",

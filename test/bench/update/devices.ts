@@ -95,6 +95,7 @@ export async function startSimulated(
         void say("reported", { rev, ...reported });
       },
       now: Date.now,
+      clockSynced: () => true,
       log: () => undefined,
     },
     machineOf(stateDir, spawner),
