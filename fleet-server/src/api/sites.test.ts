@@ -50,6 +50,8 @@ beforeEach(async () => {
     rule: PRESENCE_RULE,
     kick: (name: string) => void done.push(`kick ${name}`),
     document: async () => undefined,
+    inherit: async () => undefined,
+    timeKey: undefined as never,
     now: () => 1_000,
     login: undefined as never,
     mqttUrl: () => "",
