@@ -90,7 +90,7 @@ test("a device wipes itself by a signature for that alone", async () => {
   expect((await wipe()).body, "again, when its answer was lost").toMatchObject({ phase: "wiped" });
   await eventually("its session is cut", () => !live.connected());
   expect((await deviceLogin(server, device)).body.code).toBe("DEVICE_WIPED");
-  expect((await notesOf(device.device)).map(({ code }) => code)).toEqual(["DEVICE_WIPED"]);
+  expect((await notesOf(device.device)).map(({ code }) => code)).toEqual(["DEVICE_LOGIN_REFUSED", "DEVICE_WIPED"]);
 });
 
 test("two machines with one key are flagged once they speak in turn; a restart is not", async () => {

@@ -18,6 +18,17 @@ export const FrozenBaseline = Type.Object({
 });
 export type FrozenBaseline = Static<typeof FrozenBaseline>;
 
+const closed = { additionalProperties: false } as const;
+/** The same where unknown members are refused. */
+const ReportedBaseline = Type.Object(
+  {
+    form: FrozenBaseline.properties.form,
+    features: Type.Optional(Type.Object(BaselineSnapshot.properties, closed)),
+    drift: Type.Optional(Type.Object({ reference: Type.String({ maxLength: 128 }), detector: Type.Unknown() }, closed)),
+  },
+  closed,
+);
+
 /** Body of `POST /v1/device/baselines`: sent when a baseline has changed, and kept for a device that may take its place. */
 export const BaselineReport = Type.Object(
   {
@@ -25,9 +36,9 @@ export const BaselineReport = Type.Object(
     asset: Name,
     /** The device this baseline was taken over from, when it was. */
     adopted: Type.Optional(Name),
-    baseline: FrozenBaseline,
+    baseline: ReportedBaseline,
   },
-  { additionalProperties: false },
+  closed,
 );
 export type BaselineReport = Static<typeof BaselineReport>;
 
