@@ -6,7 +6,6 @@ import { directorBytes, KEYS, type TestRepository } from "../kit/tuf.ts";
 import { BOTH, NEW, OLD, startRepository, victims } from "../kit/victims.ts";
 
 const { start, expectUnharmed } = victims();
-const LONG = { timeout: 120_000 };
 const [YEAR_1970, YEAR_2099] = [0, Date.UTC(2099, 0, 1)];
 
 /** Lets the server say what the time is: honestly, but for what is changed. */
@@ -38,7 +37,7 @@ const runs = (victim: Awaited<ReturnType<typeof start>>) =>
 
 test.each([YEAR_1970, YEAR_2099])(
   "a device whose clock stands at %i goes by what the server signs for it",
-  LONG,
+
   async (nowMs) => {
     const repository = await startRepository();
     repository.publish(3, BOTH);
@@ -53,7 +52,7 @@ test.each([
   ["another device", { device: "edge-2" }, KEYS.director],
   ["another question (replay)", { nonce: "0".repeat(48) }, KEYS.director],
   ["nobody in particular, by a thief", {}, KEYS.timestamp],
-])("the time said to %s moves no clock", LONG, async (_, change, key) => {
+])("the time said to %s moves no clock", async (_, change, key) => {
   const repository = await startRepository();
   repository.publish(3, BOTH);
   sayTime(repository, change, key);
@@ -65,7 +64,7 @@ test.each([
   await runs(victim);
 });
 
-test("a floor that a stolen director raised to 2099 holds until a signed time or the owners end it", LONG, async () => {
+test("a floor that a stolen director raised to 2099 holds until a signed time or the owners end it", async () => {
   const repository = await startRepository();
   repository.publish(3, BOTH);
   sayTime(repository);

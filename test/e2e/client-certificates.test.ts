@@ -20,7 +20,7 @@ beforeAll(async () => {
   writeFileSync(caFile, customer.pem);
   const tls = ["--name", "localhost", "--client-ca", caFile];
   server = await startBellwether({ dir: join(folder, "data"), until: "caller", tls });
-}, 60_000);
+});
 afterAll(async () => await server?.stop());
 
 let names = 0;
@@ -93,4 +93,4 @@ test("an agent fetches its certificate by itself, over either way in, and anothe
   const webSocket = startAgentProcess(at, stateDir, `${replayOf(at)}link: {websocket: true}\n`);
   await snapshotWhere("it is online by WebSocket", stateDir, ({ link }) => link.phase === "online");
   expect((await webSocket.stop()).ended).toBe(0);
-}, 180_000);
+});

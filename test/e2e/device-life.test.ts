@@ -15,9 +15,7 @@ function imageOf(folder: string, url: string): string {
   return replayOf(folder) + enrol;
 }
 
-test("a machine of a golden image enrols itself, changes its key, and is wiped and comes back as itself", {
-  timeout: 180_000,
-}, async () => {
+test("a machine of a golden image enrols itself, changes its key, and is wiped and comes back as itself", async () => {
   const folder = temporaryFolder();
   const fleet = await startFleet(join(folder, "server"));
   const show = (device: string) => fleet.call(`GET /v1/devices/${device}`);

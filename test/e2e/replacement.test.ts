@@ -25,9 +25,7 @@ inputs: [{id: rec, type: replay, file: ${file}, asset: pump-1, rowsPerSecond: 50
 `;
 }
 
-test("a gateway is replaced by another: labels, asset, models and the machine's frozen baseline go over", {
-  timeout: 240_000,
-}, async () => {
+test("a gateway is replaced by another: labels, asset, models and the machine's frozen baseline go over", async () => {
   const folder = temporaryFolder();
   const fleet = await startFleet(join(folder, "server"), { settings: "rollouts: {tickMs: 200}\n" });
   const [oldDir, newDir] = [join(folder, "old"), join(folder, "new")];
