@@ -74,11 +74,11 @@ function readOwn({
   certificateFile,
   keyFile,
 }: NonNullable<ReachOptions["clientCertificate"]>): Result<NonNullable<Transport["client"]>> {
-  const certificate = readText(certificateFile);
+  const certificate = readSmall(certificateFile);
   if (!certificate.ok) return certificate;
   const readable = certificatesOf(certificate.value, `link.clientCertificate, ${certificateFile},`);
   if (!readable.ok) return readable;
-  const key = readText(keyFile);
+  const key = readSmall(keyFile);
   if (!key.ok) return key;
   if ((statSync(keyFile).mode & 0o077) !== 0) {
     return err("LINK_FILE_UNUSABLE", { file: keyFile, reason: 'others may read it; "chmod 600" it' });
