@@ -267,8 +267,8 @@ export class SimAgent {
       },
       {
         slots: this.#slots(),
-          time: life,
-          askTime: async () => undefined,
+        time: life,
+        askTime: async () => undefined,
         askMetadata: ({ targets }) =>
           life.answered(chance.between(20, 300), () =>
             network.answers(name)
