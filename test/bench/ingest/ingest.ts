@@ -9,7 +9,7 @@ import { figureOf } from "../child.io.ts";
 import { patiently } from "../patiently.ts";
 import { CLIENTS, connectLoad } from "./clients.ts";
 
-const WHAT = `messages a second of ${CLIENTS} devices that the server acknowledged after their commit (one row of one channel each, the shortest batch there is: 220 bytes; 20 on their way per device)`;
+const WHAT = `messages a second of ${CLIENTS} devices that the server acknowledged after their commit (one row of one channel each, the shortest batch there is: 220 bytes; 16 on their way per device)`;
 
 /** The server's ingest beside the bare broker library. */
 export const ingest: Bench = {

@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { type Login, openMqtt } from "./mqtt.ts";
+import { TelemetryPackets } from "./packets.ts";
 
 export interface LoadOrder {
   readonly port: number;
@@ -16,8 +17,11 @@ export interface LoadOrder {
   readonly measuredMs: number;
 }
 
-const ON_THEIR_WAY = 20;
+const ON_THEIR_WAY = 16;
 const WARM_UP_MS = 1_500;
+
+/** The shortest batch there is: one row of one channel. */
+const ONE_ROW = (t0: string) => `{"asset":"a","t0":${t0},"dt":[],"channels":[{"channel":"x","values":[1]}]}`;
 
 /** One client: `fill` has it begin, `rest` has it send nothing more. */
 interface Sender {
@@ -48,20 +52,20 @@ async function round(): Promise<number> {
 async function start(client: LoadOrder["clients"][number]): Promise<Sender> {
   const topics = deviceTopic(client.site, client.clientId);
   const byServer = order.acknowledgedBy === "server";
-  let next = 1;
+  const packets = new TelemetryPackets(topics.up("telemetry"), order.epoch, ONE_ROW);
   let upTo = 0;
   let resting = true;
-  const send = () => {
-    if (!resting) connection.publish(topics.up("telemetry"), message(order.epoch, next++));
+  const send = (count: number) => {
+    if (!resting && count > 0) connection.write(packets.next(count));
   };
   const took = (count: number) => {
     acknowledged += count;
     upTo += count;
-    for (let i = 0; i < count; i++) send();
+    send(count);
   };
   const connection = await openMqtt(order.port, client, byServer ? topics.downFilters : [], {
-    confirmed() {
-      if (!byServer) took(1);
+    confirmed(count) {
+      if (!byServer) took(count);
     },
     message(topic, payload, confirm) {
       confirm();
@@ -80,19 +84,10 @@ async function start(client: LoadOrder["clients"][number]): Promise<Sender> {
   return {
     fill() {
       resting = false;
-      for (let waiting = next - 1 - upTo; waiting < ON_THEIR_WAY; waiting++) send();
+      send(ON_THEIR_WAY - (packets.sent - upTo));
     },
     rest() {
       resting = true;
     },
   };
-}
-
-/** The shortest batch there is: one row of one channel. */
-function message(epoch: string, fromSeq: number): Buffer {
-  const clock = `{"bootId":"b","monoMs":0,"wallMs":1767225600000,"clockSynced":true}`;
-  const groups = `[{"asset":"a","t0":${1_767_225_600_000 + fromSeq},"dt":[],"channels":[{"channel":"x","values":[1]}]}]`;
-  return Buffer.from(
-    `{"v":1,"epoch":"${epoch}","fromSeq":${fromSeq},"hist":false,"clock":${clock},"groups":${groups}}`,
-  );
 }

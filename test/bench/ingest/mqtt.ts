@@ -11,8 +11,8 @@ export interface Login {
 
 /** What a connection is told. */
 export interface Heard {
-  /** The broker confirmed a publish of QoS 1. */
-  confirmed?(): void;
+  /** The broker confirmed this many publishes of QoS 1. */
+  confirmed?(count: number): void;
   /** A message arrived; `confirm` sends the PUBACK it wants. */
   message?(topic: string, payload: Buffer, confirm: () => void): void;
   closed?(): void;
@@ -20,6 +20,8 @@ export interface Heard {
 
 export interface MqttConnection {
   publish(topic: string, payload: Buffer): void;
+  /** Sends the bytes of whole packets. */
+  write(packets: Buffer): void;
   close(): void;
 }
 
@@ -44,15 +46,19 @@ export function openMqtt(
         packetId = (packetId % 65_535) + 1;
         socket.write(publishPacket(topic, payload, packetId));
       },
+      write: (packets) => void socket.write(packets),
       close: () => socket.destroy(),
     };
-    read(socket, (type, first, body) => {
-      if (type === PUBACK) heard.confirmed?.();
-      else if (type === PUBLISH) hear(socket, first, body, heard);
-      else if (type === CONNACK && body[1] !== 0) reject(new Error(`${login.clientId} was refused: ${body[1]}`));
-      else if (type === CONNACK && filters.length > 0) socket.write(subscribePacket(filters));
-      else if (type === CONNACK || type === SUBACK) resolve(connection);
-    });
+    read(
+      socket,
+      (type, first, body) => {
+        if (type === PUBLISH) hear(socket, first, body, heard);
+        else if (type === CONNACK && body[1] !== 0) reject(new Error(`${login.clientId} was refused: ${body[1]}`));
+        else if (type === CONNACK && filters.length > 0) socket.write(subscribePacket(filters));
+        else if (type === CONNACK || type === SUBACK) resolve(connection);
+      },
+      (count) => heard.confirmed?.(count),
+    );
     socket.on("error", reject);
     socket.on("close", () => {
       reject(new Error(`${login.clientId}: the broker closed the connection`));
@@ -71,26 +77,35 @@ function hear(socket: Socket, first: number, body: Buffer, heard: Heard): void {
   heard.message?.(body.toString("latin1", 2, topicEnd), body.subarray(from), confirm);
 }
 
-function read(socket: Socket, packet: (type: number, first: number, body: Buffer) => void): void {
+function read(
+  socket: Socket,
+  packet: (type: number, first: number, body: Buffer) => void,
+  confirmed: (count: number) => void,
+): void {
   let rest: Buffer = Buffer.alloc(0);
   socket.on("data", (data) => {
-    let buffer = rest.length === 0 ? data : Buffer.concat([rest, data]);
+    const buffer = rest.length === 0 ? data : Buffer.concat([rest, data]);
+    let at = 0;
+    let pubacks = 0;
     for (;;) {
-      const header = headerOf(buffer);
+      // Most of what a broker says: four bytes that need no object of their own.
+      for (; buffer[at] === PUBACK << 4 && at + 4 <= buffer.length; at += 4) pubacks++;
+      const header = headerOf(buffer, at);
       if (header === undefined || buffer.length < header.at + header.length) break;
-      const first = buffer[0]!;
-      packet(first >> 4, first, buffer.subarray(header.at, header.at + header.length));
-      buffer = buffer.subarray(header.at + header.length);
+      const first = buffer[at]!;
+      at = header.at + header.length;
+      packet(first >> 4, first, buffer.subarray(header.at, at));
     }
-    rest = buffer;
+    rest = buffer.subarray(at);
+    if (pubacks > 0) confirmed(pubacks);
   });
 }
 
-function headerOf(buffer: Buffer): { length: number; at: number } | undefined {
+function headerOf(buffer: Buffer, from: number): { length: number; at: number } | undefined {
   let length = 0;
-  for (let i = 1; i < buffer.length && i < 5; i++) {
-    length += (buffer[i]! & 0x7f) * 128 ** (i - 1);
-    if (buffer[i]! < 128) return { length, at: i + 1 };
+  for (let i = 1; from + i < buffer.length && i < 5; i++) {
+    length += (buffer[from + i]! & 0x7f) * 128 ** (i - 1);
+    if (buffer[from + i]! < 128) return { length, at: from + i + 1 };
   }
   return undefined;
 }
@@ -123,6 +138,7 @@ function subscribePacket(filters: readonly string[]): Buffer {
   return packetOf(0x82, Buffer.from([0, 1]), ...wanted);
 }
 
-function publishPacket(topic: string, payload: Buffer, packetId: number): Buffer {
+/** A PUBLISH of QoS 1. */
+export function publishPacket(topic: string, payload: Buffer, packetId: number): Buffer {
   return packetOf(0x32, text(topic), Buffer.from([packetId >> 8, packetId & 0xff]), payload);
 }
