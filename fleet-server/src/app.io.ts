@@ -263,11 +263,16 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       limits: settings.broker,
       login,
       devices: store.devices,
+<<<<<<< HEAD
       onMessage: (message) => ingest.offer(message),
       onDeviceListening: (device, site) => {
         director.resend(device).catch((cause) => report("director", cause));
         sendCarried(device, site).catch((cause) => report("baselines", cause));
       },
+=======
+      onMessage: (sender, kind, payload) => ingest.offer(sender, kind, payload),
+      onDeviceListening: (device) => void director.resend(device).catch((cause) => report("director", cause)),
+>>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
       onSubscription: (subscription) => feed.welcome(subscription),
       report,
     }),
@@ -366,6 +371,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       kick: (device) => theBroker().kick("device", device),
       inherit: (from, device) => director.inherit(from, device),
       document: (device) => director.newest(device),
+      quotaOf: (device) => theBroker().quotaOf(device),
     },
     samples: { store },
     series: { store },

@@ -42,7 +42,15 @@ export const SettingsFile = Type.Object(
       Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
     ),
     broker: Type.Optional(
-      Type.Object({ connectionsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })) }, closed),
+      Type.Object(
+        {
+          connectionsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+          /** What one device may send in a minute; any amount where nothing is said. */
+          messagesPerMinute: Type.Optional(Type.Integer({ minimum: 1, maximum: 1e9 })),
+          bytesPerMinute: Type.Optional(Type.Integer({ minimum: 1_024, maximum: 1e12 })),
+        },
+        closed,
+      ),
     ),
     history: Type.Optional(
       Type.Object({ bytesMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 50 })) }, closed),
@@ -67,7 +75,7 @@ export function settingsOf(file: Static<typeof SettingsFile>) {
     driftTickMs: file.drift?.tickMs ?? 5_000,
     retrainingTickMs: file.retraining?.tickMs ?? 5_000,
     rolloutTickMs: file.rollouts?.tickMs ?? 2_000,
-    broker: { ...(file.broker?.connectionsMax ? { connectionsMax: file.broker.connectionsMax } : {}) },
+    broker: { ...file.broker },
     /** All uploads and imported histories together. */
     historyBytesMax: file.history?.bytesMax ?? 8 * 1024 ** 3,
     retentionDays: Object.fromEntries(

@@ -274,7 +274,8 @@ describe("hostile bytes", () => {
     ["a cut frame", zstdCompressSync(Buffer.from(JSON.stringify(good))).subarray(0, 40), "BATCH_UNREADABLE"],
     ["a bomb", zstdCompressSync(Buffer.alloc(100_000_000)), "TOO_LARGE"],
     ["too much JSON", Buffer.alloc(BATCH_JSON_BYTES_MAX + 1, 0x20), "TOO_LARGE"],
-    ["deep nesting", Buffer.from("[".repeat(500_000)), "BATCH_UNREADABLE"],
+    ["deep nesting", Buffer.from("[".repeat(500_000)), "INVALID_JSON"],
+    ["deep nesting that ends", Buffer.from("[".repeat(500_000) + "]".repeat(500_000)), "INVALID_SHAPE"],
     [
       "deep nesting in a member nobody knows",
       change((batch) => (batch.later = JSON.parse("[".repeat(33) + "]".repeat(33)))),

@@ -140,9 +140,8 @@ function encodeSlice(
 
 /** Reads a batch of a stream. Hostile bytes answer a coded error in bounded time and memory; nothing throws. */
 export function decodeBatch<S extends Stream>(stream: S, bytes: Uint8Array): Result<StreamBatch<S>> {
-  const json = inflate(stream, bytes);
+  const json = inflateBatch(stream, bytes);
   if (!json.ok) return json;
-  if (nestsDeeper(json.value, NESTING_MAX)) return err("BATCH_UNREADABLE", { stream, reason: NESTING_REASON });
   const batch = decoded(stream, json.value);
   if (!batch.ok) return batch;
   const wrong = contradictionIn(batch.value);
@@ -152,29 +151,33 @@ export function decodeBatch<S extends Stream>(stream: S, bytes: Uint8Array): Res
 
 // Members nobody knows are kept, and a document nested without bound overflows the stack of whoever writes it again.
 const NESTING_MAX = 32;
-const NESTING_REASON = `it nests deeper than ${NESTING_MAX} levels`;
 
-function nestsDeeper(json: Uint8Array, levelsMax: number): boolean {
-  let levels = 0;
-  let inText = false;
-  for (let index = 0; index < json.length; index++) {
-    const byte = json[index];
-    if (inText) {
-      if (byte === 0x5c) index++;
-      else if (byte === 0x22) inText = false;
-    } else if (byte === 0x22) inText = true;
-    else if (byte === 0x5b || byte === 0x7b) {
-      if (++levels > levelsMax) return true;
-    } else if (byte === 0x5d || byte === 0x7d) levels--;
+function nestsDeeper(value: unknown, levelsMax: number): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (levelsMax === 0) return true;
+  if (Array.isArray(value)) {
+    // Nearly all there is are long lists of numbers: they are passed without a call for each.
+    for (const one of value) if (typeof one === "object" && nestsDeeper(one, levelsMax - 1)) return true;
+    return false;
   }
+  for (const name in value) if (nestsDeeper((value as Record<string, unknown>)[name], levelsMax - 1)) return true;
   return false;
+}
+
+/** JSON that fits a schema and is not nested too deep. */
+function parsedBy<T>(schema: Validator<T>, stream: Stream, json: Uint8Array): Result<T> {
+  const parsed = schema.parse(json, BATCH_JSON_BYTES_MAX);
+  if (parsed.ok && nestsDeeper(parsed.value, NESTING_MAX)) {
+    return err("BATCH_UNREADABLE", { stream, reason: `it nests deeper than ${NESTING_MAX} levels` });
+  }
+  return parsed;
 }
 
 function decoded(stream: Stream, json: Uint8Array): Result<StreamBatch> {
   if (stream === "telemetry") return decodeColumns(stream, telemetryBatch, rowsOfColumns, json);
   if (stream === "inference") return decodeColumns(stream, inferenceBatch, predictionsOfColumns, json);
   const schema: Validator<unknown> = recordBatches[stream];
-  const parsed = schema.parse(json, BATCH_JSON_BYTES_MAX);
+  const parsed = parsedBy(schema, stream, json);
   if (!parsed.ok) return parsed;
   return ok({ ...(parsed.value as object), stream } as StreamBatch);
 }
@@ -185,7 +188,7 @@ function decodeColumns<Group>(
   recordsOf: (columns: { order?: number[]; groups: Group[] }) => unknown[] | ColumnFault,
   json: Uint8Array,
 ): Result<StreamBatch> {
-  const parsed = schema.parse(json, BATCH_JSON_BYTES_MAX);
+  const parsed = parsedBy(schema, stream, json);
   if (!parsed.ok) return parsed;
   const { order, groups, ...envelope } = parsed.value;
   const records = recordsOf(order === undefined ? { groups } : { order, groups });
@@ -202,7 +205,8 @@ function contradictionIn(batch: StreamBatch): { path: string; reason: string } |
   return undefined;
 }
 
-function inflate(stream: Stream, bytes: Uint8Array): Result<Uint8Array> {
+/** The JSON of a batch as it travels. */
+export function inflateBatch(stream: Stream, bytes: Uint8Array): Result<Buffer> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (buffer.length < 4 || buffer.readUInt32LE(0) !== ZSTD_MAGIC) return ok(buffer);
   try {
@@ -231,11 +235,11 @@ export interface ClaimedRange {
  * whole. With it the message can be acknowledged, and its device goes on to the next.
  */
 export function claimedRange(stream: Stream, bytes: Uint8Array): ClaimedRange | undefined {
-  const json = inflate(stream, bytes);
-  if (!json.ok || nestsDeeper(json.value, NESTING_MAX)) return undefined;
+  const json = inflateBatch(stream, bytes);
+  if (!json.ok) return undefined;
   let body: Readonly<Record<string, unknown>> | null;
   try {
-    body = JSON.parse(Buffer.from(json.value).toString("utf8"));
+    body = JSON.parse(json.value.toString("utf8"));
   } catch {
     return undefined; // no JSON: nothing in it says which records it was
   }

@@ -58,7 +58,7 @@ export async function startLinkServer(
     port: options.port ?? 0,
     login,
     devices: store.devices,
-    onMessage: (message) => ingest.offer(message),
+    onMessage: (sender, kind, payload) => ingest.offer(sender, kind, payload),
     onDeviceListening: (device, site) => options.onListening?.(device, site, broker),
     onSubscription: async () => undefined,
     report,

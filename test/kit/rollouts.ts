@@ -15,6 +15,7 @@ import { createScheduler, type Scheduler, type SchedulerPorts } from "../../flee
 import type { RolloutRecord } from "../../fleet-server/src/store/rollouts.ts";
 import type { Store } from "../../fleet-server/src/store/store.ts";
 import { temporaryFolder } from "./folder.ts";
+import { commitTogether } from "./ingest.ts";
 import { testManifest } from "./models.ts";
 import { temporaryStore } from "./store.ts";
 
@@ -227,18 +228,9 @@ export class RolloutRoom {
     }));
     const clock = { bootId: "b", monoMs: 0, wallMs: this.nowMs, clockSynced: true };
     const batch = { v: 1, epoch: "00000000000000aa", stream: "inference", fromSeq, records, hist: false, clock };
-    const [answer] = await this.store.ingest.commit({
-      batches: [
-        {
-          device,
-          site: "plant",
-          stream: "inference",
-          bytes: encodeBatch(batch as StreamBatch),
-          receivedAtMs: this.nowMs,
-        },
-      ],
-      withRecords: false,
-    });
+    const bytes = encodeBatch(batch as StreamBatch);
+    const message = { device, site: "plant", stream: "inference" as const, bytes, receivedAtMs: this.nowMs };
+    const [answer] = await commitTogether(this.store.ingest.commit, [message]);
     if (answer?.outcome !== "committed") throw new Error(`predictions of ${device}: ${answer?.outcome}`);
   }
 

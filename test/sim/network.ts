@@ -1,6 +1,6 @@
 import { deviceSays, type UpKind } from "@bellwether/protocol/topics.ts";
 import type { Connection, ConnectionOptions } from "../../agent/src/link/connection.io.ts";
-import type { DeviceMessage } from "../../fleet-server/src/broker/broker.io.ts";
+import type { DeviceSender } from "../../fleet-server/src/broker/broker.io.ts";
 import type { End } from "./disk.ts";
 import type { Chance, Life, World } from "./world.ts";
 
@@ -25,7 +25,7 @@ export class Line {
 /** Where the server's end of a line is; undefined while no server runs. */
 export interface ServerEnd {
   readonly life: Life;
-  onMessage(message: DeviceMessage): void;
+  onMessage(sender: DeviceSender, kind: UpKind, payload: Uint8Array): void;
   onDeviceListening(device: string): void;
 }
 
@@ -201,7 +201,7 @@ export class Network {
       if (open) this.#takenBytes.set(device, (this.#takenBytes.get(device) ?? 0) - bytes.length);
       open = false;
     };
-    server.onMessage({ device, site: SITE, kind, bytes, done });
+    server.onMessage({ device, site: SITE, done }, kind, bytes);
   }
 
   /** The server sends to a device that listens. */
@@ -239,7 +239,7 @@ export class Network {
     const { will } = options;
     if (!withWill || will === undefined || !server.life.alive) return;
     this.#world.say(device, "its will is told");
-    server.onMessage({ device, site: SITE, kind: "state", bytes: will.payload, done: () => undefined });
+    server.onMessage({ device, site: SITE, done: () => undefined }, "state", will.payload);
   }
 
   /** A device's process ended: its kernel closes the connection, unless the power went. */

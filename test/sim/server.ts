@@ -84,7 +84,7 @@ export class SimServer {
     this.#wire(life, store);
     this.#network.server = {
       life,
-      onMessage: (message) => this.#ingest?.offer(message),
+      onMessage: (sender, kind, payload) => this.#ingest?.offer(sender, kind, payload),
       onDeviceListening: (device) => void this.#director?.resend(device).catch(() => undefined),
     };
     const tick = () => {

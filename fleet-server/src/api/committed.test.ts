@@ -2,6 +2,7 @@ import { encodeBatch } from "@bellwether/protocol/batch.ts";
 import type { Stream, StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import { beforeEach, describe, expect, it } from "vitest";
 import { type TestApi, testApi } from "../../../test/kit/api.ts";
+import { commitTogether } from "../../../test/kit/ingest.ts";
 import { temporaryStore } from "../../../test/kit/store.ts";
 import type { Store } from "../store/store.ts";
 import { sampleRoutes } from "./samples.ts";
@@ -35,10 +36,9 @@ async function commit(
   const clock = { bootId: "b", monoMs: 0, wallMs: T0, clockSynced: synced };
   const batch = { v: 1, epoch: EPOCH, stream, fromSeq, records, hist: false, clock } as StreamBatch;
   const bytes = encodeBatch(batch);
-  const [answer] = await store.ingest.commit({
-    batches: [{ device, site, stream, bytes, receivedAtMs: T0 + 7_000 }],
-    withRecords: false,
-  });
+  const [answer] = await commitTogether(store.ingest.commit, [
+    { device, site, stream, bytes, receivedAtMs: T0 + 7_000 },
+  ]);
   expect(answer?.outcome).toBe("committed");
 }
 
@@ -63,6 +63,46 @@ async function lines(target: string, token = "viewer") {
   expect(answer.http).toBe(200);
   return (answer.body as string).split("\n").filter((line) => line !== "");
 }
+
+describe("dead letters", () => {
+  const keep = (kind: string, bytes: Uint8Array, site = "plant-a") =>
+    store.ingest.keepDeadLetter({ device: "gw-1", site, kind, code: "X", message: "why", bytes, atMs: T0 });
+
+  it("are shown with their bytes, and taken again where they can be understood now", async () => {
+    const clock = { bootId: "b", monoMs: 0, wallMs: T0, clockSynced: true };
+    const records = [row(1, { vib: 1 }), row(2, { vib: 2 })];
+    const batch = { v: 1, epoch: EPOCH, stream: "telemetry", fromSeq: 1, records, hist: false, clock } as StreamBatch;
+    const bytes = encodeBatch(batch);
+    await keep("telemetry", bytes);
+    const { body } = await api.call("viewer", "GET /v1/dead-letters/1");
+    expect(body).toMatchObject({ id: 1, device: "gw-1", stream: "telemetry", code: "X", message: "why", atMs: T0 });
+    expect(Buffer.from(body.bytesBase64, "base64").equals(bytes)).toBe(true);
+    expect((await api.call("viewer", "POST /v1/dead-letters/1/replay")).http).toBe(403);
+    const replayed = await api.call("operator", "POST /v1/dead-letters/1/replay");
+    expect([replayed.http, replayed.body]).toEqual([200, { id: 1, records: 2 }]);
+    expect((await lines("/v1/samples")).map((line) => JSON.parse(line).values.vib)).toEqual([1, 2]);
+    expect((await api.call("viewer", "GET /v1/dead-letters")).body.items).toEqual([]);
+    expect((await api.call("operator", "POST /v1/dead-letters/1/replay")).http).toBe(404);
+  });
+
+  it("that cannot be taken say why; those of another site are not there", async () => {
+    await keep("telemetry", Buffer.from("noise"));
+    await keep("state", Buffer.from("{}"));
+    await keep("telemetry", Buffer.from("noise"), "plant-b");
+    for (const [id, reason] of [
+      [1, "still cannot be read"],
+      [2, "a moment that has passed"],
+    ] as const) {
+      const { http, body } = await api.call("operator", `POST /v1/dead-letters/${id}/replay`);
+      expect([http, body.code]).toEqual([409, "DEAD_LETTER_NOT_REPLAYABLE"]);
+      expect(body.detail ?? body.title).toContain(reason);
+    }
+    await keep("telemetry", Buffer.from("more noise"), "plant-b");
+    for (const call of ["GET /v1/dead-letters/3", "POST /v1/dead-letters/3/replay"]) {
+      expect((await api.call("operator@plant-a", call)).http).toBe(404);
+    }
+  });
+});
 
 describe("samples", () => {
   it("are given back exactly, in the order of seq, with device time and corrected time", async () => {

@@ -17,7 +17,17 @@ let api: TestApi;
 beforeEach(async () => {
   store = memoryRoom<DevicesStore>(devices, devicesMigrations);
   const document = async (device: string) => (device === name(0) ? Buffer.from('{"for":"it"}') : undefined);
+<<<<<<< HEAD
   const deps = { store: { devices: store }, rule: PRESENCE_RULE, kick: () => {}, inherit: async () => {}, document };
+=======
+  const deps = {
+    store: { devices: store },
+    rule: PRESENCE_RULE,
+    quotaOf: () => ({ isPaused: false, pauses: 0 }),
+    kick: () => {},
+    document,
+  };
+>>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
   api = await testApi(deviceRoutes(deps), { clock: () => NOW_MS });
   return () => api.close();
 });
@@ -56,6 +66,7 @@ describe("the list of devices", () => {
         {
           ...{ device: name(0), site: "a", phase: "active", presence: "late", ageMs: 31_000 },
           ...{ lastSeenAtMs: NOW_MS - 31_000, labels: { line: "a" }, facts: {}, serial: null, agentVersion: null },
+          clockAheadMs: null,
           ...{ enrolledAtMs: 0, cloned: false, clonedAtMs: null, replacedBy: null },
         },
       ],

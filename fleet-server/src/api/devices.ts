@@ -5,6 +5,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { parseSelector, selects } from "@bellwether/protocol/selector.ts";
 import { Type } from "typebox";
+import type { QuotaUse } from "../broker/back-pressure.io.ts";
 import { PRESENCES, type PresenceRule } from "../devices/presence.ts";
 import { deviceView, selectable } from "../devices/view.ts";
 import type { DeviceRecord } from "../store/devices.ts";
@@ -31,6 +32,9 @@ const DeviceView = Type.Object(
     /** Age of the last word, in milliseconds; null when there was none. */
     ageMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
     lastSeenAtMs: Type.Union([Time, Type.Null()]),
+    clockAheadMs: Type.Union([Type.Integer(), Type.Null()], {
+      description: "How far its clock was ahead of the server's when it last spoke of itself; below 0 it was behind.",
+    }),
     labels: Labels,
     facts: mapOf(Type.String(), Type.String()),
     serial: Type.Union([Type.String(), Type.Null()]),
@@ -51,6 +55,15 @@ const DeviceDetail = Type.Object(
     assets: Type.Array(Type.Object({ asset: Name, channels: Type.Array(Type.Unknown()) }, closed)),
     models: Type.Array(ReportedModel),
     directorVersion: Type.Integer(),
+    quota: Type.Object(
+      {
+        isPaused: Type.Boolean({
+          description: "It sent more than it may in a minute and is not read until it may again.",
+        }),
+        pauses: Type.Integer({ minimum: 0, description: "How often that was so since the server started." }),
+      },
+      closed,
+    ),
     refusals: Type.Array(Type.Object({ code: Type.String(), message: Type.String(), atMs: Time }, closed)),
   },
   closed,
@@ -60,8 +73,13 @@ export interface DeviceRoutesDeps {
   readonly store: Pick<Store, "devices">;
   readonly rule: PresenceRule;
   kick(device: string): void;
+<<<<<<< HEAD
   /** Asks a device for the models that another one was asked for, where it was asked for none of that name itself. */
   inherit(from: string, device: string): Promise<void>;
+=======
+  /** Whether a device has to wait for its quota now, and how often it had to since the server started. */
+  quotaOf(device: string): QuotaUse;
+>>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
   /** The newest director document of a device, sealed; undefined where there is none. */
   document(device: string): Promise<Uint8Array | undefined>;
 }
@@ -89,7 +107,7 @@ export function deviceRoutes(deps: DeviceRoutesDeps): Route[] {
 
 const list = cursors(Type.Object({ after: Name }, closed));
 
-function readRoutes({ store, rule }: DeviceRoutesDeps): Route[] {
+function readRoutes({ store, rule, quotaOf }: DeviceRoutesDeps): Route[] {
   return [
     defineRoute({
       method: "GET",
@@ -144,6 +162,7 @@ function readRoutes({ store, rule }: DeviceRoutesDeps): Route[] {
           assets: births.map(({ asset, channels }) => ({ asset, channels })),
           models: reported.models,
           directorVersion: reported.directorVersion,
+          quota: quotaOf(params.device),
           refusals: [...reported.refusals],
         });
       },

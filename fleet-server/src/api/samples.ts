@@ -6,6 +6,7 @@ import { Type } from "typebox";
 import type { IngestStore, StoredPrediction } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
 import { siteScope } from "./caller.ts";
+import { deadLetterRoutes } from "./dead-letters.ts";
 import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { parquetOf } from "./parquet.io.ts";
 import { defineRoute, type Route } from "./route.ts";
@@ -56,19 +57,6 @@ const GapView = Type.Object(
   },
   closed,
 );
-const DeadLetterView = Type.Object(
-  {
-    id: Type.Integer(),
-    device: Name,
-    stream: Type.String(),
-    code: Type.String(),
-    message: Type.String(),
-    byteCount: Type.Integer(),
-    atMs: Time,
-  },
-  closed,
-);
-
 const byPlace = cursors(
   Type.Object({ device: Name, epoch: Type.Integer({ minimum: 0 }), seq: Type.Integer({ minimum: 0 }) }, closed),
 );
@@ -251,22 +239,6 @@ function lossRoutes(store: Pick<Store, "ingest">): Route[] {
         );
       },
     }),
-    defineRoute({
-      method: "GET",
-      path: "/v1/dead-letters",
-      operation: "listDeadLetters",
-      summary: "Messages that could not be understood: acknowledged, kept, and counted.",
-      role: "viewer",
-      query: { ...pageQuery, device: Type.Optional(Name) },
-      answer: pageOf(DeadLetterView),
-      errors: ["INVALID_CURSOR"],
-      handler: async ({ query: { cursor, limit = PAGE_DEFAULT, device }, caller }) => {
-        const from = byId.decode(cursor);
-        if (!from.ok) return from;
-        const wanted = optional({ device, ...from.value, sites: siteScope(caller) });
-        const rows = await store.ingest.deadLetters({ ...wanted, limit: limit + 1 });
-        return ok(page(rows, limit, byId, ({ id }) => ({ afterId: id })));
-      },
-    }),
+    ...deadLetterRoutes(store),
   ];
 }

@@ -49,6 +49,7 @@ beforeEach(async () => {
     tokens,
     rule: PRESENCE_RULE,
     kick: (name: string) => void done.push(`kick ${name}`),
+    quotaOf: () => ({ isPaused: false, pauses: 0 }),
     document: async () => undefined,
     inherit: async () => undefined,
     timeKey: undefined as never,

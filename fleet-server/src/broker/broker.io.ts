@@ -6,33 +6,36 @@ import { type SecureContext, TLSSocket } from "node:tls";
 import { deviceMaySubscribe, deviceSays, subscriberMaySubscribe, type UpKind } from "@bellwether/protocol/topics.ts";
 import { Aedes, type Client } from "aedes";
 import type { DevicesStore } from "../store/devices.ts";
-import { BackPressure } from "./back-pressure.io.ts";
+import { BackPressure, type QuotaUse, Sender } from "./back-pressure.io.ts";
 import { claimOf, type Identity, identify } from "./identity.io.ts";
-import { guardPackets } from "./inside.io.ts";
+import { guardPackets, readPublishes } from "./inside.io.ts";
 import { BROKER_LIMITS, type BrokerLimits } from "./limits.ts";
 import type { DeviceLogin } from "./login.io.ts";
 import { Outgoing } from "./outgoing.io.ts";
+import { PublishReader } from "./publishes.ts";
 import { type NewSubscription, Subscribers } from "./subscribers.io.ts";
 import { handshake } from "./tls.io.ts";
 import { createWebSockets } from "./websocket.io.ts";
 
 export type { NewSubscription } from "./subscribers.io.ts";
 
-/** A message of a device. `done` says that it was taken care of: until then its bytes count against the client. */
-export interface DeviceMessage {
+/** A device's connection, as what it says comes from it. */
+export interface DeviceSender {
   readonly device: string;
   readonly site: string;
-  readonly kind: UpKind;
-  readonly bytes: Uint8Array;
-  done(): void;
+  /** Says that this many messages were taken care of: until then they count against the client. */
+  done(messages: number, payloadBytes: number): void;
 }
 
-/** Figures of the broker since it started; the first four are of this moment. */
+/** Figures of the broker since it started; the first five are of this moment. */
 export interface BrokerCounts {
   readonly connections: number;
   readonly subscribers: number;
   readonly waitingBytes: number;
   readonly paused: number;
+  /** Devices among them that wait for their quota, and how often one was used up. */
+  readonly overQuota: number;
+  readonly quotaPauses: number;
   /** Logins refused, and connections turned away because there were too many. */
   readonly refused: number;
   readonly turnedAway: number;
@@ -57,6 +60,8 @@ export interface Broker {
   /** Closes a device's or an account's live connections, those that are just logging in included. */
   kick(kind: Identity["kind"], name: string): void;
   counts(): BrokerCounts;
+  /** Whether a device has to wait for its quota now, and how often it had to. */
+  quotaOf(device: string): QuotaUse;
   close(): Promise<void>;
 }
 
@@ -69,9 +74,12 @@ export interface BrokerOptions {
   /** Where devices must show a certificate at TLS: why the one of this connection does not do. */
   readonly refusal?: (connection: unknown, device: string) => Promise<string | undefined>;
   readonly limits?: Partial<BrokerLimits>;
+  /** The clock that quotas are filled by; the machine's own by default. */
+  readonly monotonicMs?: () => number;
   readonly login: DeviceLogin;
   readonly devices: Pick<DevicesStore, "findSubscriber">;
-  onMessage(message: DeviceMessage): void;
+  /** A message of a device. `payload` is a view into what was read: who needs it after the call keeps a copy. */
+  onMessage(sender: DeviceSender, kind: UpKind, payload: Uint8Array): void;
   /** A connection of a device listens now: whatever it should know is sent again. */
   onDeviceListening(device: string, site: string): void;
   /** A subscriber listens to a filter: what is retained is given to it. */
@@ -87,6 +95,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   /** What was spoken to a client at TLS, where it was. */
   const secured = new WeakMap<Client, Duplex>();
   const connected = new Map<Client, Identity>();
+  const senders = new WeakMap<Client, Sender>();
   const attempts = new Set<{ readonly kind: string; readonly name: string; cancelled: boolean }>();
   const listening = new Map<string, Client>();
   const outgoing = new Outgoing(limits.outgoingBytesMax);
@@ -96,7 +105,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     (subscription) => options.onSubscription(subscription),
     options.report,
   );
-  const pressure = new BackPressure(limits);
+  const pressure = new BackPressure(limits, options.monotonicMs ?? (() => performance.now()));
   const counts = { refused: 0, turnedAway: 0, oversized: 0, forbidden: 0, dropped: 0 };
   let closing = false;
 
@@ -113,6 +122,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       if (attempt.cancelled || client.closed) return false;
       identities.set(client, identity);
       connected.set(client, identity);
+      if (identity.kind === "device") listenTo(client, identity.name, identity.site);
       return true;
     } finally {
       attempts.delete(attempt);
@@ -163,7 +173,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
         counts.forbidden++;
         return done(new Error("this topic is not yours"));
       }
-      if (said !== "command") take(client, identity, said, packet.payload as Buffer);
+      const sender = senders.get(client);
+      if (said !== "command" && sender) take(sender, said, packet.payload as Buffer);
       // What a device says is for the server alone: nothing of it is forwarded or retained.
       packet.topic = "$bw/taken";
       packet.payload = NOTHING;
@@ -172,15 +183,16 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     },
   });
 
-  function take(client: Client, identity: Identity & { kind: "device" }, kind: UpKind, payload: Buffer): void {
-    options.onMessage({
-      device: identity.name,
-      site: identity.site,
-      kind,
-      // A copy of its own: the payload is a view into a socket's whole read buffer, which would be held with it.
-      bytes: new Uint8Array(payload),
-      done: pressure.take(client, payload.length),
-    });
+  function take(sender: Sender, kind: UpKind, payload: Uint8Array): void {
+    sender.take(payload.length);
+    options.onMessage(sender, kind, payload);
+  }
+
+  function listenTo(client: Client, device: string, site: string): void {
+    const sender = new Sender(pressure, client, device, site);
+    senders.set(client, sender);
+    const reader = new PublishReader(site, device, limits.packetBytes);
+    readPublishes(client, reader, (stream, payload) => take(sender, stream, payload));
   }
 
   aedes.on("subscribe", (subscriptions, client) => {
@@ -210,7 +222,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     connected.delete(client);
     if (identity?.kind === "device" && listening.get(identity.name) === client) listening.delete(identity.name);
     subscribers.remove(client);
-    pressure.forget(client);
+    const sender = senders.get(client);
+    if (sender) pressure.forget(sender);
     outgoing.forget(client);
   }
 
@@ -273,11 +286,14 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       for (const attempt of attempts) if (attempt.kind === kind && attempt.name === name) attempt.cancelled = true;
       for (const [client, identity] of connected) if (identity.kind === kind && identity.name === name) client.close();
     },
+    quotaOf: (device) => pressure.quotaOf(device),
     counts: () => ({
       connections: connected.size,
       subscribers: subscribers.size,
       waitingBytes: pressure.figures.bytes,
       paused: pressure.figures.paused,
+      overQuota: pressure.figures.overQuota,
+      quotaPauses: pressure.figures.quotaPauses,
       skipped: outgoing.skipped,
       ...counts,
     }),

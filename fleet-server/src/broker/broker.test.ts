@@ -3,13 +3,13 @@ import { type IClientOptions, type MqttClient, connect as mqttConnect } from "mq
 import { expect, onTestFinished, test } from "vitest";
 import { eventually } from "../../../test/kit/eventually.ts";
 import type { DeviceRecord, SubscriberRecord } from "../store/devices.ts";
-import { type Broker, type BrokerOptions, type DeviceMessage, startBroker } from "./broker.io.ts";
+import { type Broker, type BrokerOptions, startBroker } from "./broker.io.ts";
 
 const SITE = "plant-a";
 
 /** A broker whose devices and accounts have the password "right", and what reaches the server of it. */
 async function testBroker(change: Partial<BrokerOptions> = {}) {
-  const messages: DeviceMessage[] = [];
+  const messages: { device: string; site: string; kind: string; bytes: Uint8Array; done(): void }[] = [];
   const listening: string[] = [];
   const record = (device: string) => ({ device, site: SITE, phase: "active" }) as DeviceRecord;
   const account = (name: string): SubscriberRecord => ({
@@ -30,7 +30,11 @@ async function testBroker(change: Partial<BrokerOptions> = {}) {
       authenticate: async () => undefined,
     },
     devices: { findSubscriber: async ({ account: name }) => account(name) },
-    onMessage: (message) => void messages.push(message),
+    onMessage: (sender, kind, payload) => {
+      const { device, site } = sender;
+      const { length } = payload;
+      messages.push({ device, site, kind, bytes: Uint8Array.from(payload), done: () => sender.done(1, length) });
+    },
     onDeviceListening: (device) => void listening.push(device),
     onSubscription: async () => undefined,
     report: (problem, detail) => {
@@ -142,13 +146,71 @@ test("all devices together have a bound too, and all of them are read again", as
   expect(broker.counts().paused).toBe(0);
 });
 
-test("what a message holds in memory is its own bytes, not the buffer it was read into", async () => {
+test("a device over its quota is not read until it may send again, a new connection does not help, and others go on", async () => {
+  const texts: string[] = [];
+  let nowMs = 0;
+  const { broker } = await testBroker({
+    limits: { messagesPerMinute: 120 },
+    monotonicMs: () => nowMs,
+    onMessage(sender, _kind, payload) {
+      texts.push(`${sender.device} ${Buffer.from(payload).toString("latin1", 0, 5)}`);
+      sender.done(1, payload.length);
+    },
+  });
+  const topic = `bw/v1/${SITE}/gw-1/up/telemetry`;
+  const first = await device(broker, "gw-1");
+  // Long ones: what is read at once with the last that it may send is not much.
+  for (let n = 0; n < 400; n++) first.publish(topic, Buffer.alloc(10_000, "x"), { qos: 1 });
+  await eventually("the pause", () => broker.counts().overQuota === 1);
+  expect(broker.quotaOf("gw-1")).toEqual({ isPaused: true, pauses: 1 });
+  expect(texts.length).toBeGreaterThan(120);
+  expect(texts.length).toBeLessThan(400);
+  const other = await device(broker, "gw-2");
+  await other.publishAsync(`bw/v1/${SITE}/gw-2/up/telemetry`, "other", { qos: 1 });
+  expect(broker.quotaOf("gw-2")).toEqual({ isPaused: false, pauses: 0 });
+  first.end(true);
+  const again = await device(broker, "gw-1");
+  await eventually("the first is gone", () => broker.counts().connections === 2);
+  await again.publishAsync(topic, "again", { qos: 1 });
+  expect([broker.counts().overQuota, broker.counts().quotaPauses]).toEqual([1, 2]);
+  again.publish(topic, "waits", { qos: 1 });
+  nowMs = 60_000;
+  await eventually("it may send again", () => texts.at(-1) === "gw-1 waits");
+  expect(texts.slice(-3)).toEqual(["gw-2 other", "gw-1 again", "gw-1 waits"]);
+  expect(broker.quotaOf("gw-1")).toEqual({ isPaused: false, pauses: 2 });
+});
+
+test("what a device says arrives in its order, however it is cut on its way and whatever stands between", async () => {
   const { broker, messages } = await testBroker();
   const client = await device(broker, "gw-1");
-  await client.publishAsync(`bw/v1/${SITE}/gw-1/up/event`, "hello", { qos: 1 });
-  expect(messages[0]).toMatchObject({ device: "gw-1", site: SITE, kind: "event" });
-  expect(Buffer.from(messages[0]?.bytes ?? []).toString()).toBe("hello");
-  expect(messages[0]?.bytes.buffer.byteLength).toBe(5);
+  const socket = client.stream as Socket;
+  const topic = (kind: string) => `bw/v1/${SITE}/gw-1/up/${kind}`;
+  const kinds = ["event", "telemetry", "state", "inference", "telemetry", "birth", "samples", "drift"];
+  const sent = Array.from({ length: 64 }, (_, n) => ({
+    kind: kinds[n % kinds.length] as string,
+    text: `${n}`.repeat(1 + n * n),
+  }));
+  const confirmed: number[] = [];
+  client.on("packetreceive", (packet) => void (packet.cmd === "puback" && confirmed.push(packet.messageId as number)));
+  const packet = (first: number, body: Buffer) => {
+    const length = body.length < 128 ? Buffer.of(body.length) : Buffer.of((body.length & 127) | 128, body.length >> 7);
+    return Buffer.concat([Buffer.of(first), length, body]);
+  };
+  const publishes = sent.map(({ kind, text }, n) => {
+    const at = Buffer.from(topic(kind));
+    return packet(
+      n % 3 === 0 ? 0x3a : 0x32,
+      Buffer.concat([Buffer.of(0, at.length), at, Buffer.of(0, n + 1), Buffer.from(text)]),
+    );
+  });
+  const bytes = Buffer.concat([...publishes, Buffer.of(0xc0, 0)]);
+  for (let at = 0, piece = 1; at < bytes.length; at += piece, piece = 1 + ((piece * 7) % 4_001)) {
+    socket.write(bytes.subarray(at, at + piece));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await eventually("all of it", () => confirmed.length === sent.length);
+  expect(messages.map(({ kind, bytes: got }) => ({ kind, text: Buffer.from(got).toString() }))).toEqual(sent);
+  expect(confirmed).toEqual(sent.map((_, n) => n + 1));
 });
 
 test("a burst reaches a subscriber whole", async () => {

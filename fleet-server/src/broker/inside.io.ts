@@ -1,16 +1,24 @@
+import type { Stream } from "@bellwether/protocol/messages/stream.ts";
 import type { Client } from "aedes";
 import type { BrokerLimits } from "./limits.ts";
+import type { FoundPackets, PublishReader } from "./publishes.ts";
 
 /** The parts of aedes' client that are not in its types: pinned at 1.2.0 and held by the broker's tests. */
 interface ClientInside {
   readonly _parser: {
     packet: { length: number };
+    readonly _list: { readonly length: number };
+    readonly _stateCounter: number;
+    parse(bytes: Buffer): number;
     _parseLength(): boolean;
     _emitError(error: Error): void;
   };
   readonly _authorized: boolean;
+  readonly connackSent: boolean;
   readonly _keepaliveTimer: NodeJS.Timeout | null;
   _parsingBatch: number;
+  readonly _nextBatch: () => void;
+  waitForDrain(drained: () => void): void;
   closed: boolean;
   pause(): void;
   resume(): void;
@@ -41,6 +49,62 @@ export function guardPackets(client: Client, limits: BrokerLimits, onOversized: 
 /** Whether the client's login was accepted. */
 export function isLoggedIn(client: Client): boolean {
   return insideOf(client)._authorized;
+}
+
+const PUBACK = [0x40, 2] as const;
+
+/**
+ * Has a device's durable messages taken before aedes sees them: its way of a message through routing and persistence that
+ * nothing of them may reach is most of what a message costs. They are confirmed together, in one write for all that were
+ * read at once. Everything else goes aedes' own way, in its order among them.
+ */
+export function readPublishes(
+  client: Client,
+  reader: PublishReader,
+  take: (stream: Stream, payload: Uint8Array) => void,
+): void {
+  const inside = insideOf(client);
+  const parser = inside._parser;
+  const parse = parser.parse.bind(parser);
+  const packetIds: number[] = [];
+  const found: FoundPackets = {
+    publish(stream, payload, packetId) {
+      packetIds.push(packetId);
+      take(stream, payload);
+    },
+    other(bytes) {
+      confirm(client, packetIds);
+      parse(bytes);
+      return !inside.closed && !client.conn.destroyed;
+    },
+  };
+  parser.parse = (chunk) => {
+    // Until the login is answered, and where it has begun a packet before, aedes reads by itself.
+    if (!inside.connackSent || parser._stateCounter !== 0 || parser._list.length > 0) return parse(chunk);
+    reader.read(chunk, found);
+    if (packetIds.length > 0) inside._keepaliveTimer?.refresh();
+    confirm(client, packetIds);
+    return 0;
+  };
+}
+
+/** Confirms publishes in one write, and forgets them. */
+function confirm(client: Client, packetIds: number[]): void {
+  if (packetIds.length === 0) return;
+  const bytes = Buffer.allocUnsafe(4 * packetIds.length);
+  for (let index = 0, at = 0; index < packetIds.length; index++) {
+    const id = packetIds[index] as number;
+    bytes[at++] = PUBACK[0];
+    bytes[at++] = PUBACK[1];
+    bytes[at++] = id >> 8;
+    bytes[at++] = id & 0xff;
+  }
+  packetIds.length = 0;
+  const inside = insideOf(client);
+  if (inside.closed || client.conn.destroyed || client.conn.write(bytes)) return;
+  // As aedes does it: a client is read on when it has taken what it was told, and dropped when it does not.
+  inside._parsingBatch++;
+  inside.waitForDrain(inside._nextBatch);
 }
 
 /** Stops reading a client: TCP makes it wait. */

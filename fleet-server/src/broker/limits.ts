@@ -10,6 +10,9 @@ export interface BrokerLimits {
   /** Bytes of one client, and of all together, that may wait for the store before clients are not read any more. */
   readonly waitingBytesMax: number;
   readonly waitingBytesTotalMax: number;
+  /** What one device may send in a minute, over all its connections; over it the device is not read until it may again. */
+  readonly messagesPerMinute: number;
+  readonly bytesPerMinute: number;
   /** Bytes on their way to one client: a subscriber misses what comes beyond, a device is cut off and comes again. */
   readonly outgoingBytesMax: number;
   /** Filters that one connection may have, a subscriber's or a device's. */
@@ -26,6 +29,8 @@ export const BROKER_LIMITS: BrokerLimits = {
   connectTimeoutMs: 10_000,
   waitingBytesMax: 524_288,
   waitingBytesTotalMax: 67_108_864,
+  messagesPerMinute: Number.POSITIVE_INFINITY,
+  bytesPerMinute: Number.POSITIVE_INFINITY,
   outgoingBytesMax: 1_048_576,
   filtersMax: 100,
   drainTimeoutMs: 10_000,

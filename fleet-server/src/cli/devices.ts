@@ -11,6 +11,7 @@ interface Device {
   readonly phase: string;
   readonly presence: string;
   readonly ageMs: number | null;
+  readonly clockAheadMs: number | null;
   readonly labels: Readonly<Record<string, string>>;
   readonly facts: Readonly<Record<string, string>>;
   readonly agentVersion: string | null;
@@ -30,6 +31,7 @@ interface DeviceDetail extends Device {
   readonly assets: readonly { readonly asset: string; readonly channels: readonly unknown[] }[];
   readonly models: readonly ReportedModel[];
   readonly directorVersion: number;
+  readonly quota: { readonly isPaused: boolean; readonly pauses: number };
   readonly refusals: readonly { readonly code: string; readonly message: string; readonly atMs: number }[];
 }
 
@@ -39,6 +41,7 @@ const DEVICE: readonly Column<Device>[] = [
   { title: "phase", value: ({ phase, cloned }) => (cloned ? `${phase}, CLONED` : phase) },
   member("presence"),
   { title: "heard", value: ({ ageMs }) => (ageMs === null ? "never" : `${age(ageMs)} ago`) },
+  { title: "clock", value: ({ clockAheadMs }) => clockText(clockAheadMs) },
   { title: "labels", value: (device) => labels(device.labels) },
 ];
 const DETAIL: readonly Column<DeviceDetail>[] = [
@@ -49,6 +52,10 @@ const DETAIL: readonly Column<DeviceDetail>[] = [
   { title: "replaced by", value: ({ replacedBy }) => replacedBy ?? "" },
   { title: "assets", value: ({ assets }) => assets.map((one) => `${one.asset} (${one.channels.length})`).join(", ") },
   { title: "director document", value: ({ directorVersion }) => directorVersion },
+  {
+    title: "over its quota",
+    value: ({ quota }) => (quota.pauses === 0 ? "" : `${quota.isPaused ? "now, " : ""}${quota.pauses} times`),
+  },
 ];
 const MODEL: readonly Column<ReportedModel>[] = [
   member("model"),
@@ -63,6 +70,13 @@ const REFUSAL: readonly Column<DeviceDetail["refusals"][number]>[] = [
   member("code"),
   member("message"),
 ];
+
+/** A clock that is off by less than a second is right: its word was on its way for a while. */
+function clockText(aheadMs: number | null): string {
+  if (aheadMs === null) return "";
+  if (Math.abs(aheadMs) < 1_000) return "right";
+  return `${age(Math.abs(aheadMs))} ${aheadMs > 0 ? "ahead" : "behind"}`;
+}
 
 /** `bellwether devices`: who is there, since when, and what runs on it. */
 export function addDeviceCommands(program: Command, context: CliContext): void {

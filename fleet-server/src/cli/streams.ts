@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { type Command, Option } from "commander";
 import { type CliContext, wholeNumber } from "./context.io.ts";
 import { type Column, member, time } from "./print.ts";
@@ -76,6 +77,30 @@ const DEAD_LETTER: readonly Column<DeadLetter>[] = [
   member("message"),
 ];
 
+interface DeadLetterDetail extends DeadLetter {
+  readonly bytesBase64: string | null;
+}
+interface Replayed {
+  readonly id: number;
+  readonly records: number;
+}
+const LETTER_DETAIL: readonly Column<DeadLetterDetail>[] = [
+  ...DEAD_LETTER,
+  { title: "content", value: ({ bytesBase64 }) => contentOf(bytesBase64) },
+];
+const REPLAYED: readonly Column<Replayed>[] = [member("id"), member("records")];
+
+/** A message as people read it: its text where it is one, else base64. */
+function contentOf(base64: string | null): string {
+  if (base64 === null) return "not kept";
+  const bytes = Buffer.from(base64, "base64");
+  return isUtf8(bytes) ? JSON.stringify(bytes.toString("utf8")).slice(1, -1) : base64;
+}
+
+function letterPath(id: string): string {
+  return `/v1/dead-letters/${encodeURIComponent(id)}`;
+}
+
 interface About {
   readonly device?: string;
   readonly asset?: string;
@@ -101,12 +126,27 @@ export function addStreamCommands(program: Command, context: CliContext): void {
     .option(...device)
     .addOption(limit)
     .action((about: About) => listStream(context, "/v1/events", about, EVENT));
-  program
+  const letters = program
     .command("dead-letters")
     .description("list messages that could not be understood")
     .option(...device)
     .addOption(limit)
     .action((about: About) => listStream(context, "/v1/dead-letters", about, DEAD_LETTER));
+  letters
+    .command("show <id>")
+    .description("show one of them, with its bytes")
+    .action(async (id: string) => {
+      context.show(await (await context.client()).get<DeadLetterDetail>(letterPath(id)), LETTER_DETAIL);
+    });
+  letters
+    .command("replay <ids...>")
+    .description("take them again, as their devices sent them; each goes once it is stored")
+    .action(async (ids: string[]) => {
+      const client = await context.client();
+      const replayed: Replayed[] = [];
+      for (const id of ids) replayed.push(await client.post<Replayed>(`${letterPath(id)}/replay`));
+      context.print(replayed, REPLAYED);
+    });
   program
     .command("gaps")
     .description("list what devices had to drop or lost, newest first")

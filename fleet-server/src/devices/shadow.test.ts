@@ -114,8 +114,8 @@ describe("what a device says of itself", () => {
   const assets = async () => (await store.devices.births({ device })).map(({ asset }) => asset);
 
   it("counts only from its newest session: a will of an older life changes nothing", async () => {
-    expect(await store.devices.state({ device, message: { v: 1, session: 5, online: true } })).toBe(true);
-    expect(await store.devices.state({ device, message: { v: 1, session: 4, online: false } })).toBe(false);
+    expect(await store.devices.state({ device, message: { v: 1, session: 5, online: true }, nowMs: 1 })).toBe(true);
+    expect(await store.devices.state({ device, message: { v: 1, session: 4, online: false }, nowMs: 1 })).toBe(false);
     expect(await store.devices.birth({ device, message: birth("old", 4, 1) })).toBe(false);
     expect(await store.devices.reported({ device, message: reported(9, 4), nowMs: 1 })).toBe(0);
     expect(await store.devices.get({ device })).toMatchObject({
@@ -124,7 +124,7 @@ describe("what a device says of itself", () => {
       agentVersion: null,
     });
     expect(await assets()).toEqual([]);
-    expect(await store.devices.state({ device, message: { v: 1, session: 5, online: false } })).toBe(true);
+    expect(await store.devices.state({ device, message: { v: 1, session: 5, online: false }, nowMs: 1 })).toBe(true);
   });
 
   it("replaces its assets when the whole set of a session has arrived, not before", async () => {

@@ -21,6 +21,7 @@ export function deviceView(device: DeviceRecord, nowMs: number, rule: PresenceRu
     phase: device.phase,
     ...presenceOf(device, nowMs, rule),
     lastSeenAtMs: device.lastSeenAtMs,
+    clockAheadMs: device.clockAheadMs,
     labels: { ...device.labels },
     facts: { ...device.facts },
     serial: device.serial,

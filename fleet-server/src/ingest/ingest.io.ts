@@ -5,10 +5,11 @@ import { STREAMS } from "@bellwether/protocol/messages/stream.ts";
 import { machineTime } from "@bellwether/protocol/process/time.io.ts";
 import type { Time } from "@bellwether/protocol/process/time.ts";
 import { err } from "@bellwether/protocol/result.ts";
-import { deviceTopic } from "@bellwether/protocol/topics.ts";
-import type { DeviceMessage } from "../broker/broker.io.ts";
-import type { CommittedBatch, IncomingBatch } from "../store/ingest.ts";
+import { deviceTopic, type UpKind } from "@bellwether/protocol/topics.ts";
+import type { DeviceSender } from "../broker/broker.io.ts";
+import { type CommittedBatch, type CommittedGroup, INGEST_OUTCOMES, type MessageSource } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
+import { MessageGroupDraft } from "./message-group.ts";
 
 /** What ingest needs of the other rooms. */
 export interface IngestPorts {
@@ -42,15 +43,28 @@ export interface IngestCounts {
 
 /** Takes what devices say, commits it in groups, and only then acknowledges. */
 export interface Ingest {
-  offer(message: DeviceMessage): void;
+  /** Takes a message; of `payload` it keeps a copy. */
+  offer(sender: DeviceSender, kind: UpKind, payload: Uint8Array): void;
   counts(): IngestCounts;
   /** Commits what waits and notes when devices were heard last. */
   close(): Promise<void>;
 }
 
-/** Messages and bytes committed in one transaction at most: more would only make the acknowledgement late. */
-const GROUP_MESSAGES_MAX = 2_048;
-const GROUP_BYTES_MAX = 4_194_304;
+/** A message about the device itself, kept until it is its turn. */
+interface ControlMessage {
+  readonly device: string;
+  readonly site: string;
+  readonly kind: Exclude<UpKind, Stream>;
+  readonly bytes: Uint8Array;
+  readonly heardAtMs: number;
+}
+
+/** Messages that will be committed together, and what each sender has among them. */
+interface OpenGroup {
+  readonly draft: MessageGroupDraft;
+  readonly waiting: Map<DeviceSender, { messages: number; bytes: number }>;
+}
+
 const SEEN_EVERY_MS = 500;
 const RETRY_MS = 1_000;
 /** A device that sends one unreadable message after the other is named once in this time. */
@@ -58,59 +72,81 @@ const REPORT_EVERY_MS = 60_000;
 
 /** An ingest over the store. */
 export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> = machineTime): Ingest {
-  const queue: { readonly batch: IncomingBatch; readonly message: DeviceMessage }[] = [];
+  /** Groups that wait; the last takes more until it is full. */
+  const groups: OpenGroup[] = [];
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
   const reported = new Map<string, number>();
   const counts = { messages: 0, bytes: 0, committed: 0, duplicates: 0, poison: 0, conflicts: 0, deferred: 0 };
   let committing: Promise<void> | undefined;
 
-  function takeGroup() {
-    let bytes = 0;
-    let length = 0;
-    while (length < queue.length && length < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX) {
-      bytes += queue[length++]?.batch.bytes.byteLength ?? 0;
+  function enqueue(sender: DeviceSender, stream: Stream, payload: Uint8Array, nowMs: number): void {
+    let open = groups.at(-1);
+    if (open === undefined || open.draft.isFull) {
+      open = { draft: new MessageGroupDraft(), waiting: new Map() };
+      groups.push(open);
     }
-    return queue.splice(0, length);
+    open.draft.add(sender.device, sender.site, stream, payload, nowMs);
+    const own = open.waiting.get(sender);
+    if (own === undefined) open.waiting.set(sender, { messages: 1, bytes: payload.length });
+    else {
+      own.messages++;
+      own.bytes += payload.length;
+    }
+    committing ??= Promise.resolve().then(commitAll);
   }
 
   async function commitAll(): Promise<void> {
-    while (queue.length > 0) {
-      const group = takeGroup();
+    for (let next = groups.shift(); next !== undefined; next = groups.shift()) {
+      const group = next.draft.finish();
+      const { sources, sourceOf } = group;
       try {
-        const committed = await ports.store.ingest.commit({
-          batches: group.map((entry) => entry.batch),
-          withRecords: ports.feed.wanted(),
-        });
-        acknowledge(committed);
-        ports.feed.committed(committed.filter(({ outcome }) => outcome === "committed"));
+        const committed = await ports.store.ingest.commit({ group, withRecords: ports.feed.wanted() });
+        acknowledge(sources, sourceOf, committed);
+        if (committed.batches.length > 0) ports.feed.committed(committed.batches);
       } catch (cause) {
         // Not acknowledged: the devices keep it and send it again.
         ports.report("ingest", cause);
         await new Promise<void>((resolve) => void after(RETRY_MS, resolve));
       } finally {
-        for (const { message } of group) message.done();
+        for (const [sender, { messages, bytes }] of next.waiting) sender.done(messages, bytes);
       }
     }
     committing = undefined;
   }
 
-  function acknowledge(committed: readonly CommittedBatch[]): void {
-    const acks = new Map<string, { site: string; streams: Record<string, StreamAck>; newEpoch: boolean }>();
-    for (const { device, site, stream, outcome, ack } of committed) {
+  /** One acknowledgement for each device, however many of its messages and streams were in the group. */
+  function acknowledge(
+    sources: readonly MessageSource[],
+    sourceOf: Uint32Array,
+    { outcomes, acks }: Pick<CommittedGroup, "outcomes" | "acks">,
+  ): void {
+    const newEpoch = new Set<string>();
+    for (let index = 0; index < outcomes.length; index++) {
+      const outcome = INGEST_OUTCOMES[outcomes[index] as number];
       if (outcome === "committed") counts.committed++;
       else if (outcome === "duplicate") counts.duplicates++;
-      else if (outcome === "poison") counts.poison++;
       else if (outcome === "deferred") counts.deferred++;
-      else counts.conflicts++;
-      if (outcome === "poison") reportPoison(device, stream, "kept as a dead letter");
-      const own = acks.get(device) ?? { site, streams: {}, newEpoch: false };
-      if (ack) own.streams[stream] = ack;
-      own.newEpoch ||= outcome === "conflict";
-      acks.set(device, own);
+      else {
+        const { device, stream } = sources[sourceOf[index] as number] as MessageSource;
+        if (outcome === "poison") {
+          counts.poison++;
+          reportPoison(device, stream, "kept as a dead letter");
+        } else {
+          counts.conflicts++;
+          newEpoch.add(device);
+        }
+      }
     }
-    for (const [device, { site, streams, newEpoch }] of acks) {
-      sendAck(device, site, { v: 1, streams, ...(newEpoch ? { newEpoch } : {}) });
+    const byDevice = new Map<string, { site: string; streams: Partial<Record<Stream, StreamAck>> }>();
+    for (const [place, { device, site, stream }] of sources.entries()) {
+      const own = byDevice.get(device) ?? { site, streams: {} };
+      const ack = acks[place];
+      if (ack) own.streams[stream] = ack;
+      byDevice.set(device, own);
+    }
+    for (const [device, { site, streams }] of byDevice) {
+      sendAck(device, site, { v: 1, streams, ...(newEpoch.has(device) ? { newEpoch: true } : {}) });
     }
   }
 
@@ -119,19 +155,20 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
   }
 
   /** State, birth and reported of one device in the order they came: a will must not overtake the birth before it. */
-  function inOrder(message: DeviceMessage, run: () => Promise<void>): void {
-    const before = sessions.get(message.device) ?? Promise.resolve();
+  function inOrder(sender: DeviceSender, message: ControlMessage): void {
+    const { device, kind, bytes } = message;
+    const before = sessions.get(device) ?? Promise.resolve();
     const after = before
-      .then(run)
-      .catch((cause) => ports.report(`${message.kind} of ${message.device}`, cause))
+      .then(() => control(message))
+      .catch((cause) => ports.report(`${kind} of ${device}`, cause))
       .finally(() => {
-        message.done();
-        if (sessions.get(message.device) === after) sessions.delete(message.device);
+        sender.done(1, bytes.length);
+        if (sessions.get(device) === after) sessions.delete(device);
       });
-    sessions.set(message.device, after);
+    sessions.set(device, after);
   }
 
-  async function control(message: DeviceMessage): Promise<void> {
+  async function control(message: ControlMessage): Promise<void> {
     const { device, site, bytes } = message;
     if (message.kind === "state") {
       const state = stateMessage.parse(bytes);
@@ -142,7 +179,7 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
       if (wrong) return refuse(message, contradiction(wrong.stream));
       // A last will is the broker's word, not the device's: it must not make the device look alive.
       if (online) seen.set(device, ports.now());
-      if (!(await ports.store.devices.state({ device, message: state.value }))) return;
+      if (!(await ports.store.devices.state({ device, message: state.value, nowMs: message.heardAtMs }))) return;
       ports.feed.presence(device);
       if (epoch === undefined || streams === undefined) return;
       const opened = await ports.store.ingest.openSession({ device, epoch, streams, nowMs: ports.now() });
@@ -160,7 +197,7 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
     }
   }
 
-  async function refuse(message: DeviceMessage, { code, message: text }: Problem): Promise<void> {
+  async function refuse(message: ControlMessage, { code, message: text }: Problem): Promise<void> {
     const { device, site, kind, bytes } = message;
     counts.poison++;
     reportPoison(device, kind, text);
@@ -190,16 +227,16 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
   noteOn();
 
   return {
-    offer(message) {
+    offer(sender, kind, payload) {
+      const { device, site } = sender;
+      const nowMs = ports.now();
       counts.messages++;
-      counts.bytes += message.bytes.byteLength;
-      if (message.kind !== "state") seen.set(message.device, ports.now());
-      if (!isStream(message.kind)) return inOrder(message, () => control(message));
-      const { device, site, kind, bytes } = message;
-      queue.push({ batch: { device, site, stream: kind, bytes, receivedAtMs: ports.now() }, message });
-      committing ??= Promise.resolve().then(commitAll);
+      counts.bytes += payload.length;
+      if (kind !== "state") seen.set(device, nowMs);
+      if (isStream(kind)) return enqueue(sender, kind, payload, nowMs);
+      inOrder(sender, { device, site, kind, bytes: new Uint8Array(payload), heardAtMs: nowMs });
     },
-    counts: () => ({ ...counts, waiting: queue.length }),
+    counts: () => ({ ...counts, waiting: groups.reduce((sum, { draft }) => sum + draft.length, 0) }),
     async close() {
       cancelNote();
       await committing;
@@ -217,6 +254,6 @@ function contradiction(stream: string): Problem {
   }).error;
 }
 
-function isStream(kind: DeviceMessage["kind"]): kind is Stream {
+function isStream(kind: UpKind): kind is Stream {
   return (STREAMS as readonly string[]).includes(kind);
 }

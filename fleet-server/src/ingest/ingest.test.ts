@@ -2,6 +2,7 @@ import { encodeBatch } from "@bellwether/protocol/batch.ts";
 import type { StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { commitTogether } from "../../../test/kit/ingest.ts";
 import { temporaryStore } from "../../../test/kit/store.ts";
 import type { IncomingBatch } from "../store/ingest.ts";
 
@@ -44,7 +45,7 @@ describe("ingest", () => {
           const lengths = new Map(sent);
           const messages = sent.map(([from]) => ({ ...message(from, lengths.get(from) as number), device: name }));
           for (let start = 0; start < messages.length; start += groupSize) {
-            await store.ingest.commit({ batches: messages.slice(start, start + groupSize), withRecords: false });
+            await commitTogether(store.ingest.commit, messages.slice(start, start + groupSize));
           }
           const { rows } = await store.ingest.rows({ device: name, batches: 1_000 });
           const expected = new Set<number>();
@@ -59,21 +60,20 @@ describe("ingest", () => {
 
   it("acknowledges the prefix and the ranges beyond it", async () => {
     const store = await temporaryStore();
-    const commit = async (batch: IncomingBatch) =>
-      (await store.ingest.commit({ batches: [batch], withRecords: true }))[0];
+    const commit = async (batch: IncomingBatch) => (await commitTogether(store.ingest.commit, [batch]))[0];
     expect(await commit(message(4, 2))).toMatchObject({
       outcome: "committed",
       ack: { epoch: EPOCH, upTo: 0, also: [[4, 5]] },
     });
     expect(await commit(message(1, 3))).toMatchObject({ outcome: "committed", ack: { upTo: 5, also: [] } });
-    expect(await commit(message(4, 2))).toMatchObject({ outcome: "duplicate", records: [], ack: { upTo: 5 } });
+    expect(await commit(message(4, 2))).toMatchObject({ outcome: "duplicate", ack: { upTo: 5 } });
     expect(await storedSeqs(store)).toEqual([1, 2, 3, 4, 5]);
   });
 
   it("orders a new epoch when the same seq says something else, and keeps what it had", async () => {
     const store = await temporaryStore();
     const other = message(1, 2, { records: [row(8), row(9)] });
-    const [, second] = await store.ingest.commit({ batches: [message(1, 2), other], withRecords: false });
+    const [, second] = await commitTogether(store.ingest.commit, [message(1, 2), other]);
     expect(second).toMatchObject({ outcome: "conflict" });
     expect(await storedSeqs(store)).toEqual([1, 2]);
   });
@@ -81,7 +81,7 @@ describe("ingest", () => {
   it("counts gaps: evicted ones as reported, lost ones when a session opens without them", async () => {
     const store = await temporaryStore();
     const evicted = message(1, 0, { records: [], gap: { count: 3, reason: "evicted" } });
-    const [first] = await store.ingest.commit({ batches: [evicted], withRecords: false });
+    const [first] = await commitTogether(store.ingest.commit, [evicted]);
     expect(first).toMatchObject({ outcome: "committed", ack: { upTo: 3 } });
     const opened = await store.ingest.openSession({
       device: "d1",
@@ -96,19 +96,16 @@ describe("ingest", () => {
   it("takes a gap over what arrived after all, and a gap that grew, without a contradiction", async () => {
     const store = await temporaryStore();
     const gap = (count: number) => message(1, 0, { records: [], gap: { count, reason: "evicted" } });
-    const outcomes = await store.ingest.commit({ batches: [message(1, 2), gap(4), gap(6)], withRecords: false });
-    expect(outcomes.map(({ outcome, ack }) => [outcome, ack?.upTo])).toEqual([
-      ["committed", 2],
-      ["committed", 4],
-      ["committed", 6],
-    ]);
+    const outcomes = await commitTogether(store.ingest.commit, [message(1, 2), gap(4), gap(6)]);
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(["committed", "committed", "committed"]);
+    expect(outcomes[0]?.ack?.upTo).toBe(6);
     expect(await storedSeqs(store)).toEqual([1, 2]);
     expect(await store.ingest.counts({})).toMatchObject({ gapRecords: 4 });
   });
 
   it("sees an outbox that went back in time", async () => {
     const store = await temporaryStore();
-    await store.ingest.commit({ batches: [message(1, 5)], withRecords: false });
+    await commitTogether(store.ingest.commit, [message(1, 5)]);
     const streams = [{ stream: "telemetry" as const, firstHeld: 1, next: 4 }];
     const opened = await store.ingest.openSession({ device: "d1", epoch: EPOCH, streams, nowMs: 1 });
     expect(opened.conflict).toBe(true);
@@ -121,15 +118,15 @@ describe("ingest", () => {
       bytes: Buffer.from(JSON.stringify({ epoch: EPOCH, fromSeq: 1, records: [{}, {}] })),
     };
     const noise = { ...message(1, 1), bytes: Buffer.from([1, 2, 3]) };
-    const outcomes = await store.ingest.commit({ batches: [poison, noise, noise, message(3, 1)], withRecords: false });
-    expect(outcomes.map((outcome) => [outcome.outcome, outcome.ack?.upTo])).toEqual([
-      ["poison", 2],
-      ["poison", undefined],
-      ["poison", undefined],
-      ["committed", 3],
-    ]);
+    const unreadable = await commitTogether(store.ingest.commit, [noise, noise]);
+    expect(unreadable).toEqual(Array(2).fill({ outcome: "poison", ack: undefined }));
+    const [readable] = await commitTogether(store.ingest.commit, [poison]);
+    expect(readable).toMatchObject({ outcome: "poison", ack: { upTo: 2 } });
+    const outcomes = await commitTogether(store.ingest.commit, [poison, noise, message(3, 1)]);
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(["poison", "poison", "committed"]);
+    expect(outcomes[0]?.ack?.upTo).toBe(3);
     const letters = await store.ingest.deadLetters({ limit: 10 });
-    expect(letters.map((letter) => letter.byteCount)).toEqual([poison.bytes.length, 3]);
+    expect(letters.map((letter) => letter.byteCount)).toEqual([3, poison.bytes.length]);
     expect(await storedSeqs(store)).toEqual([3]);
   });
 
@@ -152,10 +149,8 @@ describe("ingest", () => {
         clock: { ...clock, wallMs, clockSynced: false },
       }),
     });
-    await store.ingest.commit({
-      batches: [inference(1, 100, 1_100), inference(2, 200, 5_000), inference(3, 300, 1_290)],
-      withRecords: false,
-    });
+    const messages = [inference(1, 100, 1_100), inference(2, 200, 5_000), inference(3, 300, 1_290)];
+    await commitTogether(store.ingest.commit, messages);
     const stored = await store.ingest.predictions({ limit: 10 });
     expect(stored.map((prediction) => prediction.correctedAtMs)).toEqual([1_100, 1_100, 1_090]);
   });

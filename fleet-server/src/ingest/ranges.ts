@@ -17,6 +17,11 @@ export function fits(position: Position): boolean {
 
 export const NOTHING: Position = { upTo: 0, also: [] };
 
+/** Whether a range goes on where a stream without holes ends: nearly always it does. */
+export function continues(position: Position, from: number): boolean {
+  return from === position.upTo + 1 && position.also.length === 0;
+}
+
 /** The parts of a range that are not committed yet, ascending. */
 export function missing(position: Position, [from, to]: Range): Range[] {
   const parts: Range[] = [];

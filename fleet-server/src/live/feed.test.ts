@@ -9,6 +9,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { eventually } from "../../../test/kit/eventually.ts";
 import { temporaryStore } from "../../../test/kit/store.ts";
 import { PRESENCE_RULE } from "../devices/presence.ts";
+import { groupOf } from "../ingest/message-group.ts";
 import type { CommittedBatch, IncomingBatch } from "../store/ingest.ts";
 import { createFeed } from "./feed.io.ts";
 
@@ -135,7 +136,7 @@ describe("the feed", () => {
       expect(trouble).toEqual([]);
     });
     const commit = async (...batches: IncomingBatch[]) =>
-      feed.committed(await store.ingest.commit({ batches, withRecords: true }));
+      feed.committed((await store.ingest.commit({ group: groupOf(batches), withRecords: true })).batches);
     const welcome = async (matches = everything as (topic: string) => boolean, sites = ["s"]) => {
       const given = new Map<string, unknown>();
       await feed.welcome({

@@ -43,6 +43,11 @@ export function addFleetMetrics(metrics: Metrics, ports: FleetMetricsPorts): voi
       value: devices.filter((device) => device.phase === phase).length,
     }));
   });
+  metrics.gauge(
+    "bellwether_device_clock_ahead_seconds",
+    "How far clocks of active devices are ahead of the server's (behind: below 0), where it is over 2 s; the 100 worst.",
+    async () => wrongClocks(await ports.store.figures.devices({})),
+  );
   metrics.gauge("bellwether_rollouts", "Rollouts by phase.", async () => {
     const counted = await ports.store.figures.rolloutsByPhase({});
     return ROLLOUT_PHASES.map((phase) => ({
@@ -63,6 +68,19 @@ export function addFleetMetrics(metrics: Metrics, ports: FleetMetricsPorts): voi
   );
   addIngestMetrics(metrics, ports);
   addBrokerMetrics(metrics, ports);
+}
+
+/** A clock that is off by less than this is right: the word it is judged by was on its way for a while. */
+const CLOCK_OFF_MS = 2_000;
+/** A metric with a label for each device must stay short, however many clocks are wrong. */
+const CLOCKS_MAX = 100;
+
+function wrongClocks(devices: Awaited<ReturnType<Store["figures"]["devices"]>>): Reading[] {
+  return devices
+    .filter(({ phase, clockAheadMs }) => phase === "active" && Math.abs(clockAheadMs ?? 0) > CLOCK_OFF_MS)
+    .sort((a, b) => Math.abs(b.clockAheadMs as number) - Math.abs(a.clockAheadMs as number))
+    .slice(0, CLOCKS_MAX)
+    .map(({ device, clockAheadMs }) => ({ labels: { device }, value: (clockAheadMs as number) / 1000 }));
 }
 
 async function hearing({ store, rule, now }: FleetMetricsPorts) {
@@ -100,6 +118,12 @@ function addBrokerMetrics(metrics: Metrics, { broker }: FleetMetricsPorts): void
   ]);
   metrics.gauge("bellwether_mqtt_paused", "Devices that are not read until the store has caught up.", () => [
     { value: broker().paused },
+  ]);
+  metrics.gauge("bellwether_quota_paused", "Devices that are not read until their quota allows it.", () => [
+    { value: broker().overQuota },
+  ]);
+  metrics.reading("bellwether_quota_pauses_total", "How often a device used its quota up.", () => [
+    { value: broker().quotaPauses },
   ]);
   metrics.reading("bellwether_mqtt_turned_away_total", "Connections refused because there were too many.", () => [
     { value: broker().turnedAway },

@@ -34,8 +34,10 @@ it("counts active devices by presence with the oldest age of each, over a real s
       await store.devices.enrol({ hash: "h", device, serial: null, publicHex: device, nowMs: enrolled, reference: "" }),
     );
     if (heardAtMs === undefined) continue;
-    const message = { v: 1, online, session: 1, atMs: heardAtMs, heartbeatMs: 10_000 } as const;
-    await store.devices.state({ device, message });
+    // Two clocks are wrong; the will of the device that left says nothing of its clock.
+    const offMs = { well: 90_500, gone: -3_000, left: 7_000 }[device as string] ?? 500;
+    const message = { v: 1, online, session: 1, atMs: heardAtMs + offMs, heartbeatMs: 10_000 } as const;
+    await store.devices.state({ device, message, nowMs: heardAtMs });
     await store.devices.seen({ at: [[device, heardAtMs]] });
   }
   await store.devices.setPhase({ device: "out", phase: "revoked", nowMs: 0 });
@@ -58,7 +60,9 @@ it("counts active devices by presence with the oldest age of each, over a real s
       connections: 2,
       subscribers: 1,
       waitingBytes: 0,
-      paused: 0,
+      paused: 2,
+      overQuota: 1,
+      quotaPauses: 5,
       refused: 1,
       turnedAway: 0,
       oversized: 0,
@@ -84,14 +88,19 @@ it("counts active devices by presence with the oldest age of each, over a real s
     'bellwether_device_oldest_age_seconds{presence="late"}': "39.999",
     'bellwether_device_oldest_age_seconds{presence="offline"}': "99.5",
     'bellwether_devices_enrolled{phase="revoked"}': "1",
+    'bellwether_device_clock_ahead_seconds{device="well"}': "90.5",
+    'bellwether_device_clock_ahead_seconds{device="gone"}': "-3",
     'bellwether_rollouts{phase="running"}': "0",
     bellwether_dead_letters: "0",
     bellwether_gap_records: "0",
     'bellwether_ingest_outcomes_total{outcome="committed"}': "5",
     bellwether_ingest_waiting_messages: "3",
     bellwether_mqtt_connections: "2",
+    bellwether_quota_paused: "1",
+    bellwether_quota_pauses_total: "5",
     bellwether_metrics_failures_total: "0",
   });
   expect(values).not.toHaveProperty('bellwether_device_oldest_age_seconds{presence="never"}');
   expect(text).not.toContain("slower");
+  expect(text).not.toContain('device="left"');
 });

@@ -23,6 +23,8 @@ export interface DeviceRecord {
   /** Last time anything of it arrived; null before its first message. */
   readonly lastSeenAtMs: number | null;
   readonly heartbeatMs: number | null;
+  /** How far its clock was ahead of the server's (behind: below 0) when it last spoke of itself; null where it never said. */
+  readonly clockAheadMs: number | null;
   readonly session: number;
   readonly agentVersion: string | null;
   /** The newest state message: stream positions left out. */
@@ -181,8 +183,8 @@ export interface DevicesStore {
 
   /** Notes when devices were heard; only ever later. */
   seen(args: { readonly at: readonly (readonly [device: string, atMs: number])[] }): Promise<void>;
-  /** False for a message of an older session, which is ignored. */
-  state(args: { readonly device: string; readonly message: StateMessage }): Promise<boolean>;
+  /** `nowMs` is when it was heard. False for a message of an older session, which is ignored. */
+  state(args: { readonly device: string; readonly message: StateMessage; readonly nowMs: number }): Promise<boolean>;
   birth(args: { readonly device: string; readonly message: BirthMessage }): Promise<boolean>;
   /** Keeps what a device reports of its models; answers the revision that is kept now. */
   reported(args: {

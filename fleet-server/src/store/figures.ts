@@ -4,6 +4,7 @@ export interface HeardDevice {
   readonly phase: string;
   readonly lastSeenAtMs: number | null;
   readonly heartbeatMs: number | null;
+  readonly clockAheadMs: number | null;
   /** What it, or its last will, said last; null before its first word. */
   readonly online: boolean | null;
 }

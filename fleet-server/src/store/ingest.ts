@@ -6,15 +6,34 @@ import type {
   StreamAck,
   TelemetryRow,
 } from "@bellwether/protocol/messages/stream.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
 import type { Static } from "typebox";
 
-/** A durable message as it came from the broker. */
-export interface IncomingBatch {
+/** Where a durable message comes from, and what it is. */
+export interface MessageSource {
   readonly device: string;
   readonly site: string;
   readonly stream: Stream;
+}
+
+/** A durable message as it came from the broker. */
+export interface IncomingBatch extends MessageSource {
   readonly bytes: Uint8Array;
   readonly receivedAtMs: number;
+}
+
+/**
+ * Messages that are committed together, in the order they came, as a few long columns: on their way to another thread
+ * thousands of small objects cost as much as storing them.
+ */
+export interface MessageGroup {
+  /** Each device and stream once. */
+  readonly sources: readonly MessageSource[];
+  /** Of each message: its place in `sources`, where it ends in `bytes` (it begins where the one before ends), when it came. */
+  readonly sourceOf: Uint32Array;
+  readonly ends: Uint32Array;
+  readonly receivedAtMs: Float64Array;
+  readonly bytes: Uint8Array;
 }
 
 /**
@@ -22,21 +41,26 @@ export interface IncomingBatch {
  * Not acknowledged: conflict (the same seq says something else; its device draws a new epoch) and deferred (too many
  * holes before it; it is sent again when they are filled).
  */
-export type IngestOutcome = "committed" | "duplicate" | "poison" | "conflict" | "deferred";
+export const INGEST_OUTCOMES = ["committed", "duplicate", "poison", "conflict", "deferred"] as const;
+export type IngestOutcome = (typeof INGEST_OUTCOMES)[number];
 
-/** A committed message, for what follows the commit: acknowledgement, feed, counters. */
-export interface CommittedBatch {
-  readonly device: string;
-  readonly site: string;
-  readonly stream: Stream;
-  readonly outcome: IngestOutcome;
+/** What a committed group leaves to be done: acknowledgements, the feed, counters. */
+export interface CommittedGroup {
+  /** How each message ended, as its place in `INGEST_OUTCOMES`. */
+  readonly outcomes: Uint8Array;
+  /** Where each source's stream stands now; undefined where not even an epoch could be read. */
+  readonly acks: readonly (StreamAck | undefined)[];
+  /** Messages with something new in them; left out where nobody asked for records. */
+  readonly batches: readonly CommittedBatch[];
+}
+
+/** What was new in a message, for those who listen. */
+export interface CommittedBatch extends MessageSource {
   readonly hist: boolean;
   /** What to add to the device's own times. */
   readonly offsetMs: number;
-  /** The records that were new, in seq order; left out where nobody asked for them. */
+  /** The records that were new, in seq order. */
   readonly records: readonly unknown[];
-  /** Where this stream stands now; absent where not even the epoch could be read. */
-  readonly ack?: StreamAck;
 }
 
 /** One committed telemetry row as it is exported. */
@@ -119,11 +143,8 @@ export interface DeadLetter {
 }
 
 export interface IngestStore {
-  /** Commits a group of messages in one transaction, in the order given. */
-  commit(args: {
-    readonly batches: readonly IncomingBatch[];
-    readonly withRecords: boolean;
-  }): Promise<CommittedBatch[]>;
+  /** Commits a group of messages in one transaction, in the order given. `group` is handed over: its bytes are gone after. */
+  commit(args: { readonly group: MessageGroup; readonly withRecords: boolean }): Promise<CommittedGroup>;
   /**
    * A session begins: what the device no longer holds and never arrived becomes counted gaps. Answers where each stream
    * stands, so that the device sends again what a restored store lacks. `conflict` when the store knows more of this
@@ -186,6 +207,16 @@ export interface IngestStore {
     readonly afterId?: number;
     readonly limit: number;
   }): Promise<DeadLetter[]>;
+  /** One of them with its bytes, where they are still kept. */
+  deadLetter(args: {
+    readonly id: number;
+    readonly sites?: readonly string[];
+  }): Promise<(DeadLetter & { readonly bytes: Uint8Array | null }) | undefined>;
+  /** Takes a dead letter again; answers how many records are stored now that were not, or why it cannot be taken. */
+  replayDeadLetter(args: {
+    readonly id: number;
+    readonly nowMs: number;
+  }): Promise<Result<{ readonly records: number }>>;
   /** Keeps a message that could not be understood, once; the newest of each device. */
   keepDeadLetter(args: {
     readonly device: string;

@@ -52,4 +52,9 @@ export const FLEET_ERRORS = {
     sentence: "The store was written by a newer version: its room {room} is at {version}, this program knows {known}.",
     remedy: "Start the newer version, or restore the backup made before the upgrade.",
   },
+  DEAD_LETTER_NOT_REPLAYABLE: {
+    http: 409,
+    sentence: "Dead letter {id} cannot be taken: {reason}.",
+    remedy: "Show it to see its bytes. A message that is not understood yet may be by a newer server.",
+  },
 } as const satisfies ErrorTable;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { encodeBatch } from "@bellwether/protocol/batch.ts";
 import type { StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
+import { groupOf } from "../../../fleet-server/src/ingest/message-group.ts";
 import { MINUTE_MS } from "../../../fleet-server/src/series/figures.ts";
 import { piecesOf } from "../../../fleet-server/src/series/rollup.ts";
 import { COMMANDS } from "../../../fleet-server/src/store/sqlite/commands.ts";
@@ -28,7 +29,7 @@ for (let minute = 0; minute < MINUTES; minute += MINUTES_OF_BATCH) {
   const batch = { v: 1, epoch: "00000000000000aa", fromSeq: 1 + 2 * minute, records, hist: false, clock };
   const bytes = encodeBatch({ ...batch, stream: "telemetry" } as StreamBatch, () => 0.01);
   const message = { device: "gw-1", site: "bench", stream: "telemetry", bytes, receivedAtMs: Date.now() } as const;
-  db.transaction(() => ingest.commit.run(db, { batches: [message], withRecords: false }))();
+  db.transaction(() => ingest.commit.run(db, { group: groupOf([message]), withRecords: false }))();
 }
 for (;;) {
   const found = series.pending.run(db, {});

@@ -12,6 +12,7 @@ export interface DeviceRow {
   readonly enrolled_at_ms: number;
   readonly last_seen_at_ms: number | null;
   readonly heartbeat_ms: number | null;
+  readonly clock_ahead_ms: number | null;
   readonly session: number;
   readonly agent_version: string | null;
   readonly state: string | null;
@@ -32,6 +33,7 @@ export function deviceOf(row: DeviceRow): DeviceRecord {
     enrolledAtMs: row.enrolled_at_ms,
     lastSeenAtMs: row.last_seen_at_ms,
     heartbeatMs: row.heartbeat_ms,
+    clockAheadMs: row.clock_ahead_ms,
     session: row.session,
     agentVersion: row.agent_version,
     state: row.state === null ? null : JSON.parse(row.state),

@@ -60,11 +60,15 @@ export const devicesMigrations = [
    CREATE TABLE security_quota (
      device TEXT PRIMARY KEY, hour INTEGER NOT NULL, entries INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
+<<<<<<< HEAD
   `CREATE TABLE baselines (
      device TEXT NOT NULL, model TEXT NOT NULL, asset TEXT NOT NULL, body TEXT NOT NULL, updated_at_ms INTEGER NOT NULL,
      carried_from TEXT,
      PRIMARY KEY (device, model, asset)
    ) STRICT, WITHOUT ROWID;`,
+=======
+  "ALTER TABLE devices ADD COLUMN clock_ahead_ms INTEGER",
+>>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
 ];
 
 function changed(db: Database, device: string, set: string, value: unknown): Result<DeviceRecord> {
@@ -122,14 +126,15 @@ export const devices = {
     for (const [device, atMs] of at) note.run(atMs, device);
   }),
 
-  state: write((db, { device, message }) => {
+  state: write((db, { device, message, nowMs }) => {
     if (!advanceSession(db, device, message.session)) return false;
     const { streams: _streams, ...state } = message;
-    db.prepare("UPDATE devices SET state = ?, heartbeat_ms = coalesce(?, heartbeat_ms) WHERE device = ?").run(
-      JSON.stringify(state),
-      message.heartbeatMs ?? null,
-      device,
-    );
+    // A last will carries no time of now: it was written when the device connected.
+    const aheadMs = message.online && message.atMs !== undefined ? message.atMs - nowMs : null;
+    db.prepare(
+      `UPDATE devices SET state = ?, heartbeat_ms = coalesce(?, heartbeat_ms), clock_ahead_ms = coalesce(?, clock_ahead_ms)
+       WHERE device = ?`,
+    ).run(JSON.stringify(state), message.heartbeatMs ?? null, aheadMs, device);
     return true;
   }),
 

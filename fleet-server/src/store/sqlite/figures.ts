@@ -6,8 +6,8 @@ export const figuresCommands = {
     (
       db
         .prepare(
-          `SELECT device, phase, last_seen_at_ms AS lastSeenAtMs, heartbeat_ms AS heartbeatMs, state ->> 'online' AS online
-           FROM devices`,
+          `SELECT device, phase, last_seen_at_ms AS lastSeenAtMs, heartbeat_ms AS heartbeatMs,
+             clock_ahead_ms AS clockAheadMs, state ->> 'online' AS online FROM devices`,
         )
         .all() as (Omit<HeardDevice, "online"> & { online: number | null })[]
     ).map((row) => ({ ...row, online: row.online === null ? null : row.online === 1 })),

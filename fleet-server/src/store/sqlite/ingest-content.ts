@@ -4,15 +4,22 @@ import type { Stream, StreamBatch } from "@bellwether/protocol/messages/stream.t
 import { unwrap } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import type { Range } from "../../ingest/ranges.ts";
-import type { IncomingBatch } from "../ingest.ts";
+import type { MessageSource } from "../ingest.ts";
 import { statement } from "./command.ts";
 import { MESSAGE_TABLES, type MessageStream, partsOfRun } from "./ingest-batches.ts";
+
+/** A message whose bytes begin at `from` and end before `to`. */
+interface Incoming extends MessageSource {
+  readonly bytes: Buffer;
+  readonly from: number;
+  readonly to: number;
+}
 
 /**
  * Whether every record of a batch that is stored already says the same there, however the batches were cut then. Where
  * it does not, an outbox went back in time and gave the same seq to something else. Seqs that a gap took say nothing.
  */
-export function agreesWithStored(db: Database, incoming: IncomingBatch, batch: StreamBatch, epochNo: number): boolean {
+export function agreesWithStored(db: Database, incoming: Incoming, batch: StreamBatch, epochNo: number): boolean {
   const range: Range = [batch.fromSeq, batch.fromSeq + batch.records.length - 1];
   if (incoming.stream === "telemetry" || incoming.stream === "inference") {
     return messagesAgree(db, incoming.stream, incoming, batch, epochNo, range);
@@ -29,7 +36,7 @@ const TABLES: Readonly<Partial<Record<Stream, string>>> = {
 
 function storedBodies(
   db: Database,
-  { device, stream }: IncomingBatch,
+  { device, stream }: MessageSource,
   epochNo: number,
   [from, to]: Range,
 ): { seq: number; body: string }[] {
@@ -52,11 +59,13 @@ function storedBodies(
 function messagesAgree(
   db: Database,
   stream: MessageStream,
-  { device, bytes }: IncomingBatch,
+  incoming: Incoming,
   batch: StreamBatch,
   epochNo: number,
   [from, to]: Range,
 ): boolean {
+  const { device } = incoming;
+  const bytes = incoming.bytes.subarray(incoming.from, incoming.to);
   // No run of messages is longer than one message may be, so one that overlaps begins at most that far before.
   const stored = statement(
     db,

@@ -2,6 +2,8 @@ import { encodeBatch } from "@bellwether/protocol/batch.ts";
 import type { Stream, StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
+import { endedOf } from "../../../../test/kit/ingest.ts";
+import { groupOf, messageAt } from "../../ingest/message-group.ts";
 import type { IncomingBatch } from "../ingest.ts";
 import { driftMigrations } from "./drift.ts";
 import { ingest, ingestMigrations } from "./ingest.ts";
@@ -18,9 +20,10 @@ function message(stream: Stream, fromSeq: number, records: readonly unknown[], d
 function room() {
   const db = new Database(":memory:");
   for (const sql of [...ingestMigrations, ...driftMigrations]) db.exec(sql);
-  const commit = db.transaction((batches: readonly IncomingBatch[]) =>
-    ingest.commit.run(db, { batches, withRecords: true }),
-  );
+  const commit = db.transaction((batches: readonly IncomingBatch[]) => {
+    const group = groupOf(batches);
+    return endedOf(group.sourceOf, ingest.commit.run(db, { group, withRecords: false }));
+  });
   return {
     db,
     commit,
@@ -74,30 +77,33 @@ test("one message that cannot be stored fails alone, wherever in the group it st
     message("event", 3, [event("fine, too")]),
   ]);
   expect(answers.map(({ outcome }) => outcome)).toEqual(["committed", "committed", "poison", "committed", "committed"]);
-  expect(answers.at(-1)?.ack).toMatchObject({ upTo: 3, also: [] });
+  expect(answers.at(-1)?.ack).toEqual({ epoch: "00000000000000aa", upTo: 3, also: [] });
   expect(rows().map(([, seq]) => seq)).toEqual([1, 2, 3]);
   expect(latest()).toEqual([["pump-1", 3 / 8]]);
   expect(db.prepare("SELECT count(*) FROM events").pluck().get()).toBe(2);
   expect(db.prepare("SELECT code FROM dead_letters").pluck().all()).toEqual(["INTERNAL"]);
 });
 
-test("a group and its answer come out of the threads' wire as they went in", () => {
-  const { commit } = room();
-  const group = {
-    batches: [
-      message("telemetry", 1, [row(1)]),
-      message("telemetry", 5, [row(5)]),
-      message("telemetry", 1, [row(7)]),
-      { ...message("event", 1, []), bytes: Buffer.from("noise") },
-    ],
-    withRecords: true,
-  };
-  const bytesOf = (batches: readonly IncomingBatch[]) =>
-    batches.map((one) => ({ ...one, bytes: Buffer.from(one.bytes) }));
-  const { packed, transfer } = ingestWire.packArgs(group);
-  const arrived = ingestWire.unpackArgs(structuredClone(packed, { transfer }));
-  expect(bytesOf(arrived.batches)).toEqual(bytesOf(group.batches));
-  const answer = commit(group.batches);
-  expect(answer.map(({ outcome }) => outcome)).toEqual(["committed", "committed", "conflict", "poison"]);
-  expect(ingestWire.unpackAnswer(group, structuredClone(ingestWire.packAnswer(answer)))).toEqual(answer);
+test("a group and its answer come out of the threads' wire as they went in, and its bytes change hands", () => {
+  const { db } = room();
+  const messages = [
+    message("telemetry", 1, [row(1)]),
+    message("telemetry", 5, [row(5)]),
+    message("telemetry", 1, [row(7)]),
+    { ...message("event", 1, []), bytes: Buffer.from("noise") },
+  ];
+  const sent = groupOf(messages);
+  const { packed, transfer } = ingestWire.packArgs({ group: sent, withRecords: true });
+  const { group, withRecords } = ingestWire.unpackArgs(structuredClone(packed, { transfer }));
+  expect([withRecords, sent.bytes.byteLength]).toEqual([true, 0]);
+  const arrived = messages.map((_, index) => messageAt(group, index));
+  expect(arrived.map((one) => ({ ...one, bytes: Buffer.from(one.bytes) }))).toEqual(
+    messages.map((one) => ({ ...one, bytes: Buffer.from(one.bytes) })),
+  );
+  const answer = ingest.commit.run(db, { group, withRecords });
+  const ended = endedOf(group.sourceOf, answer).map(({ outcome }) => outcome);
+  expect(ended).toEqual(["committed", "committed", "conflict", "poison"]);
+  expect(answer.batches.map(({ records }) => records)).toEqual([[row(1)], [row(5)]]);
+  const unpacked = ingestWire.unpackAnswer({ group, withRecords }, structuredClone(ingestWire.packAnswer(answer)));
+  expect(unpacked).toEqual(answer);
 });

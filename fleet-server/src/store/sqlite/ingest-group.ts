@@ -1,38 +1,50 @@
 import { BATCH_RECORDS_MAX } from "@bellwether/protocol/batch.ts";
-import type { InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import type { AssetView, BatchView } from "@bellwether/protocol/batch-view.ts";
+import type { InferenceRecord, Stream } from "@bellwether/protocol/messages/stream.ts";
 import type { Database } from "better-sqlite3";
-import { NOTHING, type Position, type Range } from "../../ingest/ranges.ts";
+import { NOTHING, type Position } from "../../ingest/ranges.ts";
 import { statement } from "./command.ts";
 import { MESSAGE_TABLES, type MessageStream } from "./ingest-batches.ts";
-import { isNewer, keepLatest, type NewestRecord, type StoredAt } from "./ingest-latest.ts";
+import { isNewer, keepLatest, type NewestRecord, predictionKind, ROW_KIND, type StoredAt } from "./ingest-latest.ts";
 import { PredictionSums } from "./prediction-sums.ts";
 
 /** Bytes of messages that lie together in one row of the table: reading one of them reads them all. */
 const RUN_BYTES_MAX = 65_536;
 
-interface KnownPosition {
+/** A stream of one epoch of a device, as the group knows it so far. */
+export interface OpenStream {
   readonly device: string;
+  readonly stream: Stream;
+  readonly epoch: string;
   readonly epochNo: number;
-  readonly stream: string;
   position: Position;
   changed: boolean;
+  run: Run | undefined;
 }
 
-/** Messages of one device and stream that follow each other. */
+/** Messages of one stream that follow each other. */
 interface Run {
   readonly stream: MessageStream;
   readonly at: StoredAt;
   readonly from: number;
   to: number;
-  readonly assets: Set<string>;
+  /** Of each asset (and model) the newest that is in it. */
+  readonly assets: Map<string, { view: AssetView; seq: number }>;
   readonly sums: PredictionSums;
   firstAtMs: number;
   lastAtMs: number;
   committedAtMs: number;
-  readonly parts: Uint8Array[];
-  /** Rows and bytes of each part. */
+  readonly spans: Span[];
+  /** Rows and bytes of each message. */
   readonly cuts: [rows: number, bytes: number][];
   bytes: number;
+}
+
+/** Bytes that lie beside each other; messages of a device that came together do. */
+interface Span {
+  readonly bytes: Buffer;
+  readonly from: number;
+  to: number;
 }
 
 /**
@@ -41,94 +53,70 @@ interface Run {
  */
 export class IngestGroup {
   readonly #db: Database;
-  readonly #epochs = new Map<string, number>();
-  readonly #positions = new Map<string, KnownPosition>();
-  readonly #runs = new Map<string, Run>();
+  /** By the place of the source in the group: the stream it spoke of last, nearly always the one it speaks of next. */
+  readonly #usual: OpenStream[] = [];
+  readonly #streams = new Map<string, OpenStream>();
   readonly #newest = new Map<string, NewestRecord>();
 
   constructor(db: Database) {
     this.#db = db;
   }
 
-  /** The number of a device's epoch: the order in which the server first saw them. */
-  epochNumber(device: string, epoch: string): number {
-    const key = `${device}/${epoch}`;
-    const known = this.#epochs.get(key);
-    if (known !== undefined) return known;
-    const found = epochNumber(this.#db, device, epoch);
-    this.#epochs.set(key, found);
+  /** The stream that a source's message of this epoch belongs to. `source` is the place of device and stream in the group. */
+  stream(source: number, device: string, stream: Stream, epoch: string): OpenStream {
+    const usual = this.#usual[source];
+    if (usual?.epoch === epoch) return usual;
+    const key = `${device}/${stream}/${epoch}`;
+    let found = this.#streams.get(key);
+    if (found === undefined) {
+      const epochNo = epochNumber(this.#db, device, epoch);
+      const position = readPosition(this.#db, device, epochNo, stream);
+      found = { device, stream, epoch, epochNo, position, changed: false, run: undefined };
+      this.#streams.set(key, found);
+    }
+    this.#usual[source] = found;
     return found;
   }
 
-  position(device: string, epochNo: number, stream: string): Position {
-    return this.#known(device, epochNo, stream).position;
+  keepPosition(stream: OpenStream, position: Position): void {
+    stream.position = position;
+    stream.changed = true;
   }
 
-  keepPosition(device: string, epochNo: number, stream: string, position: Position): void {
-    const known = this.#known(device, epochNo, stream);
-    known.position = position;
-    known.changed = true;
-  }
-
-  #known(device: string, epochNo: number, stream: string): KnownPosition {
-    const key = `${device}/${epochNo}/${stream}`;
-    let known = this.#positions.get(key);
-    if (known === undefined) {
-      const position = readPosition(this.#db, device, epochNo, stream);
-      known = { device, epochNo, stream, position, changed: false };
-      this.#positions.set(key, known);
-    }
-    return known;
-  }
-
-  /** Keeps a message as it came; one that follows the last of its device and stream lies beside it. */
-  addMessage(
-    stream: MessageStream,
-    at: StoredAt,
-    [from, to]: Range,
-    records: readonly (TelemetryRow | InferenceRecord)[],
-    bytes: Uint8Array,
-    committedAtMs: number,
-  ): void {
-    const key = runKey(at.device, at.epochNo, stream);
-    let run = this.#runs.get(key);
-    if (run !== undefined && !follows(run, at, from, to, bytes.byteLength)) {
-      this.#writeRun(run);
+  /** Keeps a message as it came, the bytes from `from` to before `to`; one that follows the last of its stream lies beside it. */
+  addMessage(open: OpenStream, at: StoredAt, view: BatchView, { bytes, from, to }: Span, committedAtMs: number): void {
+    const lastSeq = view.fromSeq + view.count - 1;
+    let { run } = open;
+    if (run !== undefined && !follows(run, at, view.fromSeq, lastSeq, to - from)) {
+      this.settle(open);
       run = undefined;
     }
-    if (run === undefined) {
-      const nothing = { firstAtMs: Number.POSITIVE_INFINITY, lastAtMs: 0, parts: [], cuts: [], bytes: 0 };
-      run = { stream, at, from, to, assets: new Set(), sums: new PredictionSums(), committedAtMs, ...nothing };
-      this.#runs.set(key, run);
-    }
-    for (const record of records) {
-      const { asset, observedAtMs } = record;
-      run.assets.add(asset);
-      if (observedAtMs < run.firstAtMs) run.firstAtMs = observedAtMs;
-      if (observedAtMs > run.lastAtMs) run.lastAtMs = observedAtMs;
-      if (stream === "inference") run.sums.add(record as InferenceRecord);
-    }
-    run.to = to;
+    run ??= newRun(open.stream as MessageStream, at, view.fromSeq);
+    open.run = run;
+    for (const asset of view.assets) noteAsset(run, asset, view.fromSeq + asset.lastIndex);
+    if (run.stream === "inference") for (const record of view.batch().records) run.sums.add(record as InferenceRecord);
+    run.to = lastSeq;
     run.committedAtMs = committedAtMs;
-    run.parts.push(bytes);
-    run.cuts.push([records.length, bytes.byteLength]);
-    run.bytes += bytes.byteLength;
+    run.cuts.push([view.count, to - from]);
+    run.bytes += to - from;
+    const last = run.spans.at(-1);
+    if (last?.bytes === bytes && last.to === from) last.to = to;
+    else run.spans.push({ bytes, from, to });
   }
 
-  /** Writes what of a device's stream is still in memory: what is stored of it is about to be read. */
-  settle(device: string, epochNo: number, stream: string): void {
-    const key = runKey(device, epochNo, stream);
-    const run = this.#runs.get(key);
-    if (run === undefined) return;
-    this.#writeRun(run);
-    this.#runs.delete(key);
+  /** Writes what of a stream is still in memory: what is stored of it is about to be read. */
+  settle(open: OpenStream): void {
+    if (open.run === undefined) return;
+    this.#writeRun(open.run);
+    open.run = undefined;
   }
 
   /** Keeps a record where it is the newest of its kind that an asset has. */
-  keepNewest(at: StoredAt, kind: string, seq: number, record: TelemetryRow | InferenceRecord): void {
-    const key = `${at.site}/${record.asset}/${kind}`;
+  #keepNewest(at: StoredAt, { asset, model, last }: AssetView, seq: number): void {
+    const kind = model === undefined ? ROW_KIND : predictionKind(model);
+    const key = `${at.site}/${asset}/${kind}`;
     const before = this.#newest.get(key);
-    const one = { at, kind, seq, record };
+    const one = { at, kind, asset, seq, last };
     if (before !== undefined && before.at.device !== at.device) keepLatest(this.#db, before);
     else if (before !== undefined && !isNewer(one, before)) return;
     this.#newest.set(key, one);
@@ -136,18 +124,22 @@ export class IngestGroup {
 
   /** Writes what is still in memory. */
   flush(): void {
-    for (const run of this.#runs.values()) this.#writeRun(run);
-    this.#runs.clear();
-    for (const known of this.#positions.values()) {
-      if (known.changed) writePosition(this.#db, known);
-      known.changed = false;
+    for (const open of this.#streams.values()) {
+      this.settle(open);
+      if (open.changed) writePosition(this.#db, open);
+      open.changed = false;
     }
     for (const one of this.#newest.values()) keepLatest(this.#db, one);
     this.#newest.clear();
   }
 
   #writeRun(run: Run): void {
-    const { stream, at, parts, cuts, committedAtMs } = run;
+    const { stream, at, cuts, committedAtMs } = run;
+    const names = new Set<string>();
+    for (const { view, seq } of run.assets.values()) {
+      names.add(view.asset);
+      this.#keepNewest(at, view, seq);
+    }
     const { lastInsertRowid } = statement(
       this.#db,
       `INSERT INTO ${MESSAGE_TABLES[stream]} (device, epoch_no, from_seq, to_seq, site, assets, first_at_ms, last_at_ms,
@@ -158,21 +150,51 @@ export class IngestGroup {
       run.from,
       run.to,
       at.site,
-      JSON.stringify([...run.assets]),
+      JSON.stringify([...names]),
       run.firstAtMs,
       run.lastAtMs,
       at.offsetMs,
       at.hist,
       committedAtMs,
-      parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts),
-      parts.length === 1 ? null : JSON.stringify(cuts),
+      bytesOf(run.spans),
+      cuts.length === 1 ? null : JSON.stringify(cuts),
     );
     run.sums.write(this.#db, Number(lastInsertRowid), at, committedAtMs);
   }
 }
 
-function runKey(device: string, epochNo: number, stream: string): string {
-  return `${device}/${epochNo}/${stream}`;
+function newRun(stream: MessageStream, at: StoredAt, from: number): Run {
+  return {
+    stream,
+    at,
+    from,
+    to: from,
+    assets: new Map(),
+    sums: new PredictionSums(),
+    firstAtMs: Number.POSITIVE_INFINITY,
+    lastAtMs: 0,
+    committedAtMs: 0,
+    spans: [],
+    cuts: [],
+    bytes: 0,
+  };
+}
+
+function noteAsset(run: Run, view: AssetView, seq: number): void {
+  if (view.firstAtMs < run.firstAtMs) run.firstAtMs = view.firstAtMs;
+  if (view.lastAtMs > run.lastAtMs) run.lastAtMs = view.lastAtMs;
+  const key = view.model === undefined ? view.asset : `${view.asset}/${view.model}`;
+  const own = run.assets.get(key);
+  if (own === undefined) run.assets.set(key, { view, seq });
+  else if (seq > own.seq) {
+    own.view = view;
+    own.seq = seq;
+  }
+}
+
+function bytesOf(spans: readonly Span[]): Buffer {
+  const parts = spans.map(({ bytes, from, to }) => bytes.subarray(from, to));
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
 }
 
 function follows(run: Run, at: StoredAt, from: number, to: number, bytes: number): boolean {

@@ -27,8 +27,9 @@ const NEWER = `(excluded.device = latest.device AND (excluded.epoch_no, excluded
 export interface NewestRecord {
   readonly at: StoredAt;
   readonly kind: string;
+  readonly asset: string;
   readonly seq: number;
-  readonly record: TelemetryRow | InferenceRecord;
+  last(): TelemetryRow | InferenceRecord;
 }
 
 /** Whether the first of two records of one device is the newer. */
@@ -38,7 +39,8 @@ export function isNewer(one: NewestRecord, other: NewestRecord): boolean {
 }
 
 /** Stores a record as the newest of its kind, unless a newer one is there. */
-export function keepLatest(db: Database, { at, kind, seq, record }: NewestRecord): void {
+export function keepLatest(db: Database, { at, kind, asset, seq, last }: NewestRecord): void {
+  const record = last();
   statement(
     db,
     `INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -46,7 +48,7 @@ export function keepLatest(db: Database, { at, kind, seq, record }: NewestRecord
        corrected_at_ms = excluded.corrected_at_ms, offset_ms = excluded.offset_ms, hist = excluded.hist, body = excluded.body WHERE ${NEWER}`,
   ).run(
     at.site,
-    record.asset,
+    asset,
     kind,
     at.device,
     at.epochNo,

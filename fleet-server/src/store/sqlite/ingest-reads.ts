@@ -5,7 +5,7 @@ import { type Bound, type Condition, equal, inSites, where } from "./conditions.
 import { BATCH_COLUMNS, type BatchRow, batchesAfter, recordsOfBatch } from "./ingest-batches.ts";
 import { storedPredictions } from "./prediction-reads.ts";
 
-type Reads = Omit<IngestStore, "commit" | "openSession" | "keepDeadLetter">;
+type Reads = Omit<IngestStore, "commit" | "openSession" | "keepDeadLetter" | "replayDeadLetter">;
 
 function afterId(id: number | undefined): Condition {
   return ["id > @afterId", { afterId: id ?? 0 }];
@@ -151,6 +151,14 @@ export const ingestReads = {
       `SELECT id, device, stream, code, message, byte_count AS byteCount, at_ms AS atMs FROM dead_letters
        ${sql} ORDER BY id LIMIT @limit`,
     ).all({ ...bound, limit }) as DeadLetter[];
+  }),
+
+  deadLetter: read((db, { id, sites }) => {
+    const { sql, bound } = where([["id = @id", { id }], inSites(sites)]);
+    return statement(
+      db,
+      `SELECT id, device, stream, code, message, byte_count AS byteCount, at_ms AS atMs, bytes FROM dead_letters ${sql}`,
+    ).get(bound) as (DeadLetter & { bytes: Uint8Array | null }) | undefined;
   }),
 
   counts: read(

@@ -1,38 +1,45 @@
-import { claimedRange, decodeBatch, encodeBatch } from "@bellwether/protocol/batch.ts";
+import { claimedRange } from "@bellwether/protocol/batch.ts";
+import { type BatchView, viewBatch } from "@bellwether/protocol/batch-view.ts";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
-import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
-import type {
-  EventRecord,
-  InferenceRecord,
-  StreamAck,
-  StreamBatch,
-  TelemetryRow,
-} from "@bellwether/protocol/messages/stream.ts";
+import type { StreamAck } from "@bellwether/protocol/messages/stream.ts";
 import type { Database } from "better-sqlite3";
-import { add, fits, missing, type Position, type Range } from "../../ingest/ranges.ts";
-import type { CommittedBatch, IncomingBatch, IngestStore } from "../ingest.ts";
-import { type Commands, statement, write } from "./command.ts";
+import { add, continues, fits, missing, type Position, type Range } from "../../ingest/ranges.ts";
+import {
+  type CommittedBatch,
+  INGEST_OUTCOMES,
+  type IngestOutcome,
+  type IngestStore,
+  type MessageGroup,
+  type MessageSource,
+} from "../ingest.ts";
+import { type Commands, write } from "./command.ts";
 import { keepDeadLetter } from "./dead-letters.ts";
-import { addDriftWindow } from "./drift.ts";
 import { agreesWithStored } from "./ingest-content.ts";
-import { epochNumber, IngestGroup, readPosition, writePosition } from "./ingest-group.ts";
-import { keepAlarm, predictionKind, ROW_KIND, type StoredAt } from "./ingest-latest.ts";
+import { epochNumber, IngestGroup, type OpenStream, readPosition, writePosition } from "./ingest-group.ts";
+import type { StoredAt } from "./ingest-latest.ts";
+import { addGap, clockOffset, type Message, storePart } from "./ingest-parts.ts";
 import { ingestReads } from "./ingest-reads.ts";
+import { replayDeadLetter } from "./ingest-replay.ts";
 import { ingestWire } from "./ingest-wire.ts";
-import { noteSecurity } from "./security.ts";
 
 export { ingestMigrations } from "./ingest-schema.ts";
 
 export const ingest = {
   ...ingestReads,
-  commit: write((db, { batches, withRecords }) => {
+  commit: write((db, { group, withRecords }) => {
+    const count = group.ends.length;
+    const start = (): Answers => ({ outcomes: new Uint8Array(count), acks: [], batches: [], withRecords });
+    let answers = start();
     try {
-      return inSavepoint(db, batches, withRecords);
+      inSavepoint(db, group, 0, count, answers);
     } catch (cause) {
       // One of them cannot be stored: the group is undone, and each stands for itself.
       if (!isAboutMessage(db, cause)) throw cause;
-      return batches.map((batch) => commitAlone(db, batch, withRecords));
+      answers = start();
+      for (let index = 0; index < count; index++) commitAlone(db, group, index, answers);
     }
+    const { outcomes, acks, batches } = answers;
+    return { outcomes, acks, batches };
   }, ingestWire),
 
   openSession: write((db, { device, epoch, streams, nowMs }) => {
@@ -56,6 +63,7 @@ export const ingest = {
   }),
 
   keepDeadLetter: write((db, letter) => keepDeadLetter(db, letter)),
+  replayDeadLetter: write(replayDeadLetter),
 } as const satisfies Commands<IngestStore>;
 
 /** Errors of SQLite that are about a message; every other one is about the disk, and then nothing may be concluded. */
@@ -66,193 +74,138 @@ function isAboutMessage(db: Database, cause: unknown): boolean {
   return db.inTransaction && (!code.startsWith("SQLITE_") || MESSAGE_ERRORS.test(code));
 }
 
-type CommitGroup = (batches: readonly IncomingBatch[], withRecords: boolean) => CommittedBatch[];
+/** What the messages of a group have answered so far. */
+interface Answers {
+  readonly outcomes: Uint8Array;
+  readonly acks: (StreamAck | undefined)[];
+  readonly batches: CommittedBatch[];
+  readonly withRecords: boolean;
+}
+
+function messageOf(group: MessageGroup, bytes: Buffer, index: number): Message {
+  const source = group.sourceOf[index] as number;
+  const { device, site, stream } = group.sources[source] as MessageSource;
+  const from = index === 0 ? 0 : (group.ends[index - 1] as number);
+  const receivedAtMs = group.receivedAtMs[index] as number;
+  return { device, site, stream, index, source, bytes, from, to: group.ends[index] as number, receivedAtMs };
+}
+
+type CommitGroup = (group: MessageGroup, from: number, to: number, answers: Answers) => void;
 const savepoints = new WeakMap<Database, CommitGroup>();
 
-/** Commits messages in a savepoint of their own; it is made once per connection, making it costs as much as several statements. */
-function inSavepoint(db: Database, batches: readonly IncomingBatch[], withRecords: boolean): CommittedBatch[] {
+/** Commits messages `from` to before `to` in a savepoint; it is made once per connection, making it costs as much as several statements. */
+function inSavepoint(db: Database, group: MessageGroup, from: number, to: number, answers: Answers): void {
   const commit =
     savepoints.get(db) ??
-    db.transaction((some: readonly IncomingBatch[], records: boolean) => {
-      const group = new IngestGroup(db);
-      const answers = some.map((one) => commitOne(db, group, one, records));
-      group.flush();
-      return answers;
+    db.transaction((messages: MessageGroup, first: number, end: number, into: Answers) => {
+      const open = new IngestGroup(db);
+      const { buffer, byteOffset, byteLength } = messages.bytes;
+      const bytes = Buffer.from(buffer, byteOffset, byteLength);
+      for (let index = first; index < end; index++) {
+        const message = messageOf(messages, bytes, index);
+        keepAnswer(into, message, commitOne(db, open, message, into));
+      }
+      open.flush();
     });
   savepoints.set(db, commit);
-  return commit(batches, withRecords);
+  commit(group, from, to, answers);
 }
 
 /** Commits one message: if it cannot be stored, it must not hold up the others for ever. */
-function commitAlone(db: Database, incoming: IncomingBatch, withRecords: boolean): CommittedBatch {
+function commitAlone(db: Database, group: MessageGroup, index: number, answers: Answers): void {
   try {
-    return inSavepoint(db, [incoming], withRecords)[0] as CommittedBatch;
+    inSavepoint(db, group, index, index + 1, answers);
   } catch (cause) {
     if (!isAboutMessage(db, cause)) throw cause;
     const { code = "", message } = cause as Error & { code?: string };
-    const group = new IngestGroup(db);
-    const answer = commitPoison(db, group, incoming, problem("INTERNAL", { reference: `${code} ${message}`.trim() }));
-    group.flush();
-    return answer;
+    const open = new IngestGroup(db);
+    const { buffer, byteOffset, byteLength } = group.bytes;
+    const poison = messageOf(group, Buffer.from(buffer, byteOffset, byteLength), index);
+    const reference = `${code} ${message}`.trim();
+    keepAnswer(answers, poison, commitPoison(db, open, poison, problem("INTERNAL", { reference })));
+    open.flush();
   }
 }
 
-function commitOne(db: Database, group: IngestGroup, incoming: IncomingBatch, withRecords: boolean): CommittedBatch {
-  const { device, site, stream } = incoming;
-  const decoded = decodeBatch(stream, incoming.bytes);
-  if (!decoded.ok) return commitPoison(db, group, incoming, decoded.error);
-  const batch = decoded.value;
-  const answer = { device, site, stream, hist: batch.hist, offsetMs: 0, records: [] };
-  const epochNo = group.epochNumber(device, batch.epoch);
-  const position = group.position(device, epochNo, stream);
-  const count = batch.gap?.count ?? batch.records.length;
-  const range: Range = [batch.fromSeq, batch.fromSeq + count - 1];
-  const parts = missing(position, range);
-  const ack = (at: Position) => ({ epoch: batch.epoch, ...at });
+/** How one message ended, and where its stream stands then. */
+interface Ended {
+  readonly outcome: IngestOutcome;
+  readonly ack: StreamAck | undefined;
+}
+
+function keepAnswer(answers: Answers, { index, source }: Message, { outcome, ack }: Ended): void {
+  answers.outcomes[index] = INGEST_OUTCOMES.indexOf(outcome);
+  if (ack) answers.acks[source] = ack;
+}
+
+function commitOne(db: Database, group: IngestGroup, message: Message, answers: Answers): Ended {
+  const { device, stream, bytes, from, to } = message;
+  const viewed = viewBatch(stream, bytes, from, to);
+  if (!viewed.ok) return commitPoison(db, group, message, viewed.error);
+  const view = viewed.value;
+  const open = group.stream(message.source, device, stream, view.epoch);
+  if (continues(open.position, view.fromSeq)) {
+    const upTo = view.fromSeq + (view.gap?.count ?? view.count) - 1;
+    return commitParts(db, group, open, message, view, [[view.fromSeq, upTo]], { upTo, also: [] }, answers);
+  }
+  const count = view.gap?.count ?? view.count;
+  const range: Range = [view.fromSeq, view.fromSeq + count - 1];
+  const parts = missing(open.position, range);
+  const ack = (at: Position) => ({ epoch: view.epoch, ...at });
   // A gap says that records gave way, never what they were: where some arrived after all, it contradicts nothing. It may
   // also come again longer or shorter than before.
-  const known = parts.reduce((left, [from, to]) => left - (to - from + 1), count);
-  if (known > 0) group.settle(device, epochNo, stream);
-  if (known > 0 && !batch.gap && !agreesWithStored(db, incoming, batch, epochNo)) {
-    return { ...answer, outcome: "conflict", ack: ack(position) };
+  const known = parts.reduce((left, [first, last]) => left - (last - first + 1), count);
+  if (known > 0) group.settle(open);
+  if (known > 0 && !view.gap && !agreesWithStored(db, message, view.batch(), open.epochNo)) {
+    return { outcome: "conflict", ack: ack(open.position) };
   }
-  if (parts.length === 0) return { ...answer, outcome: "duplicate", ack: ack(position) };
-  const after = parts.reduce(add, position);
+  if (parts.length === 0) return { outcome: "duplicate", ack: ack(open.position) };
+  const after = parts.reduce(add, open.position);
   // A device that leaves ever more holes would make its position, and every acknowledgement, grow without bound.
-  if (!fits(after)) return { ...answer, outcome: "deferred", ack: ack(position) };
-  const at: StoredAt = { site, device, epochNo, hist: batch.hist ? 1 : 0, offsetMs: clockOffset(db, incoming, batch) };
-  const records = parts.flatMap((part) => storePart(db, group, incoming, batch, at, part));
-  group.keepPosition(device, epochNo, stream, after);
-  return {
-    ...answer,
-    outcome: "committed",
-    offsetMs: at.offsetMs,
-    records: withRecords ? records : [],
-    ack: ack(after),
-  };
+  if (!fits(after)) return { outcome: "deferred", ack: ack(open.position) };
+  return commitParts(db, group, open, message, view, parts, after, answers);
 }
 
-function commitPoison(db: Database, group: IngestGroup, incoming: IncomingBatch, cause: Problem): CommittedBatch {
-  const { device, site, stream, receivedAtMs } = incoming;
-  const answer = { device, site, stream, hist: false, offsetMs: 0, records: [], outcome: "poison" } as const;
-  const { code, message } = cause;
-  keepDeadLetter(db, { device, site, kind: stream, code, message, bytes: incoming.bytes, atMs: receivedAtMs });
-  const claimed = claimedRange(stream, incoming.bytes);
-  if (!claimed) return answer;
+/** Stores the parts of a message that are new. */
+function commitParts(
+  db: Database,
+  group: IngestGroup,
+  open: OpenStream,
+  message: Message,
+  view: BatchView,
+  parts: readonly Range[],
+  after: Position,
+  answers: Answers,
+): Ended {
+  const { device, site, stream } = message;
+  const offsetMs = clockOffset(db, message, view);
+  const at: StoredAt = { site, device, epochNo: open.epochNo, hist: view.hist ? 1 : 0, offsetMs };
+  for (const part of parts) storePart(db, group, open, message, view, at, part);
+  group.keepPosition(open, after);
+  if (answers.withRecords) {
+    const all = view.gap ? [] : view.batch().records;
+    const records = parts.flatMap(([first, last]) => all.slice(first - view.fromSeq, last - view.fromSeq + 1));
+    answers.batches.push({ device, site, stream, hist: view.hist, offsetMs, records });
+  }
+  return { outcome: "committed", ack: { epoch: view.epoch, ...after } };
+}
+
+/** Keeps a message as a dead letter; what it says of its records is acknowledged, so that its device goes on. */
+function commitPoison(db: Database, group: IngestGroup, message: Message, cause: Problem): Ended {
+  const { device, site, stream, receivedAtMs } = message;
+  const bytes = message.bytes.subarray(message.from, message.to);
+  const { code, message: reason } = cause;
+  keepDeadLetter(db, { device, site, kind: stream, code, message: reason, bytes, atMs: receivedAtMs });
+  const claimed = claimedRange(stream, bytes);
+  if (!claimed) return { outcome: "poison", ack: undefined };
   const { epoch, fromSeq, toSeq } = claimed;
-  const epochNo = group.epochNumber(device, epoch);
-  const position = group.position(device, epochNo, stream);
-  const parts = missing(position, [fromSeq, toSeq]);
-  const after = parts.reduce(add, position);
-  if (!fits(after)) return { ...answer, ack: { epoch, ...position } };
+  const open = group.stream(message.source, device, stream, epoch);
+  const parts = missing(open.position, [fromSeq, toSeq]);
+  const after = parts.reduce(add, open.position);
+  if (!fits(after)) return { outcome: "poison", ack: { epoch, ...open.position } };
   for (const range of parts) {
-    addGap(db, { device, epochNo, stream, range, reason: "deadLetter", nowMs: receivedAtMs });
+    addGap(db, { device, epochNo: open.epochNo, stream, range, reason: "deadLetter", nowMs: receivedAtMs });
   }
-  group.keepPosition(device, epochNo, stream, after);
-  return { ...answer, ack: { epoch, ...after } };
-}
-
-/**
- * What to add to a device's clock: 0 where it says it is synchronised, else the smallest difference between arrival and
- * the clock at cutting that this boot has shown; the smallest had the least delay in it.
- */
-function clockOffset(db: Database, incoming: IncomingBatch, batch: StreamBatch): number {
-  if (batch.clock.clockSynced) return 0;
-  return statement(
-    db,
-    `INSERT INTO clock_offsets VALUES (?, ?, ?)
-     ON CONFLICT DO UPDATE SET offset_ms = min(offset_ms, excluded.offset_ms) RETURNING offset_ms`,
-  )
-    .pluck()
-    .get(incoming.device, batch.clock.bootId, incoming.receivedAtMs - batch.clock.wallMs) as number;
-}
-
-function storePart(
-  db: Database,
-  group: IngestGroup,
-  incoming: IncomingBatch,
-  batch: StreamBatch,
-  at: StoredAt,
-  [from, to]: Range,
-): readonly unknown[] {
-  const { device, stream, receivedAtMs } = incoming;
-  if (batch.gap) {
-    addGap(db, { ...at, stream, range: [from, to], reason: batch.gap.reason, nowMs: receivedAtMs });
-    return [];
-  }
-  const records = batch.records.slice(from - batch.fromSeq, to - batch.fromSeq + 1);
-  if (stream === "telemetry" || stream === "inference") {
-    const whole = records.length === batch.records.length;
-    const bytes = whole ? incoming.bytes : encodeBatch({ ...batch, fromSeq: from, records } as StreamBatch);
-    const kept = records as (TelemetryRow | InferenceRecord)[];
-    group.addMessage(stream, at, [from, to], kept, bytes, receivedAtMs);
-    keepNewest(group, at, from, kept);
-  } else if (stream === "event") {
-    for (const [index, record] of records.entries()) {
-      addEvent(db, at, from + index, record as EventRecord, receivedAtMs);
-    }
-  } else if (stream === "drift") {
-    for (const [index, record] of records.entries()) {
-      addDriftWindow(db, at, from + index, record as DriftRecord, receivedAtMs);
-    }
-  } else {
-    const keep = statement(db, "INSERT INTO stream_records VALUES (?, ?, ?, ?, ?, ?, ?)");
-    for (const [index, record] of records.entries()) {
-      keep.run(device, at.epochNo, stream, from + index, at.site, receivedAtMs, JSON.stringify(record));
-    }
-  }
-  return records;
-}
-
-/** Offers the newest of each asset and kind among records that begin at `from`. */
-function keepNewest(
-  group: IngestGroup,
-  at: StoredAt,
-  from: number,
-  records: readonly (TelemetryRow | InferenceRecord)[],
-): void {
-  const seen = new Set<string>();
-  for (let index = records.length - 1; index >= 0; index--) {
-    const record = records[index] as TelemetryRow | InferenceRecord;
-    const kind = "model" in record ? predictionKind(record.model) : ROW_KIND;
-    const key = `${record.asset}/${kind}`;
-    if (seen.has(key)) continue;
-    seen.add(key);
-    group.keepNewest(at, kind, from + index, record);
-  }
-}
-
-function addEvent(db: Database, at: StoredAt, seq: number, record: EventRecord, committedAtMs: number): void {
-  statement(
-    db,
-    `INSERT INTO events (device, epoch_no, seq, site, asset, corrected_at_ms, committed_at_ms, hist, body)
-     VALUES (@device, @epochNo, @seq, @site, @asset, @atMs + @offsetMs, @committedAtMs, @hist, @body)`,
-  ).run({
-    ...at,
-    seq,
-    committedAtMs,
-    asset: record.asset ?? null,
-    atMs: record.atMs,
-    body: JSON.stringify(record),
-  });
-  keepAlarm(db, at, seq, record);
-  if (record.kind === "security") {
-    const { code, text } = record;
-    noteSecurity(db, { device: at.device, code, text, reference: `event/${at.epochNo}/${seq}` }, committedAtMs);
-  }
-}
-
-function addGap(
-  db: Database,
-  gap: { device: string; epochNo: number; stream: string; range: Range; reason: string; nowMs: number },
-): void {
-  statement(db, "INSERT INTO gaps VALUES (?, ?, ?, ?, ?, ?, ?)").run(
-    gap.device,
-    gap.epochNo,
-    gap.stream,
-    gap.range[0],
-    gap.range[1],
-    gap.reason,
-    gap.nowMs,
-  );
+  group.keepPosition(open, after);
+  return { outcome: "poison", ack: { epoch, ...after } };
 }

@@ -4,6 +4,8 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { endedOf } from "../../../../test/kit/ingest.ts";
+import { groupOf } from "../../ingest/message-group.ts";
 import type { IncomingBatch } from "../ingest.ts";
 import { driftMigrations } from "./drift.ts";
 import { ingest, ingestMigrations } from "./ingest.ts";
@@ -39,9 +41,10 @@ function message(fromSeq: number, records: readonly InferenceRecord[], device = 
 function room() {
   const db = new Database(":memory:");
   for (const sql of [...ingestMigrations, ...driftMigrations]) db.exec(sql);
-  const commit = db.transaction((batches: readonly IncomingBatch[]) =>
-    ingest.commit.run(db, { batches, withRecords: false }),
-  );
+  const commit = db.transaction((batches: readonly IncomingBatch[]) => {
+    const group = groupOf(batches);
+    return endedOf(group.sourceOf, ingest.commit.run(db, { group, withRecords: false }));
+  });
   const read = (wanted: Partial<Parameters<typeof ingest.predictions.run>[1]>) =>
     ingest.predictions.run(db, { limit: 1_000, ...wanted });
   return { db, commit, read };
@@ -166,8 +169,9 @@ test("what a store held a row for each is there after it was brought up to date"
   expect(stored.map(({ seq }) => seq)).toEqual(SEQS);
   expect(stored[3]).toMatchObject({ epoch: 1, correctedAtMs: 4_007, committedAtMs: 5, hist: false });
   expect(stored[3]?.record).toEqual({ ...prediction(4), explanation: [{ feature: "vib.rms", delta: 0.1 }] });
-  const again = ingest.commit.run(db, { batches: [message(4, [stored[3]!.record])], withRecords: false });
-  expect(again.map(({ outcome }) => outcome)).toEqual(["duplicate"]);
+  const group = groupOf([message(4, [stored[3]!.record])]);
+  const again = ingest.commit.run(db, { group, withRecords: false });
+  expect(endedOf(group.sourceOf, again).map(({ outcome }) => outcome)).toEqual(["duplicate"]);
   const bytes = db.prepare("SELECT bytes FROM prediction_batches LIMIT 1").pluck().get() as Buffer;
   expect(unwrap(decodeBatch("inference", bytes)).epoch).toBe(EPOCH);
 });

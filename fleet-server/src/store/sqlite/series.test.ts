@@ -7,6 +7,7 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../../../../test/kit/folder.ts";
+import { commitTogether } from "../../../../test/kit/ingest.ts";
 import { temporaryStore } from "../../../../test/kit/store.ts";
 import { HOUR_MS, MINUTE_MS } from "../../series/figures.ts";
 import type { MinuteFigures } from "../../series/rollup.ts";
@@ -110,12 +111,12 @@ describe("figures per minute and hour", () => {
         committed.push({ atMs: atMs + (behindMs ?? 0), value, hist });
         return { asset: "pump-1", observedAtMs: atMs, values: { vib: value ?? null, temp: 20 } };
       });
-      await store.ingest.commit({
-        batches: [message(1 + block * 40, records, { hist, behindMs: behindMs ?? 0, atMs: 1 })].map((one) =>
+      await commitTogether(
+        store.ingest.commit,
+        [message(1 + block * 40, records, { hist, behindMs: behindMs ?? 0, atMs: 1 })].map((one) =>
           behindMs === undefined ? message(1 + block * 40, records, { hist }) : one,
         ),
-        withRecords: false,
-      });
+      );
       if (turn % 17 === 0) await rollUp(store, 1);
       if (turn % 29 === 0) await packAll(store, Math.floor(random() * days * DAY_MS));
       if (turn === 60) {
@@ -151,7 +152,7 @@ describe("figures per minute and hour", () => {
     const store = await temporaryStore();
     const row = (atMs: number, values: TelemetryRow["values"]) => ({ asset: "pump-1", observedAtMs: atMs, values });
     const commit = async (fromSeq: number, ...records: TelemetryRow[]) => {
-      await store.ingest.commit({ batches: [message(fromSeq, records)], withRecords: false });
+      await commitTogether(store.ingest.commit, [message(fromSeq, records)]);
       await rollUp(store);
     };
     await commit(1, row(1_000, { vib: 1, temp: 20 }), row(2_000, { temp: 21 }));
@@ -235,7 +236,7 @@ describe("retention", () => {
     const messages = Array.from({ length: 120 }, (_, n) =>
       message(1 + n * 100, rows(n), { atMs: n * HOUR_MS, behindMs: 0 }),
     );
-    await store.ingest.commit({ batches: messages, withRecords: false });
+    await commitTogether(store.ingest.commit, messages);
     // Not in the figures yet: it stays.
     expect(await sweepAll(store, 80 * HOUR_MS, 1_000 * HOUR_MS)).toBe(0);
     await rollUp(store);
@@ -244,7 +245,7 @@ describe("retention", () => {
     expect(await sweepAll(store, 80 * HOUR_MS, 1_000 * HOUR_MS)).toBe(40);
     expect((await store.ingest.rows({ batches: 1_000 })).rows.length).toBe(4_000);
     expect(await store.ingest.counts({})).toEqual({ deadLetters: 0, gapRecords: 0 });
-    const answers = await store.ingest.commit({ batches: messages.slice(0, 2), withRecords: false });
+    const answers = await commitTogether(store.ingest.commit, messages.slice(0, 2));
     expect(answers.map(({ outcome, ack }) => [outcome, ack?.upTo])).toEqual([
       ["duplicate", 12_000],
       ["duplicate", 12_000],
@@ -269,16 +270,10 @@ describe("retention", () => {
 
   it("never deletes the newest, so that no id is given twice", async () => {
     const store = await temporaryStore();
-    await store.ingest.commit({
-      batches: [message(1, [{ asset: "a", observedAtMs: 0, values: { v: 1 } }])],
-      withRecords: false,
-    });
+    await commitTogether(store.ingest.commit, [message(1, [{ asset: "a", observedAtMs: 0, values: { v: 1 } }])]);
     await rollUp(store);
     expect(await sweepAll(store, 1e12, 1e12)).toBe(0);
-    await store.ingest.commit({
-      batches: [message(2, [{ asset: "a", observedAtMs: 1, values: { v: 2 } }])],
-      withRecords: false,
-    });
+    await commitTogether(store.ingest.commit, [message(2, [{ asset: "a", observedAtMs: 1, values: { v: 2 } }])]);
     await rollUp(store);
     const {
       items: [found],

@@ -1,0 +1,109 @@
+import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
+import { deviceTopic } from "@bellwether/protocol/topics.ts";
+
+/** What is found in the bytes of a connection, in their order. */
+export interface FoundPackets {
+  /** A durable message at QoS 1; `payload` is a view into what was read. */
+  publish(stream: Stream, payload: Uint8Array, packetId: number): void;
+  /** Any other packet whole, or bytes that are none: for a reader that judges them. False: nothing more is wanted. */
+  other(bytes: Buffer): boolean;
+}
+
+// MQTT-2.2: PUBLISH at QoS 1 and not retained; the bit that says that it comes again may be set.
+const PUBLISH_BITS = 0b1111_0111;
+const PUBLISH_QOS_1 = 0b0011_0010;
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * Takes the bytes of a device's connection apart where packets end, and recognises its durable messages by their bytes:
+ * nearly all that a device says, at a fraction of what reading any packet costs.
+ */
+export class PublishReader {
+  readonly #topics: readonly { readonly stream: Stream; readonly bytes: Buffer }[];
+  readonly #packetBytesMax: number;
+  /** The begin of a packet whose end has not come, as pieces, and how long it must become. */
+  #pieces: Buffer[] = [];
+  #held = 0;
+  #needed = 0;
+
+  constructor(site: string, device: string, packetBytesMax: number) {
+    const { up } = deviceTopic(site, device);
+    this.#topics = STREAMS.map((stream) => ({ stream, bytes: Buffer.from(up(stream), "latin1") }));
+    this.#packetBytesMax = packetBytesMax;
+  }
+
+  /** Reads on; what is found is told before it returns. */
+  read(chunk: Buffer, found: FoundPackets): void {
+    let bytes = chunk;
+    if (this.#held > 0) {
+      this.#pieces.push(Buffer.from(chunk));
+      this.#held += chunk.length;
+      if (this.#held < this.#needed) return;
+      bytes = Buffer.concat(this.#pieces);
+      this.#pieces = [];
+      this.#held = 0;
+    }
+    let at = 0;
+    while (at < bytes.length) {
+      const header = headerAt(bytes, at);
+      // A packet longer than any may be is none of ours to wait for.
+      if (header === "malformed" || (header && header.end - header.body > this.#packetBytesMax)) {
+        found.other(bytes.subarray(at));
+        return;
+      }
+      if (header === undefined || header.end > bytes.length) {
+        this.#hold(bytes.subarray(at), header === undefined ? 0 : header.end - at);
+        return;
+      }
+      if (!this.#isPublish(bytes, at, header, found) && !found.other(bytes.subarray(at, header.end))) return;
+      at = header.end;
+    }
+  }
+
+  #hold(begin: Buffer, needed: number): void {
+    // A copy: the view would keep the whole chunk in memory for as long as the packet's end does not come.
+    this.#pieces = [Buffer.from(begin)];
+    this.#held = begin.length;
+    this.#needed = needed || begin.length + 1;
+  }
+
+  #isPublish(bytes: Buffer, at: number, { body, end }: Header, found: FoundPackets): boolean {
+    if (((bytes[at] as number) & PUBLISH_BITS) !== PUBLISH_QOS_1 || end - body < 4) return false;
+    const topicBytes = bytes.readUInt16BE(body);
+    const payloadAt = body + 2 + topicBytes + 2;
+    if (payloadAt > end) return false;
+    for (const { stream, bytes: topic } of this.#topics) {
+      if (topic.length !== topicBytes || !standsAt(bytes, body + 2, topic)) continue;
+      const packetId = bytes.readUInt16BE(payloadAt - 2);
+      // MQTT-2.3.1-1: a packet has a number that is not zero.
+      if (packetId === 0) return false;
+      found.publish(stream, end === payloadAt ? NOTHING : bytes.subarray(payloadAt, end), packetId);
+      return true;
+    }
+    return false;
+  }
+}
+
+interface Header {
+  /** Where the packet goes on after its length, and where it ends. */
+  readonly body: number;
+  readonly end: number;
+}
+
+/** The header that begins at a place (MQTT-2.2.3); undefined where it is not whole yet. */
+function headerAt(bytes: Buffer, at: number): Header | "malformed" | undefined {
+  let length = 0;
+  for (let digit = 0; digit < 4; digit++) {
+    const byte = bytes[at + 1 + digit];
+    if (byte === undefined) return undefined;
+    length += (byte & 0x7f) << (7 * digit);
+    if (byte < 0x80) return { body: at + 2 + digit, end: at + 2 + digit + length };
+  }
+  return "malformed";
+}
+
+/** Whether a text stands at a place. From its end: topics of one device differ there only. */
+function standsAt(bytes: Buffer, at: number, text: Buffer): boolean {
+  for (let index = text.length - 1; index >= 0; index--) if (bytes[at + index] !== text[index]) return false;
+  return true;
+}

@@ -1,0 +1,90 @@
+import type { Stream } from "@bellwether/protocol/messages/stream.ts";
+import type { IncomingBatch, MessageGroup, MessageSource } from "../store/ingest.ts";
+
+/** Messages and bytes committed in one transaction at most: more would only make the acknowledgement late. */
+export const GROUP_MESSAGES_MAX = 2_048;
+export const GROUP_BYTES_MAX = 4_194_304;
+const FIRST_BYTES = 16_384;
+
+/** Lays messages down beside each other as they come, so that a group is ready for the store without another pass. */
+export class MessageGroupDraft {
+  readonly #sources: MessageSource[] = [];
+  readonly #places = new Map<string, Map<Stream, number>>();
+  readonly #sourceOf: number[] = [];
+  readonly #ends: number[] = [];
+  readonly #receivedAtMs: number[] = [];
+  #bytes = new Uint8Array(FIRST_BYTES);
+  #end = 0;
+
+  get length(): number {
+    return this.#ends.length;
+  }
+
+  /** Whether it holds as much as a group may. */
+  get isFull(): boolean {
+    return this.length >= GROUP_MESSAGES_MAX || this.#end >= GROUP_BYTES_MAX;
+  }
+
+  /** Adds a message, of which it keeps a copy. */
+  add(device: string, site: string, stream: Stream, bytes: Uint8Array, receivedAtMs: number): void {
+    const end = this.#end + bytes.length;
+    if (end > this.#bytes.length) this.#grow(end);
+    this.#bytes.set(bytes, this.#end);
+    this.#end = end;
+    this.#sourceOf.push(this.#placeOf(device, site, stream));
+    this.#ends.push(end);
+    this.#receivedAtMs.push(receivedAtMs);
+  }
+
+  #placeOf(device: string, site: string, stream: Stream): number {
+    let streams = this.#places.get(device);
+    if (streams === undefined) {
+      streams = new Map();
+      this.#places.set(device, streams);
+    }
+    const known = streams.get(stream);
+    if (known !== undefined) return known;
+    const place = this.#sources.push({ device, site, stream }) - 1;
+    streams.set(stream, place);
+    return place;
+  }
+
+  #grow(least: number): void {
+    const bytes = new Uint8Array(Math.max(least, 2 * this.#bytes.length));
+    bytes.set(this.#bytes.subarray(0, this.#end));
+    this.#bytes = bytes;
+  }
+
+  /** The group; nothing may be added after. */
+  finish(): MessageGroup {
+    return {
+      sources: this.#sources,
+      sourceOf: new Uint32Array(this.#sourceOf),
+      ends: new Uint32Array(this.#ends),
+      receivedAtMs: new Float64Array(this.#receivedAtMs),
+      bytes: this.#bytes.subarray(0, this.#end),
+    };
+  }
+}
+
+/** A group of messages that lie apart. */
+export function groupOf(batches: readonly IncomingBatch[]): MessageGroup {
+  const draft = new MessageGroupDraft();
+  for (const { device, site, stream, bytes, receivedAtMs } of batches) {
+    draft.add(device, site, stream, bytes, receivedAtMs);
+  }
+  return draft.finish();
+}
+
+/** The message at a place of a group. */
+export function messageAt(
+  { sources, sourceOf, ends, receivedAtMs, bytes }: MessageGroup,
+  index: number,
+): IncomingBatch {
+  const from = index === 0 ? 0 : (ends[index - 1] as number);
+  return {
+    ...(sources[sourceOf[index] as number] as MessageSource),
+    bytes: bytes.subarray(from, ends[index]),
+    receivedAtMs: receivedAtMs[index] as number,
+  };
+}

@@ -1,0 +1,162 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { decodeBatch, encodeBatch, inflateBatch } from "./batch.ts";
+import { type BatchView, viewBatch, viewOfRecords } from "./batch-view.ts";
+import type { Stream, StreamBatch, TelemetryRow } from "./messages/stream.ts";
+import { unwrap } from "./result.ts";
+import { scanTelemetry } from "./telemetry-scan.ts";
+
+const EPOCH = "00000000000000aa";
+const name = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,5}$/).filter((one) => one !== "__proto__");
+const value = fc.oneof(
+  { weight: 6, arbitrary: fc.integer({ min: -2_000, max: 2_000 }).map((steps) => steps / 100) },
+  { weight: 1, arbitrary: fc.double({ noNaN: true, noDefaultInfinity: true }) },
+  { weight: 1, arbitrary: fc.constant(null) },
+);
+const clock = fc.record({
+  bootId: name,
+  monoMs: fc.double({ min: 0, max: 1e12, noNaN: true }),
+  wallMs: fc.integer({ min: 0, max: 2e12 }),
+  clockSynced: fc.boolean(),
+});
+
+/** Rows of some assets; most have all channels and are good, as rows are. */
+const rows: fc.Arbitrary<TelemetryRow[]> = fc
+  .tuple(fc.uniqueArray(name, { minLength: 1, maxLength: 3 }), fc.uniqueArray(name, { maxLength: 4 }))
+  .chain(([assets, channels]) =>
+    fc.array(
+      fc
+        .tuple(
+          fc.constantFrom(...assets),
+          fc.integer({ min: 0, max: 2e12 }),
+          fc.array(value, { minLength: channels.length, maxLength: channels.length }),
+          fc.integer({ min: 0, max: 40 }),
+        )
+        .map(([asset, observedAtMs, values, oddity]): TelemetryRow => {
+          const row = {
+            asset,
+            observedAtMs,
+            values: Object.fromEntries(channels.map((one, at) => [one, values[at]!])),
+          };
+          const [odd] = channels;
+          if (odd === undefined || oddity > 1) return row;
+          if (oddity === 0) return { ...row, quality: { [odd]: "uncertain" } };
+          return { ...row, values: Object.fromEntries(Object.entries(row.values).filter(([one]) => one !== odd)) };
+        }),
+      { minLength: 1, maxLength: 12 },
+    ),
+  );
+const batches = fc
+  .record({ rows, clock, fromSeq: fc.integer({ min: 1, max: 1e12 }), hist: fc.boolean(), stepped: fc.boolean() })
+  .map(({ rows: records, stepped, ...envelope }) => {
+    const batch = { v: 1, epoch: EPOCH, ...envelope, records, stream: "telemetry" } as StreamBatch;
+    const { fromSeq, hist, clock: reading } = batch;
+    const ordered = { v: 1, epoch: EPOCH, stream: "telemetry", fromSeq, records, hist, clock: reading } as StreamBatch;
+    return encodeBatch(ordered, () => (stepped ? 0.01 : undefined));
+  });
+
+/** All that a view says, with its records. */
+function told(view: BatchView) {
+  const { epoch, fromSeq, hist, gap, clock: reading, count } = view;
+  const assets = view.assets.map(({ asset, model, firstAtMs, lastAtMs, lastIndex, last }) => {
+    return { asset, model, firstAtMs, lastAtMs, lastIndex, last: last() };
+  });
+  assets.sort((a, b) => a.lastIndex - b.lastIndex);
+  return { epoch, fromSeq, hist, gap, clock: reading, count, assets, batch: view.batch() };
+}
+
+function expectSame(stream: Stream, bytes: Uint8Array): void {
+  const decoded = decodeBatch(stream, bytes);
+  // As it lies in a group: other messages before and behind it.
+  const around = Buffer.concat([Buffer.from('"}'), bytes, Buffer.from("]}")]);
+  const viewed = viewBatch(stream, around, 2, 2 + bytes.length);
+  if (decoded.ok) expect(told(unwrap(viewed))).toEqual(told(viewOfRecords(decoded.value)));
+  else expect(viewed).toEqual(decoded);
+}
+
+test("a view says of every batch what decoding it says", () => {
+  fc.assert(
+    fc.property(batches, (bytes) => expectSame("telemetry", bytes)),
+    { numRuns: 100 },
+  );
+});
+
+test("what was changed on its way is viewed as it is decoded: with the same values, or refused with the same words", () => {
+  const plain = batches.map((bytes) => unwrap(inflateBatch("telemetry", bytes)));
+  const bits = fc.array(
+    fc.tuple(fc.nat(), fc.constantFrom(...Buffer.from('0123456789-+.eE",:[]{}nul xv\\\u0000\u00ff'))),
+    {
+      minLength: 1,
+      maxLength: 3,
+    },
+  );
+  fc.assert(
+    fc.property(plain, bits, fc.constantFrom("set", "insert", "remove"), (json, changes, how) => {
+      let bytes = Buffer.from(json);
+      for (const [place, byte] of changes) {
+        const at = place % bytes.length;
+        if (how === "set") bytes[at] = byte;
+        else if (how === "insert") bytes = Buffer.concat([bytes.subarray(0, at), Buffer.of(byte), bytes.subarray(at)]);
+        else bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1)]);
+      }
+      expectSame("telemetry", bytes);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("batches as devices send them are read without decoding them", () => {
+  const records = Array.from({ length: 40 }, (_, n) => ({
+    asset: `pump-${n % 3}`,
+    observedAtMs: 1_000 * n,
+    values: { vib: n / 8 - 2, temp: n === 20 ? null : n * 1.5 },
+  }));
+  const reading = { bootId: "b", monoMs: 1.25, wallMs: 5, clockSynced: true };
+  const batch = {
+    v: 1,
+    epoch: EPOCH,
+    stream: "telemetry",
+    fromSeq: 7,
+    records,
+    hist: false,
+    clock: reading,
+  } as StreamBatch;
+  for (const resolution of [undefined, 0.125]) {
+    const json = unwrap(
+      inflateBatch(
+        "telemetry",
+        encodeBatch(batch, () => resolution),
+      ),
+    );
+    const scan = scanTelemetry(json);
+    expect(scan).toMatchObject({ epoch: EPOCH, fromSeq: 7, count: 40 });
+    expect(scan?.groups.map(({ last, lastIndex }) => [lastIndex, last()])).toEqual(
+      [39, 37, 38].map((index) => [index, records[index]]),
+    );
+  }
+});
+
+test("a gap, and streams whose records lie apart, are viewed too", () => {
+  const envelope = {
+    v: 1,
+    epoch: EPOCH,
+    fromSeq: 1,
+    hist: true,
+    clock: { bootId: "b", monoMs: 0, wallMs: 0, clockSynced: false },
+  };
+  const event = { atMs: 1, kind: "device", severity: "info", code: "X", text: "fine" };
+  const prediction = {
+    asset: "a",
+    observedAtMs: 9,
+    model: "m",
+    version: 1,
+    digest: `sha256:${"a".repeat(64)}`,
+    value: 1,
+  };
+  const all = [
+    { ...envelope, stream: "telemetry", records: [], gap: { count: 3, reason: "evicted" } },
+    { ...envelope, stream: "event", records: [event] },
+    { ...envelope, stream: "inference", records: [prediction, { ...prediction, model: "n" }, prediction] },
+  ] as unknown as StreamBatch[];
+  for (const batch of all) expectSame(batch.stream, encodeBatch(batch));
+});

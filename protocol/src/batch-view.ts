@@ -1,0 +1,76 @@
+import { BATCH_JSON_BYTES_MAX, decodeBatch, inflateBatch } from "./batch.ts";
+import type { ClockReading, InferenceRecord, Stream, StreamBatch, TelemetryRow } from "./messages/stream.ts";
+import { ok, type Result, unwrap } from "./result.ts";
+import { scanTelemetry, type TelemetryScan } from "./telemetry-scan.ts";
+
+/** What a batch says of one asset; of predictions, of one asset and model. */
+export interface AssetView {
+  readonly asset: string;
+  readonly model: string | undefined;
+  readonly firstAtMs: number;
+  readonly lastAtMs: number;
+  /** Place of its last record in the batch, 0-based, and that record. */
+  readonly lastIndex: number;
+  last(): TelemetryRow | InferenceRecord;
+}
+
+/** What a server must know of a batch before it keeps it. Records are decoded when somebody asks for them. */
+export interface BatchView extends Pick<StreamBatch, "epoch" | "fromSeq" | "hist" | "gap"> {
+  readonly clock: ClockReading;
+  /** Records in it; none beside a gap. */
+  readonly count: number;
+  /** Of telemetry and predictions. */
+  readonly assets: readonly AssetView[];
+  batch(): StreamBatch;
+}
+
+// RFC 8878, 3.1.1: no zstd frame begins with this byte, and JSON does.
+const OPENING_BRACE = 0x7b;
+
+/** Reads the bytes from `from` to before `to` as a batch; takes and refuses exactly what {@link decodeBatch} does. */
+export function viewBatch(stream: Stream, bytes: Buffer, from = 0, to = bytes.length): Result<BatchView> {
+  if (stream === "telemetry" && bytes[from] === OPENING_BRACE && to - from <= BATCH_JSON_BYTES_MAX) {
+    const scan = scanTelemetry(bytes, from, to);
+    if (scan) return ok(viewOfScan(scan, bytes, from, to));
+  }
+  const own = bytes.subarray(from, to);
+  if (stream === "telemetry" && own[0] !== OPENING_BRACE) {
+    const json = inflateBatch(stream, own);
+    if (!json.ok) return json;
+    const scan = scanTelemetry(json.value);
+    if (scan) return ok(viewOfScan(scan, json.value, 0, json.value.length));
+  }
+  const decoded = decodeBatch(stream, own);
+  return decoded.ok ? ok(viewOfRecords(decoded.value)) : decoded;
+}
+
+function viewOfScan(scan: TelemetryScan, json: Buffer, from: number, to: number): BatchView {
+  const { epoch, fromSeq, hist, clock, count, groups } = scan;
+  const batch = () => unwrap(decodeBatch("telemetry", json.subarray(from, to)));
+  return { epoch, fromSeq, hist, clock, count, assets: groups, batch };
+}
+
+/** The view of a batch that has been decoded. */
+export function viewOfRecords(batch: StreamBatch): BatchView {
+  const { stream, epoch, fromSeq, hist, gap, clock, records } = batch;
+  const found = new Map<string, { -readonly [Member in keyof AssetView]: AssetView[Member] }>();
+  if (stream === "telemetry" || stream === "inference") {
+    for (const [index, record] of (records as readonly (TelemetryRow | InferenceRecord)[]).entries()) {
+      const { asset, observedAtMs } = record;
+      const model = "model" in record ? record.model : undefined;
+      const key = model === undefined ? asset : `${asset}/${model}`;
+      const last = () => record;
+      const own = found.get(key);
+      if (own === undefined) {
+        found.set(key, { asset, model, firstAtMs: observedAtMs, lastAtMs: observedAtMs, lastIndex: index, last });
+        continue;
+      }
+      own.firstAtMs = Math.min(own.firstAtMs, observedAtMs);
+      own.lastAtMs = Math.max(own.lastAtMs, observedAtMs);
+      own.lastIndex = index;
+      own.last = last;
+    }
+  }
+  const view = { epoch, fromSeq, hist, clock, count: records.length, assets: [...found.values()], batch: () => batch };
+  return gap === undefined ? view : { ...view, gap };
+}
