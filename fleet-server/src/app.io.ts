@@ -263,16 +263,11 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
       limits: settings.broker,
       login,
       devices: store.devices,
-<<<<<<< HEAD
-      onMessage: (message) => ingest.offer(message),
+      onMessage: (sender, kind, payload) => ingest.offer(sender, kind, payload),
       onDeviceListening: (device, site) => {
         director.resend(device).catch((cause) => report("director", cause));
         sendCarried(device, site).catch((cause) => report("baselines", cause));
       },
-=======
-      onMessage: (sender, kind, payload) => ingest.offer(sender, kind, payload),
-      onDeviceListening: (device) => void director.resend(device).catch((cause) => report("director", cause)),
->>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
       onSubscription: (subscription) => feed.welcome(subscription),
       report,
     }),

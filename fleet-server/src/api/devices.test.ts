@@ -17,17 +17,14 @@ let api: TestApi;
 beforeEach(async () => {
   store = memoryRoom<DevicesStore>(devices, devicesMigrations);
   const document = async (device: string) => (device === name(0) ? Buffer.from('{"for":"it"}') : undefined);
-<<<<<<< HEAD
-  const deps = { store: { devices: store }, rule: PRESENCE_RULE, kick: () => {}, inherit: async () => {}, document };
-=======
   const deps = {
     store: { devices: store },
     rule: PRESENCE_RULE,
     quotaOf: () => ({ isPaused: false, pauses: 0 }),
     kick: () => {},
+    inherit: async () => {},
     document,
   };
->>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
   api = await testApi(deviceRoutes(deps), { clock: () => NOW_MS });
   return () => api.close();
 });

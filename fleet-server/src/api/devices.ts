@@ -73,13 +73,10 @@ export interface DeviceRoutesDeps {
   readonly store: Pick<Store, "devices">;
   readonly rule: PresenceRule;
   kick(device: string): void;
-<<<<<<< HEAD
   /** Asks a device for the models that another one was asked for, where it was asked for none of that name itself. */
   inherit(from: string, device: string): Promise<void>;
-=======
   /** Whether a device has to wait for its quota now, and how often it had to since the server started. */
   quotaOf(device: string): QuotaUse;
->>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
   /** The newest director document of a device, sealed; undefined where there is none. */
   document(device: string): Promise<Uint8Array | undefined>;
 }

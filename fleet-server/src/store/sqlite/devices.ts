@@ -60,15 +60,12 @@ export const devicesMigrations = [
    CREATE TABLE security_quota (
      device TEXT PRIMARY KEY, hour INTEGER NOT NULL, entries INTEGER NOT NULL
    ) STRICT, WITHOUT ROWID;`,
-<<<<<<< HEAD
   `CREATE TABLE baselines (
      device TEXT NOT NULL, model TEXT NOT NULL, asset TEXT NOT NULL, body TEXT NOT NULL, updated_at_ms INTEGER NOT NULL,
      carried_from TEXT,
      PRIMARY KEY (device, model, asset)
    ) STRICT, WITHOUT ROWID;`,
-=======
   "ALTER TABLE devices ADD COLUMN clock_ahead_ms INTEGER",
->>>>>>> a65fb19 (Read devices' messages past the MQTT library and store batches without rows; replay dead letters, measure clocks, hold quotas)
 ];
 
 function changed(db: Database, device: string, set: string, value: unknown): Result<DeviceRecord> {
