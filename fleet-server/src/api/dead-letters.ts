@@ -37,7 +37,7 @@ const Replayed = Type.Object(
   },
   closed,
 );
-const letterId = { letter: Type.Integer({ minimum: 1 }) };
+const letterId = { letter: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) };
 const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
 
 /** Messages that could not be understood: to see, and to take again. */

@@ -3,7 +3,7 @@ import { err, ok, type Result } from "../result.ts";
 
 /** A baseline as it is saved; plain JSON. */
 export const BaselineSnapshot = Type.Object({
-  counts: Type.Array(Type.Integer({ minimum: 0 })),
+  counts: Type.Array(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
   means: Type.Array(Type.Number()),
 });
 export type BaselineSnapshot = Static<typeof BaselineSnapshot>;
