@@ -139,7 +139,7 @@ function trialsOf(story: Story, calls: readonly DiskCall[]): Trial[] {
   const removals = calls.filter(({ syscall, path }) => syscall === "unlinkat" && path.startsWith("/tuf/")).slice(0, 1);
   const of = (what: Trial["what"], points: readonly DiskCall[]) => points.map((call) => ({ story, call, what }));
   return [
-    ...of("kill", some(calls, 5)),
+    ...of("kill", some(calls, 4)),
     ...of("tear", some(synced, 1)),
     ...of("ENOSPC", [...new Set([...even(0), ...removals])]),
     ...of("EIO", even(1)),

@@ -20,6 +20,8 @@ const HOOK = new URL("./kill-at.ts", import.meta.url).pathname;
 /** Port 9 of loopback answers nobody. */
 const NOBODY = "http://127.0.0.1:9";
 const LIFE_MS_MAX = patient(60_000);
+/** Every second step by default, all of them with BELLWETHER_CAMPAIGN=full. */
+const STRIDE = process.env["BELLWETHER_CAMPAIGN"] === "full" ? 1 : 2;
 const LONG = { timeout: 900_000 };
 /** Good to its golden vectors, but beyond its range from the fourth row on. */
 const WORTHLESS = releaseOf(
@@ -142,7 +144,8 @@ test(
     expect(points.filter((point) => point.startsWith("agent:")).length).toBeGreaterThanOrEqual(20);
     expect(points.filter((point) => point.startsWith("metadata:")).length).toBeGreaterThanOrEqual(5);
     const phases = new Set<string>();
-    await forEach(points, async (at) => {
+    const tried = points.filter((_, i) => i % STRIDE === 0);
+    await forEach(tried, async (at) => {
       const device = deviceThatHears(document);
       judge(await live(device, repository.url, { at }), BOTH);
       const { phase, active } = keptBy(device);

@@ -175,10 +175,19 @@ export const POISON: readonly PoisonRow[] = stoppedBy<PoisonRow>(
     { attack: "noise for a batch", code: "INVALID_JSON", stream: "telemetry", bytes: () => randomBytes(5_000) },
     { attack: "nothing for a batch", code: "INVALID_JSON", stream: "telemetry", bytes: () => Buffer.alloc(0) },
     {
-      attack: "60,000 brackets (parser bomb)",
-      code: "BATCH_UNREADABLE",
+      attack: "60,000 brackets that never close (parser bomb)",
+      code: "INVALID_JSON",
       stream: "telemetry",
       bytes: () => Buffer.from("[".repeat(60_000)),
+    },
+    {
+      attack: "30,000 lists in each other, in a member nobody knows",
+      code: "BATCH_UNREADABLE",
+      stream: "telemetry",
+      bytes: () => {
+        const batch = JSON.stringify({ ...envelope, clock, groups: [] });
+        return Buffer.from(`${batch.slice(0, -1)},"x":${"[".repeat(30_000)}${"]".repeat(30_000)}}`);
+      },
     },
     {
       attack: "a batch without groups",
