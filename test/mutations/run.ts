@@ -40,7 +40,7 @@ interface Outcome {
 const root = resolve(import.meta.dirname, "../..");
 const TEST_LIMIT_MS = 300_000;
 /** Mutations tried side by side, each in a copy of its own: tests wait more than they compute. */
-const COPIES = 2;
+const COPIES = 3;
 
 function mutations(words: readonly string[]): Mutation[] {
   return readdirSync(import.meta.dirname)
