@@ -2,7 +2,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { unwrap } from "@bellwether/protocol/result.ts";
+import { ok, unwrap } from "@bellwether/protocol/result.ts";
 import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { fileCounter } from "../../agent/src/link/counter.io.ts";
@@ -187,8 +187,7 @@ test("a change of keys that is interrupted anywhere ends with one key, which the
     writeFileSync(join(stateDir, "device.key.next"), newKey);
     writeFileSync(join(stateDir, "enrolment.json"), enrolment?.[1] ?? "");
     expect(isRotating(stateDir)).toBe(true);
-    const again = unwrap(await rotateKey(stateDir, unwrap(readIdentity(stateDir))));
-    expect(again).toEqual(rotated);
+    expect(await rotateKey(stateDir, unwrap(readIdentity(stateDir)))).toEqual(ok(rotated));
     expect(read()).toEqual(after);
     expect(await store.devices.get({ device: "gw-1" })).toMatchObject({ publicHex: rotated.enrolment.publicHex });
   }
