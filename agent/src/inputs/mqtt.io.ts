@@ -1,5 +1,5 @@
 import { problem } from "@bellwether/protocol/errors.ts";
-import { readText } from "@bellwether/protocol/files/read.io.ts";
+import { readPassword } from "@bellwether/protocol/files/read.io.ts";
 import type { TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { MqttInputConfig } from "../config/config.ts";
 import { declaredOf, loopAdapter, sparing } from "./adapter.io.ts";
@@ -10,7 +10,6 @@ import { readSiteMessage, rowsOfReadings, type SiteReading } from "./site-messag
 const WAITING_ROWS_MAX = 10_000;
 const EMIT_ROWS_MAX = 512;
 /** As long as MQTT lets a password be. */
-const PASSWORD_BYTES_MAX = 65_535;
 
 /** A site broker's topics. Messages come when they come, so what the pipeline cannot take waits in a bounded queue. */
 export function createMqttInput(config: MqttInputConfig, context: InputContext): InputAdapter {
@@ -20,7 +19,7 @@ export function createMqttInput(config: MqttInputConfig, context: InputContext):
     context,
     () => declaredOf(config.points),
     async (emit, signal) => {
-      const password = config.passwordFile === undefined ? undefined : readPassword(config, context);
+      const password = config.passwordFile === undefined ? undefined : passwordOf(config, context);
       if (config.passwordFile !== undefined && password === undefined) return;
       const topics = Map.groupBy(config.points, ({ topic }) => topic);
       const queue = new RowQueue(emit, signal, (dropped) => {
@@ -54,11 +53,11 @@ export function createMqttInput(config: MqttInputConfig, context: InputContext):
   );
 }
 
-function readPassword(config: MqttInputConfig, context: InputContext): string | undefined {
+function passwordOf(config: MqttInputConfig, context: InputContext): string | undefined {
   const file = config.passwordFile!;
-  const text = readText(file, PASSWORD_BYTES_MAX);
-  if (typeof text === "string") return text.trimEnd();
-  context.onProblem(problem("INPUT_FILE_UNREADABLE", { input: config.id, file, reason: text.reason }));
+  const password = readPassword(file);
+  if (typeof password === "string") return password;
+  context.onProblem(problem("INPUT_FILE_UNREADABLE", { input: config.id, file, reason: password.reason }));
   return undefined;
 }
 

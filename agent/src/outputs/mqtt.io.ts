@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { problem } from "@bellwether/protocol/errors.ts";
 import {
   alarmTopic,
@@ -10,6 +9,7 @@ import {
   lastMessage,
   type NewestOfAsset,
 } from "@bellwether/protocol/feed.ts";
+import { readPassword } from "@bellwether/protocol/files/read.io.ts";
 import {
   ALERT_RAISED,
   type EventRecord,
@@ -79,12 +79,9 @@ class FeedOutput implements Output {
 
   async #connect(config: MqttOutputConfig): Promise<SitePublisher | undefined> {
     const { url, username, passwordFile } = config;
-    let password: string | undefined;
-    try {
-      if (passwordFile !== undefined) password = (await readFile(passwordFile, "utf8")).trimEnd();
-    } catch (cause) {
-      const reason = (cause as NodeJS.ErrnoException).code ?? "unreadable";
-      this.#context.onProblem(problem("OUTPUT_FILE_UNREADABLE", { url, file: passwordFile, reason }));
+    const password = passwordFile === undefined ? undefined : readPassword(passwordFile);
+    if (typeof password === "object") {
+      this.#context.onProblem(problem("OUTPUT_FILE_UNREADABLE", { url, file: passwordFile, reason: password.reason }));
       return undefined;
     }
     const { topic, body } = this.#presence("offline");

@@ -1,3 +1,5 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import {
   AlarmFeed,
   DeviceFeed,
@@ -10,6 +12,7 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import { validator } from "@bellwether/protocol/schema.ts";
 import { FEED_CLASSES, parseTopic } from "@bellwether/protocol/topics.ts";
 import { expect, it, onTestFinished, vi } from "vitest";
+import { temporaryFolder } from "../../../test/kit/folder.ts";
 import type { OutboxEntry } from "../buffer/outbox.ts";
 import type { MqttOutputConfig } from "../config/config.ts";
 import { createMqttOutput } from "./mqtt.io.ts";
@@ -128,4 +131,11 @@ it("forgets the oldest where nothing becomes durable for long", () => {
   for (let n = 0; n < 1_500; n++) feed.take({ rows: [row(n)] });
   feed.committed();
   expect([told.length, JSON.parse(told[0]?.text ?? "").observedAtMs]).toEqual([1_000, 500]);
+});
+
+it("says that its password cannot be read, and waits for no pipe", async () => {
+  const passwordFile = join(temporaryFolder(), "password");
+  execFileSync("mkfifo", [passwordFile]);
+  const { problems } = output({ username: "edge", passwordFile });
+  await vi.waitFor(() => expect(problems).toEqual(["OUTPUT_FILE_UNREADABLE"]));
 });

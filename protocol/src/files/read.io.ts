@@ -68,3 +68,12 @@ export function readText(file: string, bytesMax: number): string | Unusable {
     return { reason: "it is not text in UTF-8" };
   }
 }
+
+/** MQTT-3.1.3.5: a password's length is said in two bytes. */
+const PASSWORD_BYTES_MAX = 65_535;
+
+/** The password of a broker that a file holds, without the line's end. */
+export function readPassword(file: string): string | Unusable {
+  const text = readText(file, PASSWORD_BYTES_MAX);
+  return typeof text === "string" ? text.trimEnd() : text;
+}
