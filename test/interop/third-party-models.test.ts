@@ -2,12 +2,12 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Golden } from "@bellwether/protocol/package/golden.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
-import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { describe, expect, test } from "vitest";
 import { addModelFileCommands } from "../../fleet-server/src/cli/model.ts";
 import { createSandbox, DRAFT_LIMITS, type SandboxRole } from "../../fleet-server/src/registry/sandbox.io.ts";
 import { cli } from "../kit/cli.ts";
 import { temporaryFolder } from "../kit/folder.ts";
+import { programSpawner } from "../kit/programs.ts";
 import {
   difference,
   MODELS_MISSING,
@@ -19,7 +19,7 @@ import {
   theirOutputs,
 } from "../kit/third-party.ts";
 
-const spawner = roleSpawner<SandboxRole>(new URL("../../fleet-server/src/main.ts", import.meta.url));
+const spawner = programSpawner<SandboxRole>("bellwether");
 const commands = addModelFileCommands(async () => createSandbox(spawner, DRAFT_LIMITS));
 const model = (...args: string[]) => cli(["-o", "json", "model", ...args], {}, [commands]);
 

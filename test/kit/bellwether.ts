@@ -1,13 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
 import { onTestFinished } from "vitest";
 import { temporaryFolder } from "./folder.ts";
-
-const ENTRY = resolve(import.meta.dirname, "../../fleet-server/bin/bellwether.mjs");
+import { programFile } from "./programs.ts";
 
 /** An answer of the REST API; `body` is parsed where it is JSON. */
 export interface Answer {
@@ -58,7 +57,7 @@ export async function startBellwether(
 ): Promise<Bellwether> {
   const dir = options.dir ?? join(temporaryFolder("bellwether-up-"), "data");
   mkdirSync(dir, { recursive: true });
-  const args = [ENTRY, "-o", "json", "up", "--dir", dir, "--mqtt-port", "0"];
+  const args = [programFile("bellwether"), "-o", "json", "up", "--dir", dir, "--mqtt-port", "0"];
   // With TLS, and whatever more is said about it.
   args.push(...(options.tls ? ["--listen", "127.0.0.1:0", ...options.tls] : ["--port", "0"]));
   args.push(...(options.more ?? []));

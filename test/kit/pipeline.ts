@@ -1,5 +1,4 @@
 import type { InferenceRecord, Stream, StreamRecords } from "@bellwether/protocol/messages/stream.ts";
-import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { onTestFinished } from "vitest";
 import { parseConfig } from "../../agent/src/config/parse.ts";
@@ -7,8 +6,7 @@ import { type Pipeline, startPipeline } from "../../agent/src/inference/pipeline
 import type { ActiveModel } from "../../agent/src/inference/pipeline.ts";
 import type { AgentRole } from "../../agent/src/roles.io.ts";
 import { read } from "./outbox.ts";
-
-const entry = new URL("../../agent/src/main.ts", import.meta.url);
+import { programSpawner } from "./programs.ts";
 
 /** A real pipeline thread, as `run` starts it; closed when the test ends. */
 export async function startTestPipeline(
@@ -16,7 +14,7 @@ export async function startTestPipeline(
   yaml: string,
   active: readonly ActiveModel[] = [],
 ): Promise<Pipeline & { readonly problems: string[]; readonly ended: string[] }> {
-  const spawner = roleSpawner<AgentRole>(entry);
+  const spawner = programSpawner<AgentRole>("bellwether-agent");
   const config = unwrap(parseConfig(yaml, "agent.yaml"));
   const problems: string[] = [];
   const ended: string[] = [];

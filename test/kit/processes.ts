@@ -2,13 +2,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { onTestFinished } from "vitest";
 import { eventually } from "./eventually.ts";
+import { type Program, programFile } from "./programs.ts";
 
-const entries = {
-  bellwether: new URL("../../fleet-server/bin/bellwether.mjs", import.meta.url).pathname,
-  "bellwether-agent": new URL("../../agent/bin/bellwether-agent.mjs", import.meta.url).pathname,
-} as const;
-/** One of our commands from its sources, or an executable by its path. */
-export type Command = keyof typeof entries | `/${string}`;
+/** One of our commands, or an executable by its path. */
+export type Command = Program | `/${string}`;
 
 const LOG_LINES_MAX = 5_000;
 
@@ -44,7 +41,7 @@ export function startProcess(
   { env = {}, cwd }: TestProcessOptions = {},
 ): TestProcess {
   const { PATH, HOME, LANG, NODE_COMPILE_CACHE } = process.env;
-  const ours = Object.hasOwn(entries, command) ? entries[command as keyof typeof entries] : undefined;
+  const ours = command.startsWith("/") ? undefined : programFile(command as Program);
   const child: ChildProcess = spawn(ours ? process.execPath : command, ours ? [ours, ...args] : args, {
     env: ours ? { PATH, HOME, LANG, NODE_COMPILE_CACHE, ...env } : env,
     stdio: ["ignore", "pipe", "pipe"],

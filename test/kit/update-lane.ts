@@ -11,10 +11,10 @@ import { eventually } from "./eventually.ts";
 import { temporaryFolder } from "./folder.ts";
 import { enrolDevice, SITE, startLinkServer } from "./link.ts";
 import { startProcess, type TestProcess } from "./processes.ts";
+import { programFile } from "./programs.ts";
 import { temporaryStore } from "./store.ts";
 import { ROOT, TestRepository } from "./tuf.ts";
 
-const AGENT = new URL("../../agent/bin/bellwether-agent.mjs", import.meta.url).pathname;
 const LIFE_MS_MAX = 60_000;
 /** A device whose agent runs as the real process, with a server that tells it what it should run. */
 export interface UpdateLane {
@@ -78,7 +78,16 @@ export async function startLane(device: string, folder = temporaryFolder()): Pro
     repository,
     wish: undefined,
     start(before = [], env = {}) {
-      const [command, ...args] = [...before, process.execPath, AGENT, "run", "--config", config, "--state", stateDir];
+      const [command, ...args] = [
+        ...before,
+        process.execPath,
+        programFile("bellwether-agent"),
+        "run",
+        "--config",
+        config,
+        "--state",
+        stateDir,
+      ];
       const { PATH, HOME, LANG, NODE_COMPILE_CACHE } = process.env;
       const kept = Object.entries({ PATH, HOME, LANG, NODE_COMPILE_CACHE, ...env }).filter(([, value]) => value);
       return startProcess(command as `/${string}`, args, { env: Object.fromEntries(kept) as Record<string, string> });

@@ -1,7 +1,6 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { compatible } from "@bellwether/protocol/package/compatibility.ts";
-import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { ok, unwrap } from "@bellwether/protocol/result.ts";
 import { parseConfig } from "../../agent/src/config/parse.ts";
 import { type Pipeline, startPipeline } from "../../agent/src/inference/pipeline.io.ts";
@@ -9,6 +8,7 @@ import { createLogger } from "../../agent/src/log.ts";
 import type { AgentRole } from "../../agent/src/roles.io.ts";
 import { digestOfSlot, ServingSet } from "../../agent/src/serving.io.ts";
 import { createUpdater, machineOf, type Updater, type UpdaterPorts } from "../../agent/src/update/runner.io.ts";
+import { programSpawner } from "./programs.ts";
 import { ROOT } from "./tuf.ts";
 
 type Reported = Parameters<UpdaterPorts["report"]>[0];
@@ -56,7 +56,7 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${
       "agent.yaml",
     ),
   );
-  const spawner = roleSpawner<AgentRole>(new URL("../../agent/src/main.ts", import.meta.url));
+  const spawner = programSpawner<AgentRole>("bellwether-agent");
   const log = createLogger({ level: "error", nowMs: Date.now, write: () => undefined });
   const assets = new Map([["pump-1", new Map([["x", "mm/s"]])]]);
   const forged: string[] = [];
