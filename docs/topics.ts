@@ -76,7 +76,7 @@ const UP = {
     message: "TelemetryBatch",
     schema: BATCH_SCHEMAS.telemetry,
     retained: false,
-    says: `Rows in columns: a group per asset, a column per channel. ${DURABLE}`,
+    says: `Rows in columns: a group for assets of the same channels, a column per channel. ${DURABLE}`,
   },
   samples: {
     message: "SamplesBatch",

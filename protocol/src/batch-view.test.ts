@@ -130,7 +130,7 @@ test("batches as devices send them are read without decoding them", () => {
     );
     const scan = scanTelemetry(json);
     expect(scan).toMatchObject({ epoch: EPOCH, fromSeq: 7, count: 40 });
-    expect(scan?.groups.map(({ last, lastIndex }) => [lastIndex, last()])).toEqual(
+    expect(scan?.assets.map(({ last, lastIndex }) => [lastIndex, last()])).toEqual(
       [39, 37, 38].map((index) => [index, records[index]]),
     );
   }

@@ -45,9 +45,9 @@ export function viewBatch(stream: Stream, bytes: Buffer, from = 0, to = bytes.le
 }
 
 function viewOfScan(scan: TelemetryScan, json: Buffer, from: number, to: number): BatchView {
-  const { epoch, fromSeq, hist, clock, count, groups } = scan;
+  const { epoch, fromSeq, hist, clock, count, assets } = scan;
   const batch = () => unwrap(decodeBatch("telemetry", json.subarray(from, to)));
-  return { epoch, fromSeq, hist, clock, count, assets: groups, batch };
+  return { epoch, fromSeq, hist, clock, count, assets, batch };
 }
 
 /** The view of a batch that has been decoded. */

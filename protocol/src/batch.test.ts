@@ -11,7 +11,7 @@ import {
   encodeBatch,
   encodeChunks,
 } from "./batch.ts";
-import { columnsOfRows } from "./columns.ts";
+import { columnsOfRows } from "./columns-of-rows.ts";
 import { type EventRecord, STREAMS, type StreamBatch, type TelemetryRow } from "./messages/stream.ts";
 import { checkRecord } from "./record-check.ts";
 import { roundToResolution } from "./resolution.ts";
@@ -267,6 +267,13 @@ describe("hostile bytes", () => {
     return Buffer.from(JSON.stringify(copy));
   };
 
+  /** The first group, of three rows, as it would be of these. */
+  const owned = (owners: object) =>
+    change((batch) => {
+      const { asset: _, ...columns } = batch.groups[0];
+      batch.groups[0] = { ...owners, ...columns };
+    });
+
   test.each([
     ["nothing", Buffer.alloc(0), "INVALID_JSON"],
     ["no JSON", Buffer.from("{"), "INVALID_JSON"],
@@ -298,6 +305,12 @@ describe("hostile bytes", () => {
     ["a short order", change((batch) => batch.order.pop()), "BATCH_INCONSISTENT"],
     ["an order of another group", change((batch) => (batch.order[0] = 1)), "BATCH_INCONSISTENT"],
     ["an order of no group", change((batch) => (batch.order[0] = 7)), "BATCH_INCONSISTENT"],
+    ["assets beside one asset", change((batch) => (batch.groups[0].assets = ["pump-1"])), "BATCH_INCONSISTENT"],
+    ["no asset", change((batch) => delete batch.groups[0].asset), "BATCH_INCONSISTENT"],
+    ["assets without their rows", owned({ assets: ["a", "b", "c"] }), "BATCH_INCONSISTENT"],
+    ["too many rows of assets", owned({ assets: ["a", "b"], rows: [2, 2] }), "BATCH_INCONSISTENT"],
+    ["more assets than rows are given to", owned({ assets: ["a", "b"], rows: [3] }), "BATCH_INCONSISTENT"],
+    ["an asset of no row", owned({ assets: ["a", "b"], rows: [3, 0] }), "INVALID_SHAPE"],
     ["a gap beside rows", change((batch) => (batch.gap = { count: 1, reason: "evicted" })), "BATCH_INCONSISTENT"],
     [
       "neither rows nor gap",

@@ -1,13 +1,7 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type TSchema, Type } from "typebox";
-import {
-  BATCH_RECORDS_MAX,
-  type ColumnFault,
-  columnsOfRows,
-  type ResolutionOf,
-  rowsOfColumns,
-  telemetryColumns,
-} from "./columns.ts";
+import { BATCH_RECORDS_MAX, type ColumnFault, type ResolutionOf, telemetryColumns } from "./columns.ts";
+import { columnsOfRows } from "./columns-of-rows.ts";
 import { DriftRecord } from "./messages/drift.ts";
 import {
   batchEnvelope,
@@ -20,6 +14,7 @@ import {
 } from "./messages/stream.ts";
 import { columnsOfPredictions, predictionColumns, predictionsOfColumns } from "./prediction-columns.ts";
 import { err, ok, type Result } from "./result.ts";
+import { rowsOfColumns } from "./rows-of-columns.ts";
 import { type Validator, validator } from "./schema.ts";
 
 export { BATCH_RECORDS_MAX, type ResolutionOf } from "./columns.ts";

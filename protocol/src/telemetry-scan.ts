@@ -1,10 +1,21 @@
 import { BATCH_RECORDS_MAX } from "./columns.ts";
-import { CLOSE_LIST, CLOSE_OBJECT, COMMA, JsonScan, MINUS, NOT_SCANNED, TIME_MS_MAX, text, ZERO } from "./json-scan.ts";
+import {
+  CLOSE_LIST,
+  CLOSE_OBJECT,
+  COMMA,
+  JsonScan,
+  MINUS,
+  NOT_SCANNED,
+  QUOTE,
+  TIME_MS_MAX,
+  text,
+  ZERO,
+} from "./json-scan.ts";
 import type { ClockReading, TelemetryRow } from "./messages/stream.ts";
 import { valueOfSteps } from "./resolution.ts";
 
 /** One asset's rows in a scanned batch. */
-export interface ScannedGroup {
+export interface ScannedAsset {
   readonly asset: string;
   readonly model: undefined;
   readonly rows: number;
@@ -23,18 +34,17 @@ export interface TelemetryScan {
   readonly hist: boolean;
   readonly clock: ClockReading;
   readonly count: number;
-  readonly groups: readonly ScannedGroup[];
+  readonly assets: readonly ScannedAsset[];
 }
 
-/** A column as far as the last row needs it: where its last value's text stands, or its last step. */
+/** A column as far as each asset's last row needs it: the steps of its value, NaN where it is null, or where its text stands. */
 interface ScannedColumn {
   readonly nameFrom: number;
   readonly nameTo: number;
   readonly resolution: number | undefined;
-  /** The last value's steps; NaN where it is null. */
-  readonly lastSteps: number;
-  readonly lastFrom: number;
-  readonly lastTo: number;
+  readonly last: readonly number[];
+  /** Ends of the texts that begin at `last`. */
+  readonly lastTo: readonly number[];
 }
 
 const [HEAD, FROM_SEQ, HIST, CLOCK, MONO, WALL, SYNCED] = [
@@ -46,15 +56,20 @@ const [HEAD, FROM_SEQ, HIST, CLOCK, MONO, WALL, SYNCED] = [
   text(',"wallMs":'),
   text(',"clockSynced":'),
 ];
-const [ORDER, GROUPS, ASSET, T0, DT, CHANNELS] = [
+const [ORDER, GROUPS, GROUP, ASSET, ASSETS, NEXT_ASSET, ROWS, T0, DT, CHANNELS] = [
   text('},"order":['),
-  text('},"groups":[{"asset":"'),
-  text(',{"asset":"'),
-  text('","t0":'),
+  text('},"groups":[{"asset'),
+  text(',{"asset'),
+  text('":"'),
+  text('s":["'),
+  text('","'),
+  text('"],"rows":['),
+  text('"t0":'),
   text(',"dt":['),
   text(',"channels":['),
 ];
-const GROUPS_AFTER_ORDER = text(',"groups":[{"asset":"');
+const GROUPS_AFTER_ORDER = text(',"groups":[{"asset');
+const NONE: readonly number[] = [];
 const [CHANNEL, RESOLUTION, STEPS, VALUES, NULL] = [
   text('{"channel":"'),
   text('","resolution":'),
@@ -98,93 +113,146 @@ class Scanner extends JsonScan {
     const clock = { bootId, monoMs, wallMs, clockSynced: this.boolean() };
     const order = this.skip(ORDER) ? this.#order() : undefined;
     this.expect(order === undefined ? GROUPS : GROUPS_AFTER_ORDER);
-    const groups = [this.#group()];
-    while (this.skip(ASSET)) groups.push(this.#group());
+    const assets: ScannedAsset[] = [];
+    do this.#group(assets);
+    while (this.skip(GROUP));
     this.byte(CLOSE_LIST);
     this.byte(CLOSE_OBJECT);
     if (this.at !== this.end) throw NOT_SCANNED;
-    if (groups.length > 1 && new Set(groups.map(({ asset }) => asset)).size < groups.length) throw NOT_SCANNED;
-    const count = placeLast(groups, order);
+    if (assets.length > 1 && new Set(assets.map(({ asset }) => asset)).size < assets.length) throw NOT_SCANNED;
+    const count = placeLast(assets, order);
     if (!Number.isSafeInteger(fromSeq + count)) throw NOT_SCANNED;
-    return { epoch, fromSeq, hist, clock, count, groups };
+    return { epoch, fromSeq, hist, clock, count, assets };
   }
 
-  #group(): ScannedGroup {
-    const asset = this.name();
-    this.expect(T0);
-    let timeMs = this.time();
-    let [rows, firstAtMs, lastAtMs] = [1, timeMs, timeMs];
-    this.expect(DT);
-    while (!this.endsList(rows > 1)) {
-      timeMs += this.integer();
-      if (timeMs < 0 || timeMs > TIME_MS_MAX || ++rows > BATCH_RECORDS_MAX) throw NOT_SCANNED;
-      if (timeMs < firstAtMs) firstAtMs = timeMs;
-      if (timeMs > lastAtMs) lastAtMs = timeMs;
+  /** Reads one group, and adds its assets. */
+  #group(into: ScannedAsset[]): void {
+    const names: string[] = [];
+    let counts = NONE;
+    if (this.skip(ASSET)) {
+      names.push(this.name());
+      this.byte(QUOTE);
+    } else {
+      this.expect(ASSETS);
+      do if (names.push(this.name()) > BATCH_RECORDS_MAX) throw NOT_SCANNED;
+      while (this.skip(NEXT_ASSET));
+      counts = this.#counts(names.length);
     }
-    this.expect(CHANNELS);
+    this.byte(COMMA);
     const columns: ScannedColumn[] = [];
-    while (!this.endsList(columns.length > 0)) columns.push(this.#column(rows));
+    const ends = this.#times(names, counts, columns, into);
+    this.expect(CHANNELS);
+    while (!this.endsList(columns.length > 0)) columns.push(this.#column(ends));
     this.byte(CLOSE_OBJECT);
     if (columns.length > CHANNELS_MAX || this.#isTwice(columns)) throw NOT_SCANNED;
-    const json = this.json;
-    const last = () => ({ asset, observedAtMs: timeMs, values: lastValues(json, columns) });
-    return { asset, model: undefined, rows, firstAtMs, lastAtMs, lastIndex: rows - 1, last };
   }
 
-  #column(rows: number): ScannedColumn {
+  #counts(assets: number): number[] {
+    this.expect(ROWS);
+    const counts: number[] = [];
+    while (!this.endsList(counts.length > 0)) if (counts.push(this.integer()) > assets) throw NOT_SCANNED;
+    if (counts.length < assets || counts.some((count) => count < 1)) throw NOT_SCANNED;
+    return counts;
+  }
+
+  /** Reads the times of a group's rows and adds its assets; answers the place after each one's last row, in the group. */
+  #times(
+    names: readonly string[],
+    counts: readonly number[],
+    columns: readonly ScannedColumn[],
+    into: ScannedAsset[],
+  ): number[] {
+    this.expect(T0);
+    let timeMs = this.time();
+    this.expect(DT);
+    let passed = 0;
+    const next = (): boolean => {
+      if (this.endsList(passed > 0)) return false;
+      timeMs += this.integer();
+      if (timeMs < 0 || timeMs > TIME_MS_MAX || ++passed >= BATCH_RECORDS_MAX) throw NOT_SCANNED;
+      return true;
+    };
+    const ends: number[] = [];
+    for (const [index, asset] of names.entries()) {
+      if (index > 0 && !next()) throw NOT_SCANNED;
+      const count = counts[index] ?? BATCH_RECORDS_MAX;
+      let [rows, firstAtMs, lastAtMs] = [1, timeMs, timeMs];
+      while (rows < count && next()) {
+        rows++;
+        if (timeMs < firstAtMs) firstAtMs = timeMs;
+        if (timeMs > lastAtMs) lastAtMs = timeMs;
+      }
+      if (counts.length > 0 && rows < count) throw NOT_SCANNED;
+      ends.push(passed + 1);
+      const observedAtMs = timeMs;
+      const last = () => ({ asset, observedAtMs, values: lastValues(this.json, columns, index) });
+      into.push({ asset, model: undefined, rows, firstAtMs, lastAtMs, lastIndex: rows - 1, last });
+    }
+    // Of one asset the list was read to its end.
+    if (counts.length > 0 && next()) throw NOT_SCANNED;
+    return ends;
+  }
+
+  #column(ends: readonly number[]): ScannedColumn {
     this.expect(CHANNEL);
     const nameFrom = this.at;
     const nameTo = this.nameEnd();
+    const last: number[] = [];
+    const lastTo: number[] = [];
+    let resolution: number | undefined;
     if (this.skip(VALUES)) {
-      let lastFrom = 0;
-      for (let row = 0; row < rows; row++) {
+      for (let row = 0, asset = 0; asset < ends.length; row++) {
         if (row > 0) this.byte(COMMA);
-        lastFrom = this.at;
+        const from = this.at;
         if (!this.skip(NULL)) this.decimal();
+        if (row + 1 < (ends[asset] as number)) continue;
+        asset++;
+        last.push(from);
+        lastTo.push(this.at);
       }
-      const lastTo = this.at;
-      this.byte(CLOSE_LIST);
-      this.byte(CLOSE_OBJECT);
-      return { nameFrom, nameTo, resolution: undefined, lastSteps: 0, lastFrom, lastTo };
+    } else {
+      this.expect(RESOLUTION);
+      resolution = this.number();
+      if (resolution <= 0) throw NOT_SCANNED;
+      this.expect(STEPS);
+      this.#steps(ends, resolution, last);
     }
-    this.expect(RESOLUTION);
-    const resolution = this.number();
-    if (resolution <= 0) throw NOT_SCANNED;
-    this.expect(STEPS);
-    const lastSteps = this.#steps(rows, resolution);
     this.byte(CLOSE_LIST);
     this.byte(CLOSE_OBJECT);
-    return { nameFrom, nameTo, resolution, lastSteps, lastFrom: 0, lastTo: 0 };
+    return { nameFrom, nameTo, resolution, last, lastTo };
   }
 
-  /** A column of steps; answers where it ends, NaN where its last is null. */
-  #steps(rows: number, resolution: number): number {
+  /** A column of steps; adds where each asset's last row stands to `last`, NaN where that is null. */
+  #steps(ends: readonly number[], resolution: number, last: number[]): void {
     const json = this.json;
     let at = this.at;
-    let [steps, furthest, isNull] = [0, 0, false];
-    for (let row = 0; row < rows; row++) {
-      if (row > 0 && json[at++] !== COMMA) throw NOT_SCANNED;
-      // Most steps are small: one or two digits, perhaps a sign. What is longer is read with more care.
-      const negative = json[at] === MINUS;
-      const from = negative ? at + 1 : at;
-      const [first, second] = [(json[from] as number) - ZERO, (json[from + 1] as number) - ZERO];
-      isNull = false;
-      if (first >= 0 && first <= 9 && !(second >= 0 && second <= 9) && (first > 0 || !negative)) {
-        steps += negative ? -first : first;
-        at = from + 1;
-      } else {
-        this.at = at;
-        isNull = json[at] === 0x6e;
-        if (isNull) this.expect(NULL);
-        else steps += this.integer();
-        at = this.at;
+    let [steps, furthest, row] = [0, 0, 0];
+    for (const end of ends) {
+      let isNull = false;
+      for (; row < end; row++) {
+        if (row > 0 && json[at++] !== COMMA) throw NOT_SCANNED;
+        // Most steps are small: one or two digits, perhaps a sign. What is longer is read with more care.
+        const negative = json[at] === MINUS;
+        const from = negative ? at + 1 : at;
+        const [first, second] = [(json[from] as number) - ZERO, (json[from + 1] as number) - ZERO];
+        isNull = false;
+        if (first >= 0 && first <= 9 && !(second >= 0 && second <= 9) && (first > 0 || !negative)) {
+          steps += negative ? -first : first;
+          at = from + 1;
+        } else {
+          this.at = at;
+          isNull = json[at] === 0x6e;
+          if (isNull) this.expect(NULL);
+          else steps += this.integer();
+          at = this.at;
+        }
+        if (steps > furthest) furthest = steps;
+        else if (-steps > furthest) furthest = -steps;
       }
-      if (steps > furthest) furthest = steps;
-      else if (-steps > furthest) furthest = -steps;
+      last.push(isNull ? Number.NaN : steps);
     }
     this.at = at;
     if (furthest > Number.MAX_SAFE_INTEGER || !Number.isFinite(valueOfSteps(furthest, resolution))) throw NOT_SCANNED;
-    return isNull ? Number.NaN : steps;
   }
 
   #order(): number[] {
@@ -207,29 +275,30 @@ function nameOf(json: Buffer, { nameFrom, nameTo }: ScannedColumn): string {
   return json.toString("latin1", nameFrom, nameTo);
 }
 
-function lastValues(json: Buffer, columns: readonly ScannedColumn[]): Record<string, number | null> {
+function lastValues(json: Buffer, columns: readonly ScannedColumn[], place: number): Record<string, number | null> {
   const values: Record<string, number | null> = {};
   for (const column of columns) {
-    const { resolution, lastSteps, lastFrom, lastTo } = column;
-    if (resolution === undefined) values[nameOf(json, column)] = JSON.parse(json.toString("latin1", lastFrom, lastTo));
-    else values[nameOf(json, column)] = Number.isNaN(lastSteps) ? null : valueOfSteps(lastSteps, resolution);
+    const { resolution, last, lastTo } = column;
+    const at = last[place] as number;
+    if (resolution === undefined) values[nameOf(json, column)] = JSON.parse(json.toString("latin1", at, lastTo[place]));
+    else values[nameOf(json, column)] = Number.isNaN(at) ? null : valueOfSteps(at, resolution);
   }
   return values;
 }
 
-/** Where each group's last row stands in the batch; answers the number of rows. */
-function placeLast(groups: ScannedGroup[], order: readonly number[] | undefined): number {
+/** Where each asset's last row stands in the batch; answers the number of rows. */
+function placeLast(assets: ScannedAsset[], order: readonly number[] | undefined): number {
   let count = 0;
-  for (const { rows } of groups) count += rows;
-  if (count > BATCH_RECORDS_MAX || (order === undefined ? groups.length > 1 : order.length !== count))
+  for (const { rows } of assets) count += rows;
+  if (count > BATCH_RECORDS_MAX || (order === undefined ? assets.length > 1 : order.length !== count))
     throw NOT_SCANNED;
   if (order === undefined) return count;
-  const left = groups.map(({ rows }) => rows);
+  const left = assets.map(({ rows }) => rows);
   for (let index = 0; index < count; index++) {
     const place = order[index] as number;
-    const group = groups[place];
-    if (group === undefined || --(left[place] as number) < 0) throw NOT_SCANNED;
-    group.lastIndex = index;
+    const asset = assets[place];
+    if (asset === undefined || --(left[place] as number) < 0) throw NOT_SCANNED;
+    asset.lastIndex = index;
   }
   return count;
 }
