@@ -19,7 +19,7 @@ export interface DeviceOptions {
   /** Long events that come with every reading, which want the room that rows have. */
   readonly events: number;
   readonly heartbeatMs: number;
-  readonly buffer: Pick<OutboxOptions, "maxBytes" | "commitMs" | "keepAckedMs">;
+  readonly buffer: Pick<OutboxOptions, "maxBytes" | "commitMs" | "joinMs" | "keepAckedMs">;
   readonly clockSynced: boolean;
 }
 

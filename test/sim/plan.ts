@@ -56,6 +56,7 @@ export function planOf(chance: Chance): Plan {
       buffer: {
         maxBytes: tight ? 1_048_576 : 8_000_000,
         commitMs: chance.one([500, 1_000, 3_000]),
+        joinMs: 2_000,
         keepAckedMs,
       },
       clockSynced: chance.happens(0.5),

@@ -3,6 +3,7 @@ import { type AckMessage, STREAMS, type Stream, type StreamBatch } from "@bellwe
 import { expiredAcks, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
 import type { SeqRange } from "./eviction.ts";
 import { type GapReason, gapBody } from "./gap.ts";
+import { JOINED_BYTES, joinChunks } from "./join.ts";
 import type { AckOutcome, JsonValue, OutboxChunk, OutboxOptions } from "./outbox.ts";
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { Pending, type PendingCounts } from "./pending.ts";
@@ -11,7 +12,13 @@ import { dropAcked, expireAcked, insertGap, makeRoom, type RoomContext } from ".
 import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
 import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
 
-type LedgerOptions = Pick<OutboxOptions, "keepAckedMs" | "resolutionOf" | "clock">;
+type LedgerOptions = Pick<OutboxOptions, "keepAckedMs" | "joinMs" | "resolutionOf" | "clock">;
+
+/** What may be sent now, and when there is more to ask for though nothing new comes. */
+export interface Taken {
+  readonly chunks: OutboxChunk[];
+  readonly heldMs: number | undefined;
+}
 
 /** What a commit did. */
 export interface Written {
@@ -42,6 +49,7 @@ export class Ledger {
   #expiredTo = perStream(() => 0);
   #commits: number;
   #credits: Credits = NO_CREDITS;
+  #telemetrySentAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(file: OutboxFile, options: LedgerOptions) {
     this.#options = options;
@@ -71,6 +79,7 @@ export class Ledger {
 
   /** What was handed out and not acknowledged will be handed out again. */
   rewind(): void {
+    this.#telemetrySentAtMs = Number.NEGATIVE_INFINITY;
     this.#known = perStream((stream) => ({
       ...this.#known[stream],
       sentTo: this.#known[stream].ackedTo,
@@ -166,19 +175,32 @@ export class Ledger {
     };
   }
 
-  /** The next chunks by weight of stream, oldest first; they count as sent. */
-  take(file: OutboxFile, maxBytes: number): OutboxChunk[] {
+  /** The next chunks by weight of stream, oldest first, short ones of a stream in one; they count as sent. */
+  take(file: OutboxFile, maxBytes: number): Taken {
     const { waiting, unreadable } = waitingChunks(file, this.#context());
     for (const stream of STREAMS) this.evicted[stream] += unreadable[stream];
     this.moved ||= total(unreadable) > 0;
-    const sizes = perStream((stream) => waiting[stream].map(({ size }) => size));
+    const heldMs = this.#heldMs(waiting.telemetry);
+    const sizes = perStream((stream) =>
+      stream === "telemetry" && heldMs !== undefined ? [] : waiting[stream].map(({ size }) => size),
+    );
     const { picks, credits } = planSend(sizes, this.#credits, maxBytes);
     this.#credits = credits;
-    return picks.map((stream) => {
+    const chunks = picks.map((stream) => {
       const chunk = waiting[stream].shift() as HeldChunk;
       this.#known[stream] = { ...this.#known[stream], sentTo: chunk.toSeq };
       return chunkToSend(file, this.epoch, stream, chunk);
     });
+    if (picks.includes("telemetry")) this.#telemetrySentAtMs = this.#options.clock().monoMs;
+    return { chunks: joinChunks(chunks, this.#options.resolutionOf), heldMs };
+  }
+
+  /** How long telemetry waits yet to become a message worth sending; undefined where it does not. */
+  #heldMs(telemetry: readonly HeldChunk[]): number | undefined {
+    if (telemetry.length === 0) return undefined;
+    const leftMs = this.#telemetrySentAtMs + (this.#options.joinMs ?? 0) - this.#options.clock().monoMs;
+    const bytes = telemetry.reduce((sum, { size }) => sum + size, 0);
+    return leftMs > 0 && bytes < JOINED_BYTES ? Math.ceil(leftMs) : undefined;
   }
 
   /** Takes in the server's word; `newEpoch` says that one must be drawn now. */

@@ -75,6 +75,7 @@ class SqliteOutbox implements Outbox {
   #refused = 0;
   #closed = false;
   #cancelCommit: (() => void) | undefined;
+  #cancelOffer: (() => void) | undefined;
   #usedBytes = 0;
   #phase: BufferPhase = "normal";
   #problem: Problem | undefined;
@@ -188,7 +189,15 @@ class SqliteOutbox implements Outbox {
 
   nextChunks(maxBytes: number): OutboxChunk[] {
     const taken = this.#guard(() => this.#ledger.take(this.#usableFile(), maxBytes));
-    return taken.ok ? taken.value : [];
+    if (!taken.ok) return [];
+    const { chunks, heldMs } = taken.value;
+    if (heldMs !== undefined && !this.#closed) this.#cancelOffer ??= this.#after(heldMs, () => this.#offer());
+    return chunks;
+  }
+
+  #offer(): void {
+    this.#cancelOffer = undefined;
+    this.#options.sendable?.();
   }
 
   acked(ack: AckMessage): AckOutcome {
@@ -226,6 +235,7 @@ class SqliteOutbox implements Outbox {
     this.#retryAtMonoMs = 0;
     const committed = this.commit();
     this.#cancelCommit?.();
+    this.#cancelOffer?.();
     this.#closed = true;
     this.#file?.close();
     this.#file = undefined;
@@ -243,8 +253,11 @@ class SqliteOutbox implements Outbox {
       this.#retryAtMonoMs = 0;
       this.commit();
     };
-    const { after } = this.#options.time ?? machineTime;
-    this.#cancelCommit ??= after(this.#problem === undefined ? delayMs : this.#retryMs, due);
+    this.#cancelCommit ??= this.#after(this.#problem === undefined ? delayMs : this.#retryMs, due);
+  }
+
+  #after(delayMs: number, due: () => void): () => void {
+    return (this.#options.time ?? machineTime).after(delayMs, due);
   }
 
   #notice(said: Problem): void {

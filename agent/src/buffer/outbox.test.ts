@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, readdirSync, statSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { STREAMS, type TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import { STREAMS, type StreamBatch, type TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import fc from "fast-check";
@@ -45,6 +45,72 @@ function openAt(file: string, change: Partial<OutboxOptions> = {}, ...more: [((n
 const newFile = () => join(temporaryFolder(), "outbox.sqlite");
 const telemetryOf = (outbox: Outbox) =>
   drain(outbox).flatMap((batch) => (batch.stream === "telemetry" ? (batch.records as TelemetryRow[]) : []));
+
+describe("messages", () => {
+  /** Rows committed four times a second and sent, as a link with nothing else to do sends them. */
+  function sent(
+    seconds: number,
+    joinMs: number,
+  ): { readonly batches: readonly StreamBatch[]; readonly held: number[] } {
+    const clock = testClock();
+    const held: number[] = [];
+    const after = (delayMs: number) => {
+      held.push(delayMs);
+      return () => undefined;
+    };
+    const outbox = openAt(newFile(), { clock, joinMs, commitMs: 250, time: { after } });
+    outbox.setOnline(true);
+    outbox.open();
+    const batches: StreamBatch[] = [];
+    for (let index = 0; index < seconds * 4; index++) {
+      outbox.append({ rows: rows(index * 5, 5), inference: [inference(index)] });
+      unwrap(outbox.commit());
+      batches.push(...outbox.nextChunks(1e6).map(read));
+      clock.advance(250);
+    }
+    return { batches, held };
+  }
+
+  test("a little telemetry waits for more, counted from the message before; predictions never wait", () => {
+    const { batches, held } = sent(6, 2_000);
+    const telemetry = batches.filter(({ stream }) => stream === "telemetry");
+    expect(telemetry.map(({ records }) => records.length)).toEqual([5, 40, 40]);
+    expect(telemetry.flatMap(({ records }) => records)).toEqual(rows(0, 85));
+    expect(telemetry.map(({ fromSeq }) => fromSeq)).toEqual([1, 6, 46]);
+    expect(batches.filter(({ stream }) => stream === "inference")).toHaveLength(24);
+    // Should nothing come any more, what is left is offered all the same.
+    expect(held).toContain(1_750);
+    expect(sent(1, 0).batches.filter(({ stream }) => stream === "telemetry")).toHaveLength(4);
+  });
+
+  test("what waited long, or is much, is not held back, and short chunks go in one", () => {
+    const outbox = openAt(newFile(), { joinMs: 60_000 });
+    outbox.open();
+    for (let index = 0; index < 20; index++) {
+      outbox.append({ rows: rows(index, 1) });
+      unwrap(outbox.commit());
+    }
+    expect(outbox.nextChunks(1e6).map(read)).toMatchObject([{ fromSeq: 1, records: rows(0, 20) }]);
+    outbox.append({ rows: heavyRows(0, 40) });
+    unwrap(outbox.commit());
+    expect(outbox.nextChunks(1e6).map(read)).toMatchObject([{ fromSeq: 21, records: heavyRows(0, 40) }]);
+  });
+
+  test("what was taken while nobody listened is not mixed with what came after, and gaps stay gaps", () => {
+    const outbox = openAt(newFile());
+    for (const online of [false, false, true, true]) {
+      outbox.setOnline(online);
+      outbox.append({ rows: rows(0, 3) });
+      unwrap(outbox.commit());
+    }
+    const batches = outbox.nextChunks(1e6).map(read);
+    expect(batches.map(({ hist }) => hist)).toEqual(expect.arrayContaining([true, false]));
+    expect(batches.flatMap(({ records, hist }) => records.map(() => hist))).toEqual([
+      ...Array(6).fill(true),
+      ...Array(6).fill(false),
+    ]);
+  });
+});
 
 describe("durability", () => {
   test("SQLite syncs every commit, and only one process may open the file", () => {
@@ -128,7 +194,7 @@ describe("sending and acknowledgement", () => {
       outbox.append({ rows: rows(index, 1) });
       unwrap(outbox.commit());
     }
-    expect(drain(outbox)).toHaveLength(3);
+    expect(telemetryOf(outbox)).toEqual(rows(0, 3));
     expect(drain(outbox)).toHaveLength(0);
     expect(outbox.stats().unacked).toBe(3);
     outbox.open();
@@ -283,10 +349,7 @@ describe("a new epoch", () => {
 
     const again = openAt(file);
     const batches = drain(again).filter(({ stream }) => stream === "telemetry");
-    expect(batches.map(({ epoch, fromSeq }) => [epoch, fromSeq])).toEqual([
-      [outbox.epoch, 1],
-      [outbox.epoch, 11],
-    ]);
+    expect(batches.map(({ epoch, fromSeq }) => [epoch, fromSeq])).toEqual([[outbox.epoch, 1]]);
     expect(batches.flatMap(({ records }) => records)).toEqual([...rows(20, 10), ...rows(40, 10)]);
     again.append({ rows: rows(50, 1) });
     unwrap(again.commit());

@@ -72,6 +72,11 @@ export interface OutboxOptions {
   readonly maxBytes: number;
   /** Longest time between taking a record and making it durable. */
   readonly commitMs: number;
+  /**
+   * How long telemetry that is little for a message waits for more, counted from the message before; 0 when not said.
+   * Nothing else waits.
+   */
+  readonly joinMs?: number;
   /** How long acknowledged chunks are kept for a server that is restored from a backup. */
   readonly keepAckedMs: number;
   readonly resolutionOf?: ResolutionOf;

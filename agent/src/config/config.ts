@@ -216,5 +216,11 @@ export interface AgentConfig {
   readonly models: readonly ModelBindingConfig[];
   /** The most a second that downloads of models may take of the line; absent: what they get. */
   readonly updates: { readonly maxBytesPerSecond?: number | undefined };
-  readonly buffer: { readonly maxBytes: number; readonly commitMs: number; readonly keepAckedMs: number };
+  readonly buffer: {
+    readonly maxBytes: number;
+    readonly commitMs: number;
+    /** How long a little telemetry waits to travel in one message. */
+    readonly joinMs: number;
+    readonly keepAckedMs: number;
+  };
 }

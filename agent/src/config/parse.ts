@@ -25,7 +25,7 @@ import {
 /** Longest configuration. */
 export const CONFIG_BYTES_MAX = 1_048_576;
 
-const bufferDefault = { maxBytes: 268_435_456, commitMs: 250, keepAckedMs: 3_600_000 };
+const bufferDefault = { maxBytes: 268_435_456, commitMs: 250, joinMs: 2_000, keepAckedMs: 3_600_000 };
 
 const path = text("a path", 4_096, (v) => v.length > 0);
 const proxyUrl = text("an address such as http://proxy.plant:3128, without user or password in it", 512, (v) => {
@@ -97,6 +97,7 @@ function shape(assets: readonly string[]) {
       object({
         maxBytes: withDefault(integer(1_048_576, 2 ** 40), bufferDefault.maxBytes),
         commitMs: withDefault(integer(10, 10_000), bufferDefault.commitMs),
+        joinMs: withDefault(integer(0, 60_000), bufferDefault.joinMs),
         keepAckedMs: withDefault(integer(0, 30 * 86_400_000), bufferDefault.keepAckedMs),
       }),
       bufferDefault,

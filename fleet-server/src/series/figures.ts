@@ -19,7 +19,18 @@ export interface Figures {
 
 /** The figures of one sample. */
 export function figuresOfSample(value: number, atMs: number, hist: boolean): Figures {
-  return { count: 1, hist: hist ? 1 : 0, min: value, max: value, sum: value, sumError: 0, last: value, lastAtMs: atMs };
+  // A negative zero is zero here: which of the two is the least would depend on the order.
+  const figure = value + 0;
+  return {
+    count: 1,
+    hist: hist ? 1 : 0,
+    min: figure,
+    max: figure,
+    sum: value,
+    sumError: 0,
+    last: value,
+    lastAtMs: atMs,
+  };
 }
 
 /** Adds what was committed later. Whatever the order and the grouping, counts, bounds and last come out the same, and so does the mean. */
@@ -39,8 +50,8 @@ export function merge(into: Figures, later: Figures): void {
 export function addSample(into: Figures, value: number, atMs: number, hist: boolean): void {
   into.count += 1;
   if (hist) into.hist += 1;
-  if (value < into.min) into.min = value;
-  if (value > into.max) into.max = value;
+  if (value < into.min) into.min = value + 0;
+  if (value > into.max) into.max = value + 0;
   addExactly(into, value, 0);
   if (atMs >= into.lastAtMs) {
     into.last = value;
