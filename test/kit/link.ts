@@ -3,14 +3,15 @@ import { ok, unwrap } from "@bellwether/protocol/result.ts";
 import { keyPairOf, signBytes } from "@bellwether/protocol/trust/keys.ts";
 import { loginBytes } from "@bellwether/protocol/trust/login.ts";
 import { openOutbox } from "../../agent/src/buffer/outbox.io.ts";
-import type { Outbox, OutboxChunk, OutboxOptions } from "../../agent/src/buffer/outbox.ts";
+import type { Outbox, OutboxOptions } from "../../agent/src/buffer/outbox.ts";
 import { createLink } from "../../agent/src/link/link.io.ts";
-import type { Link, LinkOptions, OutboxPort } from "../../agent/src/link/ports.ts";
+import type { Link, LinkOptions } from "../../agent/src/link/ports.ts";
 import { type Broker, startBroker } from "../../fleet-server/src/broker/broker.io.ts";
 import { createDeviceLogin, type DeviceLogin } from "../../fleet-server/src/broker/login.io.ts";
 import { createIngest } from "../../fleet-server/src/ingest/ingest.io.ts";
 import type { Store } from "../../fleet-server/src/store/store.ts";
 import { outboxOptions } from "./outbox.ts";
+import { portOf } from "./outbox-port.ts";
 
 export const SITE = "plant-a";
 
@@ -104,40 +105,6 @@ export async function enrolDevice(store: Pick<Store, "devices">, device: string)
   const publicHex = Buffer.from(keyPairOf(seed).publicKey).toString("hex");
   unwrap(await store.devices.enrol({ hash, device, serial: null, publicHex, nowMs: Date.now(), reference: "" }));
   return { device, seed };
-}
-
-/** An outbox as a link sees it, without a thread between. */
-export function portOf(outbox: () => Outbox, onEpoch: () => void): OutboxPort & { sendable(): void } {
-  let take: { maxBytes: number; settle(chunks: readonly OutboxChunk[]): void } | undefined;
-  const answer = () => {
-    const chunks = take === undefined ? [] : outbox().nextChunks(take.maxBytes);
-    if (chunks.length === 0) return;
-    take?.settle(chunks);
-    take = undefined;
-  };
-  const forget = () => {
-    take?.settle([]);
-    take = undefined;
-  };
-  return {
-    sendable: answer,
-    async open() {
-      forget();
-      return outbox().open();
-    },
-    take(maxBytes) {
-      forget();
-      return new Promise((settle) => {
-        take = { maxBytes, settle };
-        answer();
-      });
-    },
-    ack(ack) {
-      if (outbox().acked(ack).newEpoch) onEpoch();
-      answer();
-    },
-    setOnline: (online) => outbox().setOnline(online),
-  };
 }
 
 /** A device's outbox and link together. */

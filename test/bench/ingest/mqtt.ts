@@ -115,7 +115,8 @@ function text(value: string | Buffer): Buffer {
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
 }
 
-function packetOf(first: number, ...parts: readonly Buffer[]): Buffer {
+/** A packet of these parts, its length before them. */
+export function packetOf(first: number, ...parts: readonly Buffer[]): Buffer {
   const body = Buffer.concat(parts);
   const length: number[] = [];
   for (let left = body.length; ; ) {
@@ -127,13 +128,15 @@ function packetOf(first: number, ...parts: readonly Buffer[]): Buffer {
   return Buffer.concat([Buffer.from([first, ...length]), body]);
 }
 
-function connectPacket({ clientId, username, password }: Login): Buffer {
+/** A CONNECT of a clean session. */
+export function connectPacket({ clientId, username, password }: Login): Buffer {
   const flags = 2 | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
   const payload = [clientId, username, password].filter((part) => part !== undefined).map((part) => text(part));
   return packetOf(0x10, text("MQTT"), Buffer.from([4, flags, 0, 0]), ...payload);
 }
 
-function subscribePacket(filters: readonly string[]): Buffer {
+/** A SUBSCRIBE at QoS 1. */
+export function subscribePacket(filters: readonly string[]): Buffer {
   const wanted = filters.map((filter) => Buffer.concat([text(filter), Buffer.from([1])]));
   return packetOf(0x82, Buffer.from([0, 1]), ...wanted);
 }

@@ -9,13 +9,12 @@ import { connectAsync } from "mqtt";
 import type { AgentRole } from "../../../agent/src/roles.io.ts";
 import { createUpdater, machineOf, type UpdaterPorts } from "../../../agent/src/update/runner.io.ts";
 import type { Bellwether } from "../../kit/bellwether.ts";
+import { CountedServing } from "../../kit/counted-serving.ts";
 import { credentials, deviceLogin, enrol } from "../../kit/device.ts";
 import { patiently } from "../patiently.ts";
 
 /** Devices that take a document, download and test at one time: they share a machine here, where each has its own. */
 const AT_ONCE = 4;
-/** Inferences a second of a device's simulated pipeline. */
-const INFERENCES_PER_SECOND = 100;
 /** A prediction is sent so often: a device that serves and says nothing stops its wave. */
 const PREDICTION_EVERY_MS = 1_000;
 
@@ -45,7 +44,7 @@ export async function startSimulated(
   const say = (kind: "state" | "reported", body: object) =>
     mqtt.publishAsync(topics.up(kind), JSON.stringify({ v: 1, session: 1, ...body }), { qos: 1 });
   const since = new Map<UpdatePhase, number>();
-  let served: { digest: string; atMs: number } | undefined;
+  const serving = new CountedServing();
   let doneAtMs: number | undefined;
   let rev = 0;
   let token: Awaited<ReturnType<UpdaterPorts["token"]>> | undefined;
@@ -74,17 +73,9 @@ export async function startSimulated(
       transport: () => DIRECT,
       labels: () => ({}),
       compatible: () => ok(undefined),
-      async serve(models) {
-        served = models[0] && { digest: `sha256:${models[0].slotDir.split("/").at(-1)}`, atMs: Date.now() };
-        return models.map(({ model }) => ({ model }));
-      },
+      serve: (models) => serving.serve(models),
       onForged: () => undefined,
-      async figures() {
-        if (served === undefined) return [];
-        const inferences = Math.floor(((Date.now() - served.atMs) * INFERENCES_PER_SECOND) / 1_000);
-        const latency = { medianLatencyUs: 90, p99LatencyUs: 100 };
-        return [{ model: MODEL, digest: served.digest, inferences, errors: 0, ...latency }];
-      },
+      figures: () => serving.figures(),
       report(reported) {
         for (const { phase, outcome } of reported.models) {
           if (!since.has(phase)) since.set(phase, Date.now());
@@ -106,9 +97,8 @@ export async function startSimulated(
   let sent = 0;
   const predict = () => {
     const nowMs = Date.now();
-    if (served === undefined) return;
-    const { digest } = served;
-    const record = { asset: "pump-1", observedAtMs: nowMs, model: MODEL, version: 1, digest, value: 1, latencyUs: 100 };
+    const record = serving.prediction("pump-1", nowMs);
+    if (record === undefined) return;
     const batch: StreamBatch<"inference"> = {
       v: 1,
       epoch: "0000000000000001",
