@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
+import { askLocal } from "../../agent/src/health/local.io.ts";
 import type { Enrolment } from "../../agent/src/link/enrolment.ts";
 import type { AgentSnapshot } from "../../agent/src/snapshot.ts";
 import { eventually } from "./eventually.ts";
@@ -58,7 +59,7 @@ export async function agentSnapshot(stateDir: string): Promise<AgentSnapshot | u
   return ended === 0 ? (JSON.parse(stdout) as AgentSnapshot) : undefined;
 }
 
-/** Waits until the running agent's snapshot satisfies `judge`. */
+/** Waits until the running agent's snapshot satisfies `judge`, asking it where `status` does: a process for every look costs a core. */
 export function snapshotWhere(
   what: string,
   stateDir: string,
@@ -68,10 +69,12 @@ export function snapshotWhere(
   return eventually(
     what,
     async () => {
-      const snapshot = await agentSnapshot(stateDir);
-      return snapshot !== undefined && judge(snapshot) ? snapshot : undefined;
+      const answer = await askLocal(stateDir);
+      if (!answer.ok) return undefined;
+      const snapshot = answer.value as AgentSnapshot;
+      return judge(snapshot) ? snapshot : undefined;
     },
     limitMs,
-    200,
+    100,
   );
 }
