@@ -48,10 +48,17 @@ export function keepPiece(db: Database, { slice, minutes, last }: Parameters<Ser
   const begun = state.done === 0 || state.to === slice.to;
   if (state.from !== slice.from || state.done !== slice.done || !begun) return false;
   const ids = new Map<SeriesKey, number>();
-  for (const { series, minute, ...figures } of minutes) {
-    const id = ids.get(series) ?? seriesId(db, series);
-    ids.set(series, id);
-    addMinute(db, id, minute, figures);
+  // A slice has some thousand minutes: what can be done once for all of them is.
+  const find = statement(db, FIND_MINUTE);
+  const put = statement(db, PUT_MINUTE);
+  for (const later of minutes) {
+    const id = ids.get(later.series) ?? seriesId(db, later.series);
+    ids.set(later.series, id);
+    const found = find.get(id, later.minute) as MinuteRow | undefined;
+    const figures = found ? figuresOfRow(found) : later;
+    if (found) merge(figures, later);
+    const { count, hist, min, max, sum, sumError, last: newest, lastAtMs } = figures;
+    put.run(id, later.minute, count, hist, min, max, sum, sumError, newest, lastAtMs);
   }
   const next = last ? { from: slice.to, to: slice.to, done: 0 } : { ...slice, done: slice.done + 1 };
   statement(db, "UPDATE rollup_state SET from_id = @from, to_id = @to, done = @done").run(next);
@@ -86,22 +93,8 @@ export function figuresOfRow({ sum_error: sumError, last_at_ms: lastAtMs, ...row
   return { count, hist, min, max, sum, sumError, last, lastAtMs };
 }
 
-function addMinute(db: Database, series: number, minute: number, later: Figures): void {
-  const found = statement(db, `SELECT ${MINUTE_COLUMNS} FROM rollup_minutes WHERE series = ? AND minute = ?`).get(
-    series,
-    minute,
-  ) as MinuteRow | undefined;
-  let figures = later;
-  if (found) {
-    figures = figuresOfRow(found);
-    merge(figures, later);
-  }
-  statement(
-    db,
-    `INSERT OR REPLACE INTO rollup_minutes (series, ${MINUTE_COLUMNS})
-     VALUES (@series, @minute, @count, @hist, @min, @max, @sum, @sumError, @last, @lastAtMs)`,
-  ).run({ series, minute, ...figures });
-}
+const FIND_MINUTE = `SELECT ${MINUTE_COLUMNS} FROM rollup_minutes WHERE series = ? AND minute = ?`;
+const PUT_MINUTE = `INSERT OR REPLACE INTO rollup_minutes (series, ${MINUTE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 /** Days of channels that one call packs at most, and channels it looks at: some milliseconds of the writer. */
 const PACKED_DAYS_MAX = 4;
