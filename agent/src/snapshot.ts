@@ -34,8 +34,10 @@ export function describeSnapshot(snapshot: AgentSnapshot, nowMs: number): string
   lines.push(
     `outbox    ${outbox.phase}, ${outbox.unacked} records to send, ${megabytes(outbox.bytes)} of ${megabytes(outbox.bytesMax)} MB, ${outbox.evictedRecords} evicted${problem}`,
   );
-  for (const { id, rows, lastAtMs } of pipeline.inputs)
-    lines.push(`input     ${id}: ${rows} rows, last ${ago(lastAtMs, nowMs)}`);
+  for (const { id, rows, lastAtMs, problem } of pipeline.inputs) {
+    const wrong = problem ? `; ${ago(problem.atMs, nowMs)}: ${problem.message} (${problem.code})` : "";
+    lines.push(`input     ${id}: ${rows} rows, last ${ago(lastAtMs, nowMs)}${wrong}`);
+  }
   for (const { model, version, assets, inferences, errors, p99LatencyUs, lastAtMs } of pipeline.models) {
     lines.push(
       `model     ${model} ${version}: ${inferences} inferences on ${assets.length} assets, ${errors} errors, p99 ${(p99LatencyUs / 1_000).toFixed(2)} ms, last ${ago(lastAtMs, nowMs)}`,

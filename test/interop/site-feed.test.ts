@@ -1,29 +1,14 @@
-import { spawn, spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { expect, onTestFinished, test } from "vitest";
 import { enrolledFolder, startAgentProcess } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
+import { haveMosquitto, startMosquitto } from "../kit/mosquitto.ts";
 import { freePort } from "../kit/port.ts";
 
-const MOSQUITTO = spawnSync("mosquitto", ["-h"]).error === undefined;
-
-/** A real mosquitto of the site's own, with a user who may write; it ends with the test. */
-function startMosquitto(folder: string, port: number): void {
-  const config = join(folder, "mosquitto.conf");
-  writeFileSync(config, `listener ${port} 127.0.0.1\nallow_anonymous true\n`);
-  const broker = spawn("mosquitto", ["-c", config], { stdio: "ignore" });
-  onTestFinished(() => void broker.kill());
-}
-
 test("the feed on a site's own mosquitto, from the agent, while the line to the fleet server is down", async () => {
-  if (!MOSQUITTO) {
-    if (process.env["CI"]) throw new Error("mosquitto is not installed");
-    console.warn("mosquitto is not installed: the agent's own feed was not tried");
-    return;
-  }
+  if (!haveMosquitto("the agent's own feed")) return;
   const folder = temporaryFolder();
   const port = await freePort();
   const url = `mqtt://127.0.0.1:${port}`;

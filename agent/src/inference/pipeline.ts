@@ -64,7 +64,16 @@ export interface PipelineFigures {
   readonly outbox: OutboxFigures;
   readonly rows: number;
   readonly lastRowAtMs?: number;
-  readonly inputs: readonly { readonly id: string; readonly rows: number; readonly lastAtMs?: number }[];
+  readonly inputs: readonly InputFigures[];
+}
+
+/** One input since the agent started. */
+export interface InputFigures {
+  readonly id: string;
+  readonly rows: number;
+  readonly lastAtMs?: number;
+  /** The newest thing that was wrong with it; it may be over. */
+  readonly problem?: Pick<Problem, "code" | "message"> & { readonly atMs: number };
 }
 
 export type ToPipeline =

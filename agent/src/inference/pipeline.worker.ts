@@ -11,7 +11,7 @@ import type { AssetChannels, InputAdapter, InputContext, JsonValue } from "../in
 import type { ConnectPublisher, Output, OutputContext } from "../outputs/output.ts";
 import { Engine, isSavedMemory } from "./engine.ts";
 import { Intake } from "./intake.ts";
-import type { FromPipeline, PipelineFigures, PipelineStart, ToPipeline } from "./pipeline.ts";
+import type { FromPipeline, InputFigures, PipelineFigures, PipelineStart, ToPipeline } from "./pipeline.ts";
 import type { TensorCodec } from "./predictor.ts";
 import { Sessions } from "./sessions.io.ts";
 
@@ -74,6 +74,8 @@ class Pipeline {
   readonly #inputs: RunningInput[] = [];
   #outputs: readonly Output[] = [];
   readonly #told = new Map<string, number>();
+  /** The newest problem of each input, for the figures. */
+  readonly #newest = new Map<string, NonNullable<InputFigures["problem"]>>();
   #timers: NodeJS.Timeout[] = [];
   #commitTimer: NodeJS.Timeout | undefined;
   #outbox!: Outbox;
@@ -306,6 +308,7 @@ class Pipeline {
   #problem(where: string, found: Problem): void {
     const key = `${where}/${found.code}`;
     const nowMs = Date.now();
+    this.#newest.set(where, { code: found.code, message: found.message, atMs: nowMs });
     if (nowMs - (this.#told.get(key) ?? Number.NEGATIVE_INFINITY) < PROBLEM_EVERY_MS) return;
     this.#told.set(key, nowMs);
     this.#tell({ kind: "problem", where, problem: found });
@@ -321,11 +324,15 @@ class Pipeline {
   }
 
   #figures(): PipelineFigures {
-    const inputs = this.#inputs.map(({ id, rows, lastAtMs }) => ({
-      id,
-      rows,
-      ...(lastAtMs === undefined ? {} : { lastAtMs }),
-    }));
+    const inputs = this.#inputs.map(({ id, rows, lastAtMs }) => {
+      const problem = this.#newest.get(id);
+      return {
+        id,
+        rows,
+        ...(lastAtMs === undefined ? {} : { lastAtMs }),
+        ...(problem === undefined ? {} : { problem }),
+      };
+    });
     const lastRowAtMs = Math.max(...inputs.map(({ lastAtMs }) => lastAtMs ?? 0), 0);
     return {
       atMs: Date.now(),

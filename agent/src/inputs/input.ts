@@ -47,8 +47,11 @@ export interface SiteBrokerOptions {
   readonly topics: readonly string[];
   /** `kept`: the broker kept it for whoever subscribes; when it was published is not known. */
   readonly onMessage: (topic: string, payload: Uint8Array, kept: boolean) => void;
-  /** The connection came up, could not be made or was lost, and why; it is tried again for ever. */
-  readonly onConnected: (connected: boolean, reason: string) => void;
+  /**
+   * The connection came up, could not be made or was lost, and why; it is tried again for ever. `unfit`: it was ended
+   * because of what the broker sent.
+   */
+  readonly onConnected: (connected: boolean, reason: string, unfit: boolean) => void;
 }
 
 export type ConnectSiteBroker = (options: SiteBrokerOptions) => SiteBroker;

@@ -399,7 +399,9 @@ describe("site broker", () => {
       { asset: "a", observedAtMs: 13_000, values: { p: null, q: 1 }, quality: { p: "bad" } },
     ]);
     expect(new Set(input.problems.map(({ code }) => code))).toEqual(new Set(["INPUT_PAYLOAD_WRONG"]));
-    options()!.onConnected(false, "nobody listens there");
+    options()!.onConnected(false, "it sent too much", true);
+    expect(input.problems.at(-1)).toMatchObject({ code: "INPUT_PACKET_REFUSED" });
+    options()!.onConnected(false, "nobody listens there", false);
     expect(input.problems.at(-1)).toMatchObject({ code: "INPUT_DISCONNECTED" });
     expect(input.problems.at(-1)?.message).toContain("nobody listens there");
     await input.stop();

@@ -9,7 +9,6 @@ import { readSiteMessage, rowsOfReadings, type SiteReading } from "./site-messag
 /** Rows that wait for the pipeline; beyond, the oldest are dropped and counted. */
 const WAITING_ROWS_MAX = 10_000;
 const EMIT_ROWS_MAX = 512;
-/** As long as MQTT lets a password be. */
 
 /** A site broker's topics. Messages come when they come, so what the pipeline cannot take waits in a bounded queue. */
 export function createMqttInput(config: MqttInputConfig, context: InputContext): InputAdapter {
@@ -39,8 +38,10 @@ export function createMqttInput(config: MqttInputConfig, context: InputContext):
           }
           groups.add(readings);
         },
-        onConnected(connected, reason) {
-          if (!connected) report(problem("INPUT_DISCONNECTED", { input: config.id, url: config.url, reason }));
+        onConnected(connected, reason, unfit) {
+          const lost = { input: config.id, url: config.url, reason };
+          if (connected) return;
+          context.onProblem(problem(unfit ? "INPUT_PACKET_REFUSED" : "INPUT_DISCONNECTED", lost));
         },
       });
       try {

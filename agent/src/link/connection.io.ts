@@ -1,13 +1,14 @@
 import type { Duplex } from "node:stream";
 import { dial, targetOf } from "@bellwether/protocol/tls/dial.io.ts";
-import { connect, type IClientOptions, MqttClient } from "mqtt";
+import { type IClientOptions, MqttClient } from "mqtt";
 import WebSocket, { createWebSocketStream } from "ws";
+import { createPacketGuard, PACKET_BYTES_MAX } from "./packet-guard.ts";
 import type { Reach } from "./reach.io.ts";
 
 /** How an MQTT connection is opened. */
 export interface ConnectionOptions {
   readonly url: string;
-  /** For the fleet server: the pinned CA and the proxy. Without it mqtt.js connects by itself. */
+  /** For the fleet server: the pinned CA and the proxy. Without it the system's CAs count. */
   readonly reach?: Reach | undefined;
   readonly clientId?: string;
   readonly username?: string;
@@ -17,11 +18,11 @@ export interface ConnectionOptions {
   readonly will?: { readonly topic: string; readonly payload: Uint8Array };
   /** `kept`: it was retained, and came because of a subscription. */
   readonly onMessage: (topic: string, payload: Uint8Array, kept: boolean) => void;
-  /** The connection is over, whoever ended it; told once, with the reason. */
-  readonly onClosed: (reason: string) => void;
+  /** The connection is over, whoever ended it; told once, with the reason. `unfit`: what the broker sent is not taken. */
+  readonly onClosed: (reason: string, unfit?: boolean) => void;
 }
 
-/** One MQTT 3.1.1 connection. It is never opened again by itself: whoever opened it decides about the next one. */
+/** One MQTT connection. It is never opened again by itself: whoever opened it decides about the next one. */
 export interface Connection {
   /** Resolves when the broker granted every filter; rejects with a sentence otherwise. */
   subscribe(filters: readonly string[]): Promise<void>;
@@ -36,29 +37,58 @@ export type OpenConnection = (options: ConnectionOptions) => Promise<Connection>
 
 const KEEPALIVE_S = 30;
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Twice the longest packet: a message may hold parts of two. */
-const WEBSOCKET_BYTES_MAX = 131_072;
+/** A message may hold parts of two packets. */
+const WEBSOCKET_BYTES_MAX = 2 * PACKET_BYTES_MAX;
 
-/** Opens a connection over the network. */
-export async function openConnection(options: ConnectionOptions): Promise<Connection> {
-  const { url, reach } = options;
-  const stream = reach && (await openStream(url, reach, options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS));
-  const wanted = clientOptions(options);
-  const client = stream ? new MqttClient(() => stream as ReturnType<StreamBuilder>, wanted) : connect(url, wanted);
-  return await opened(client, options);
+/** The broker was reached and would not have the session: with the code of its CONNACK, where it sent one. */
+class SessionRefused extends Error {
+  readonly code: number | undefined;
+  constructor(reason: string, code: number | undefined) {
+    super(reason);
+    this.code = code;
+  }
 }
 
-type StreamBuilder = ConstructorParameters<typeof MqttClient>[0];
+/** Opens a connection at MQTT 3.1.1, which the fleet server speaks. */
+export async function openConnection(options: ConnectionOptions): Promise<Connection> {
+  return await openAt(4, options);
+}
+
+/**
+ * Opens a connection at MQTT 5 where the broker speaks it: such a broker keeps packets that are too long to itself. At
+ * 3.1.1 otherwise, where one that comes ends the connection.
+ */
+export async function openNewestConnection(options: ConnectionOptions): Promise<Connection> {
+  try {
+    return await openAt(5, options);
+  } catch (cause) {
+    if (!(cause instanceof SessionRefused) || speaks5(cause)) throw cause;
+    return await openAt(4, options);
+  }
+}
+
+/** Refused with a code of MQTT 5 (from 128 on), other than 132: "unsupported protocol version". */
+function speaks5({ code }: SessionRefused): boolean {
+  return code !== undefined && code >= 128 && code !== 132;
+}
+
+async function openAt(version: 4 | 5, options: ConnectionOptions): Promise<Connection> {
+  const stream = await openStream(options);
+  return await opened(stream, clientOptions(version, options), options);
+}
+
+type MqttStream = ReturnType<ConstructorParameters<typeof MqttClient>[0]>;
 
 /** The stream that MQTT is spoken over: verified, through the proxy, and over WebSocket where the address says so. */
-async function openStream(address: string, reach: Reach, timeoutMs: number): Promise<Duplex> {
+async function openStream({ url: address, reach, connectTimeoutMs }: ConnectionOptions): Promise<Duplex> {
   const url = new URL(address);
+  const timeoutMs = connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const signal = AbortSignal.timeout(timeoutMs);
-  const onTimeShown = (ms: number) => reach.onTimeShown(ms);
-  const socket = await dial(targetOf(url), reach.transport(), { signal, onTimeShown });
+  const onTimeShown = (ms: number) => reach?.onTimeShown(ms);
+  const socket = await dial(targetOf(url), reach?.transport() ?? {}, { signal, onTimeShown });
   if (!url.protocol.startsWith("ws")) return socket;
   // TLS is spoken below already.
-  const webSocket = new WebSocket(`ws://${url.host}${url.pathname}`, "mqtt", {
+  const webSocket = new WebSocket(`ws://${url.host}${url.pathname}${url.search}`, "mqtt", {
     createConnection: () => socket,
     perMessageDeflate: false,
     followRedirects: false,
@@ -68,13 +98,14 @@ async function openStream(address: string, reach: Reach, timeoutMs: number): Pro
   return createWebSocketStream(webSocket);
 }
 
-function clientOptions(options: ConnectionOptions): IClientOptions {
+function clientOptions(version: 4 | 5, options: ConnectionOptions): IClientOptions {
   return {
     ...(options.clientId === undefined ? {} : { clientId: options.clientId }),
     ...(options.username === undefined ? {} : { username: options.username }),
     ...(options.password === undefined ? {} : { password: options.password }),
     ...(options.will === undefined ? {} : { will: willOf(options.will) }),
-    protocolVersion: 4,
+    protocolVersion: version,
+    ...(version === 5 ? { properties: { maximumPacketSize: PACKET_BYTES_MAX } } : {}),
     clean: true,
     keepalive: options.keepaliveS ?? KEEPALIVE_S,
     connectTimeout: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
@@ -85,12 +116,30 @@ function clientOptions(options: ConnectionOptions): IClientOptions {
   };
 }
 
-function opened(client: MqttClient, options: ConnectionOptions): Promise<Connection> {
+function opened(stream: Duplex, wanted: IClientOptions, options: ConnectionOptions): Promise<Connection> {
   return new Promise((resolve, reject) => {
     let reason = "the connection was closed";
+    let code: number | undefined;
+    let unfit = false;
     let state: "opening" | "open" | "over" = "opening";
+    const client = new MqttClient(() => {
+      const guard = createPacketGuard(PACKET_BYTES_MAX);
+      // Before the client's own pipe, so that it has no more than the first chunk of what is not taken.
+      stream.on("data", (chunk: Uint8Array) => {
+        const fault = unfit ? undefined : guard(chunk);
+        if (fault === undefined) return;
+        unfit = true;
+        reason = fault;
+        stream.destroy();
+      });
+      return stream as MqttStream;
+    }, wanted);
     client.on("error", (cause) => {
+      if (unfit) return;
       reason = cause.message || String(cause);
+      const { code: said } = cause as { code?: unknown };
+      if (typeof said === "number") code = said;
+      unfit = said === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH";
       // After a refusal or a failed dial mqtt.js may emit no close.
       if (state === "opening") over();
     });
@@ -105,8 +154,8 @@ function opened(client: MqttClient, options: ConnectionOptions): Promise<Connect
       const opened = state === "open";
       state = "over";
       client.end(true);
-      if (opened) options.onClosed(reason);
-      else reject(new Error(reason));
+      if (opened) options.onClosed(reason, unfit);
+      else reject(new SessionRefused(reason, code));
     }
   });
 }

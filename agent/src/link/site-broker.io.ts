@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import type { ConnectSiteBroker } from "../inputs/input.ts";
 import type { ConnectPublisher, SitePublisher } from "../outputs/output.ts";
-import { type Connection, openConnection } from "./connection.io.ts";
+import { type Connection, openNewestConnection } from "./connection.io.ts";
 import { BACKOFF, backoffMs } from "./machine.ts";
 
 /**
@@ -30,28 +30,32 @@ function keepConnected(options: SiteOptions): SitePublisher {
   let closed = false;
 
   async function open(): Promise<void> {
+    let over = false;
     try {
-      connection = await openConnection({
+      connection = await openNewestConnection({
         url: options.url,
         ...(options.username === undefined ? {} : { username: options.username }),
         ...(options.password === undefined ? {} : { password: options.password }),
         ...(options.will === undefined ? {} : { will: options.will }),
         onMessage: options.onMessage,
-        onClosed: (reason) => {
-          if (connection !== undefined) options.onConnected(false, reason);
+        onClosed: (reason, unfit = false) => {
+          over = connection !== undefined;
           connection = undefined;
+          if (over && !closed) options.onConnected(false, reason, unfit);
           again();
         },
       });
       if (closed) return void (await connection.end(false));
       if (options.topics.length > 0) await connection.subscribe(options.topics);
       openedAtMs = performance.now();
-      options.onConnected(true, "");
+      options.onConnected(true, "", false);
     } catch (cause) {
+      // Its end was told already, with its reason.
+      if (over) return;
       // Refused, unreachable, or a filter was refused: said once, and tried again.
       const opened = connection;
       connection = undefined;
-      options.onConnected(false, (cause as Error).message);
+      options.onConnected(false, (cause as Error).message, false);
       await opened?.end(false);
       again();
     }

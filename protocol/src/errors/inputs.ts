@@ -47,6 +47,12 @@ export const INPUT_ERRORS = {
     sentence: "The input {input} has no connection to {url}: {reason}.",
     remedy: "It connects by itself once that is possible.",
   },
+  INPUT_PACKET_REFUSED: {
+    http: 422,
+    sentence: "The input {input} ended its connection to {url}: {reason}.",
+    remedy:
+      "Take that message off the input's topics (it may be retained); a broker that speaks MQTT 5 keeps it to itself. The input tries again, ever more rarely.",
+  },
   OUTPUT_DISCONNECTED: {
     http: 503,
     sentence: "The output lost its connection to {url}.",
