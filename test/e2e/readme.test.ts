@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { expect, test } from "vitest";
-import { SIGNALS, type SignalName } from "../../agent/src/config/signals.ts";
 import { snapshotWhere } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
@@ -24,7 +23,7 @@ function reader(folder: string) {
   function parts(beginning: string): [command: "bellwether" | "bellwether-agent", ...args: string[]] {
     const found = COMMANDS.filter((line) => line.startsWith(`npx ${beginning}`));
     expect(found, `the README's command ${beginning}`).toHaveLength(1);
-    let text = found[0]!.replace(/^npx /, "");
+    let text = found[0]!.replace(/^npx | > \S+$/g, "");
     for (const [from, to] of Object.entries(replaced)) text = text.replaceAll(from, to);
     return text.match(/'[^']*'|\S+/g)!.map((word) => word.replaceAll("'", "")) as ReturnType<typeof parts>;
   }
@@ -44,25 +43,11 @@ function reader(folder: string) {
   };
 }
 
-/** What the reader has at hand: an agent's configuration, and the past of other machines with its failures. */
-async function writeFiles(folder: string): Promise<void> {
-  const input = "{id: plant, type: simulator, seed: 9, assets: [pump-1], rowsPerSecond: 50}";
-  writeFileSync(join(folder, "agent.yaml"), `assets: [{id: pump-1}]\ninputs: [${input}]\n`);
-  const args = ["simulate", "--seed", "5", "--assets", "6", "--lives", "2", "--prefix", "old-", "--failures"];
-  const { ended, stdout } = await runProcess("bellwether-agent", [...args, join(folder, "failures.csv")]);
-  expect(ended).toBe(0);
-  const withUnits = (channel: string) => {
-    const { unit } = SIGNALS[channel as SignalName] ?? {};
-    return unit === undefined ? channel : `${channel} [${unit}]`;
-  };
-  const [header = "", ...rows] = stdout.split("\n");
-  writeFileSync(join(folder, "samples.csv"), [header.split(",").map(withUnits).join(","), ...rows].join("\n"));
-}
-
 test("the README's commands do what it says, in its order", async () => {
   const folder = temporaryFolder("bellwether-readme-");
   const { env, replaced, run, start } = reader(folder);
-  await writeFiles(folder);
+  const input = "{id: plant, type: simulator, seed: 9, assets: [pump-1], rowsPerSecond: 50}";
+  writeFileSync(join(folder, "agent.yaml"), `assets: [{id: pump-1}]\ninputs: [${input}]\n`);
   const up = start("bellwether up", "--port", "0", "--mqtt-port", "0", "-o", "json");
   const { url, tokenFile } = await up.line("its address", (line) => JSON.parse(line) as Record<string, string>);
   replaced["http://127.0.0.1:8443"] = url!;
@@ -84,6 +69,7 @@ test("the README's commands do what it says, in its order", async () => {
   );
   await run("bellwether-agent status");
 
+  writeFileSync(join(folder, "samples.csv"), await run("bellwether-agent simulate"));
   await run("bellwether history import");
   await run("bellwether training start");
   await run("bellwether models release");

@@ -62,10 +62,11 @@ test("simulate writes the very rows the simulator input sends, missing ones as e
 
 test("run-to-failure history: truth beside every row, and the failures at its zeros", async () => {
   const args = ["--seed", "4", "--assets", "3", "--prefix", "past-", "--stagger", "0", "--lives", "2", "--truth"];
-  const { code, out } = await agent("simulate", ...args, "--failures", "failures.csv");
+  const { code, out } = await agent("simulate", ...args, "--units", "--failures", "failures.csv");
   expect(code).toBe(0);
   const [header, ...lines] = out.trim().split("\n");
-  const names = header!.split(",");
+  expect(header).toContain(",vibration.de [mm/s],");
+  const names = header!.split(",").map((name) => name.replace(/ \[.*\]$/, ""));
   expect(names.slice(-4)).toEqual(["rul", "mode", "life", "sensor_faults"]);
   const cell = (line: string, name: string) => line.split(",")[names.indexOf(name)];
   const zeros = lines

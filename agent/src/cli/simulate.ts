@@ -28,6 +28,7 @@ interface Options {
   readonly to?: number;
   readonly lives?: number;
   readonly truth?: boolean;
+  readonly units?: boolean;
   readonly failures?: string;
 }
 
@@ -51,6 +52,7 @@ export function simulateCommand(): Command {
     .option("--to <index>", "row to stop before", count(1, 1e9))
     .option("--lives <n>", "stop each machine with its n-th failure instead", count(1, 10_000))
     .option("--truth", "add remaining rows until failure, fault mode, life and sensor faults")
+    .option("--units", 'write each channel as "name [unit]", as "bellwether history import" reads it')
     .option("--failures <file>", "write asset, time, mode and life of every failure among the rows to this CSV file")
     .action(async (options: Options) => {
       process.stdout.on("error", (cause: NodeJS.ErrnoException) => {
@@ -82,7 +84,7 @@ export function simulateCommand(): Command {
         const written = await writeWhole(options.failures, failuresOf(plant, from, endOf));
         if (!written.ok) return failWith(written.error);
       }
-      await writeRows(plant, columnsOf(config), from, endOf, options.truth === true);
+      await writeRows(plant, columnsOf(config), from, endOf, options);
     });
 }
 
@@ -126,18 +128,21 @@ function configured(file: string, id: string | undefined): Result<SimulatorInput
   return err("ARGUMENT_INVALID", { name: "--input", expected: `${file} has ${found.length} ${those}, name one` });
 }
 
-function columnsOf(config: SimulatorInputConfig): string[] {
-  return [...new Set(config.points.map(({ channel }) => channel))];
+/** Channels with their units, in the order of their first points. */
+function columnsOf(config: SimulatorInputConfig): ReadonlyMap<string, string> {
+  return new Map(config.points.map(({ channel, unit }) => [channel, unit]));
 }
 
 async function writeRows(
   plant: Simulator,
-  channels: readonly string[],
+  columns: ReadonlyMap<string, string>,
   from: number,
   endOf: (asset: string) => number,
-  truth: boolean,
+  { truth = false, units = false }: Pick<Options, "truth" | "units">,
 ): Promise<void> {
-  const header = ["asset", "time", ...channels, ...(truth ? ["rul", "mode", "life", "sensor_faults"] : [])];
+  const channels = [...columns.keys()];
+  const named = units ? Array.from(columns, ([channel, unit]) => `${channel} [${unit}]`) : channels;
+  const header = ["asset", "time", ...named, ...(truth ? ["rul", "mode", "life", "sensor_faults"] : [])];
   let text = `${header.join(",")}\n`;
   for (const asset of plant.assets) {
     const end = endOf(asset);

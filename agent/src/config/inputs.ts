@@ -165,9 +165,9 @@ const replayShape = object({
   units: optional(list(integer(1, 1e9), 10_000, 1)),
   rows: optional(integer(1, 1e9)),
   timeColumn: optional(text("the header of a column", 256)),
-  timeFormat: withDefault(oneOf(["iso", "epoch_ms", "epoch_s"]), "iso"),
-  start: withDefault(isoTime, Date.UTC(2026, 0, 1)),
-  stepMs: withDefault(stepMs, 60_000),
+  timeFormat: optional(oneOf(["iso", "epoch_ms", "epoch_s"])),
+  start: optional(isoTime),
+  stepMs: optional(stepMs),
   points: optional(
     list(
       object({ ...pointBase, asset: optional(name), column: optional(text("the header of a column", 256)) }),
@@ -177,8 +177,14 @@ const replayShape = object({
   ),
 });
 
+/** A key that says how to read what another one names: without that one it would be passed over in silence. */
+function idle(reading: Reading, key: string, other: string): undefined {
+  return reading.fault("CONFIG_WRONG", key, { expected: `given only beside ${other}`, found: "it alone" });
+}
+
 function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: string): ReplayInputConfig | undefined {
   const { timeColumn, timeFormat, start, stepMs: step, points: given, units, ...rest } = shape;
+  if (timeColumn === undefined && timeFormat !== undefined) return idle(reading, `${key}.timeFormat`, "timeColumn");
   const cmapss = shape.format === "cmapss";
   if (cmapss && (shape.asset ?? shape.assetColumn ?? timeColumn ?? given) !== undefined) {
     return reading.fault("CONFIG_WRONG", key, {
@@ -189,6 +195,11 @@ function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: st
   if (shape.asset !== undefined && shape.only !== undefined) {
     const expected = "given only where the rows name their asset";
     return reading.fault("CONFIG_WRONG", `${key}.only`, { expected, found: "it beside asset" });
+  }
+  for (const made of ["start", "stepMs"] as const) {
+    if (timeColumn === undefined || shape[made] === undefined) continue;
+    const expected = "given only without timeColumn, which says when each row was";
+    return reading.fault("CONFIG_WRONG", `${key}.${made}`, { expected, found: "it beside timeColumn" });
   }
   if (units !== undefined && (!cmapss || shape.only !== undefined)) {
     const expected = "given only with format cmapss, and without only";
@@ -227,8 +238,8 @@ function replayInput(shape: Shape<typeof replayShape>, reading: Reading, key: st
     ...(units === undefined ? {} : { only: units.map((unit) => `${assetPrefix}${unit}`) }),
     time:
       timeColumn === undefined
-        ? { kind: "steps" as const, startMs: start, stepMs: step }
-        : { kind: "column" as const, column: timeColumn, format: timeFormat },
+        ? { kind: "steps" as const, startMs: start ?? Date.UTC(2026, 0, 1), stepMs: step ?? 60_000 }
+        : { kind: "column" as const, column: timeColumn, format: timeFormat ?? "iso" },
   });
 }
 
@@ -254,7 +265,7 @@ const mqttShape = object({
         topic: required(topic),
         valuePointer: withDefault(pointer, ""),
         timePointer: optional(pointer),
-        timeUnit: withDefault(oneOf(["ms", "s", "iso"]), "ms"),
+        timeUnit: optional(oneOf(["ms", "s", "iso"])),
       }),
       POINTS_MAX,
       1,
@@ -267,7 +278,10 @@ function mqttInput(shape: Shape<typeof mqttShape>, reading: Reading, key: string
   if (shape.passwordFile !== undefined && shape.username === undefined) {
     return reading.fault("CONFIG_MISSING", `${key}.username`, { expected: "a password needs one" });
   }
-  return present({ ...shape, type: "mqtt" as const, points: shape.points.map(present) });
+  const blind = shape.points.findIndex(({ timePointer, timeUnit }) => timePointer === undefined && timeUnit);
+  if (blind >= 0) return idle(reading, `${key}.points[${blind}].timeUnit`, "timePointer");
+  const points = shape.points.map((point) => present({ ...point, timeUnit: point.timeUnit ?? ("ms" as const) }));
+  return present({ ...shape, type: "mqtt" as const, points });
 }
 
 const hostShape = object({

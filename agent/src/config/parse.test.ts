@@ -151,6 +151,27 @@ describe("a wrong one names line, key and what was expected", () => {
       28,
       'did you mean "vibration.de"?',
     ],
+    [
+      "a time's format without its column",
+      whole.replace("timeColumn: ts", "timeFormat: epoch_s"),
+      "CONFIG_WRONG",
+      16,
+      "beside timeColumn",
+    ],
+    [
+      "a time's unit without its pointer",
+      whole.replace("timePointer: /ts", "timeUnit: s"),
+      "CONFIG_WRONG",
+      24,
+      "beside timePointer",
+    ],
+    [
+      "a start that no row would have",
+      whole.replace("timeColumn: ts", "timeColumn: ts\n    stepMs: 5"),
+      "CONFIG_WRONG",
+      17,
+      "without timeColumn",
+    ],
     ["a model twice", whole.replace("models: [", "models: [{model: pump-rul}, "), "CONFIG_TWICE", 28, "bound once"],
     ["no source", point("name: x, asset: a, channel: c, unit: K"), "CONFIG_MISSING", 3, "inputs[0].points[0].source"],
     [
@@ -275,6 +296,13 @@ describe("hostile texts are answered, never thrown at", () => {
     expect(codeOf(`assets: [${assets}]\n${inputs}\nmodels: [${models}]\n`)).toBe("CONFIG_REFERENCE");
     // Of the processor, which others may keep busy: 2 s; minutes when each was compared with each.
     expect(process.cpuUsage(before).user / 1_000).toBeLessThan(20_000);
+  });
+
+  test("a megabyte of faults costs little more than one", () => {
+    const before = process.cpuUsage();
+    expect(codeOf(`a: [${",".repeat(900_000)}`)).toBe("CONFIG_YAML");
+    // 1.2 s of the processor; 12 s when each of its 900,000 faults was given a stack.
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(6_000);
   });
 
   test("any text", () => {

@@ -1,6 +1,6 @@
-import { readFileSync } from "node:fs";
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
+import { usageOf } from "@bellwether/protocol/process/usage.io.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { SelfTestFindings } from "./machine.ts";
 
@@ -60,21 +60,4 @@ export function selfTest(
     child.once("error", (cause) => fail(cause.message));
     child.once("exit", (code, killedBy) => fail(`it ended by ${killedBy ?? `code ${code}`}`));
   });
-}
-
-/** Linux counts a process's time in ticks of USER_HZ, which is 100 on every architecture that Node runs on (times(2)). */
-const TICK_MS = 10;
-const PAGE_BYTES = 4_096;
-
-/** What a process has taken so far, by /proc (proc_pid_stat(5)); nothing where there is no such thing or it is gone. */
-function usageOf(pid: number | undefined): { readonly residentBytes: number; readonly cpuMs: number } {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The second field is the program's name in brackets and may hold spaces: fields are counted from behind it.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    const [userTicks = 0, systemTicks = 0, pages = 0] = [fields[11], fields[12], fields[21]].map(Number);
-    return { residentBytes: pages * PAGE_BYTES, cpuMs: (userTicks + systemTicks) * TICK_MS };
-  } catch {
-    return { residentBytes: 0, cpuMs: 0 }; // it ended between two looks; its exit says the rest
-  }
 }

@@ -58,7 +58,7 @@ function startRoute({ store, runs }: TrainingRoutesDeps): Route {
     body: TrainingRequest,
     answer: RunView,
     status: 202,
-    errors: ["NOT_FOUND", "TRAINING_QUEUE_FULL"],
+    errors: ["NOT_FOUND", "TRAINING_QUEUE_FULL", "TRAINING_TARGET_MISSING"],
     handler: async ({ body, caller }) => {
       const history = await findHistory(store, body.history, caller);
       if (!history.ok) return history;

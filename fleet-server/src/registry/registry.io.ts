@@ -146,6 +146,8 @@ export function createRegistry(ports: RegistryPorts): Registry {
     const name = { model, version, from: ["validating"] as const, nowMs: ports.now() };
     if (report.ok) return store.move({ ...name, to: "valid", report: report.value });
     await store.move({ ...name, to: "invalid", problem: report.error });
+    if (report.error.code === "CHILD_STARVED")
+      return err("VALIDATION_BUSY", { retryAfterSeconds: RETRY_AFTER_SECONDS });
     return report;
   }
 

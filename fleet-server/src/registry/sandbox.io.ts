@@ -15,10 +15,14 @@ type Task =
   | { readonly kind: "draft"; readonly task: DraftTask };
 
 /** What a model may take on its maker's own machine, where a long history is read as well. */
-export const DRAFT_LIMITS: ChildLimits = { memoryBytes: 3 * 1024 * 1024 * 1024, wallMs: 1_800_000 };
+export const DRAFT_LIMITS: ChildLimits = {
+  memoryBytes: 3 * 1024 * 1024 * 1024,
+  cpuMs: 1_800_000,
+  wallMs: 3_600_000,
+};
 
-/** What a model may take while the server tries it. */
-export const SANDBOX_LIMITS: ChildLimits = { memoryBytes: 1024 * 1024 * 1024, wallMs: 20_000 };
+/** What a model may take while the server tries it; whoever uploaded it has an answer within 30 s. */
+export const SANDBOX_LIMITS: ChildLimits = { memoryBytes: 1024 * 1024 * 1024, cpuMs: 12_000, wallMs: 20_000 };
 
 /** Runs strangers' models in children of their own. */
 export interface Sandbox {

@@ -6,6 +6,7 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type { TrainedVersion, TrainingRun, TrainingStore } from "../store/training.ts";
 import type { TrainingProgress, TrainingRequest } from "./order.ts";
 import type { BuiltPackage } from "./package.ts";
+import { hasTarget } from "./targets.ts";
 import type { TrainedModel } from "./train.ts";
 import type { TrainReply, TrainThreadOptions } from "./train.worker.ts";
 
@@ -24,7 +25,7 @@ export interface TrainingRunsPorts {
 
 /** Training runs: one at a time, the others wait in order. */
 export interface TrainingRuns {
-  /** Queues a run; `TRAINING_QUEUE_FULL` beyond the bound. */
+  /** Queues a run; `TRAINING_QUEUE_FULL` beyond the bound, `TRAINING_TARGET_MISSING` where nothing could come of it. */
   start(request: TrainingRequest, createdBy: string): Promise<Result<TrainingRun>>;
   /** Ends a run that waits or is under way. */
   cancel(id: string): Promise<Result<TrainingRun>>;
@@ -158,6 +159,9 @@ export function createTrainingRuns(ports: TrainingRunsPorts): TrainingRuns {
     async start(request, createdBy) {
       const history = await store.findHistory({ name: request.history });
       if (!history) return err("NOT_FOUND", { what: "history", name: request.history });
+      const { failures, target } = history.report;
+      const holds = hasTarget(request.history, { failures, target: target?.column }, request.target);
+      if (!holds.ok) return holds;
       const run: TrainingRun = {
         id: ports.newId(),
         history: history.id,

@@ -245,6 +245,16 @@ describe("training runs", () => {
     expect((await cli(["training", "list", "--model", "engine-rul"], server.env)).stdout).toContain(run.id);
   });
 
+  test("one whose history lacks the target is refused at once, with what is there", async () => {
+    const history = await importEngines(server, 2, 15);
+    const { items } = (await server.call("GET", "/v1/training-runs?limit=1000")).body;
+    const target = { kind: "column", column: "wear" };
+    const refused = await server.call("POST", "/v1/training-runs", { history, model: "m", target });
+    expect(refused.body).toMatchObject({ status: 422, code: "TRAINING_TARGET_MISSING" });
+    expect(refused.body["detail"]).toContain("it has no target column and knows of 2 failures");
+    expect((await server.call("GET", "/v1/training-runs?limit=1000")).body["items"]).toEqual(items);
+  });
+
   test("assets held out by request are never learnt from", async () => {
     const history = await importEngines(server, 8);
     const held = ["--holdout", "engine-3", "--holdout", "engine-5"];

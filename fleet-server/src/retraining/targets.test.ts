@@ -46,9 +46,9 @@ describe("a history that cannot give a target says why", () => {
     sources: [],
   });
   test.each<[ReturnType<typeof asset>, string | undefined, TargetSpec, string]>([
-    [asset(3, []), undefined, { kind: "rul", cap: 5 }, "knows of no failure"],
-    [asset(3, []), undefined, { kind: "column", column: "y" }, "without a target column"],
-    [asset(3, [], [1, 2, 3]), "x", { kind: "column", column: "y" }, "target column is x"],
+    [asset(3, []), undefined, { kind: "rul", cap: 5 }, "has no target column and knows of no failures"],
+    [asset(3, []), undefined, { kind: "column", column: "y" }, "has no target column and knows of no failures"],
+    [asset(3, [], [1, 2, 3]), "x", { kind: "column", column: "y" }, "has the target column x"],
     [asset(3, [], [0, 1, 2]), "y", { kind: "binary", column: "y" }, "holds 2"],
     [asset(3, [], [0, 0, 0]), "y", { kind: "binary", column: "y" }, "one class"],
   ])("%#", (one, target, spec, words) => {

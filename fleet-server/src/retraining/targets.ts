@@ -41,16 +41,28 @@ export type TargetSpec = Static<typeof TargetSpec>;
 
 const HOUR_MS = 3_600_000;
 
-/** Whether a history can give the target at all; says what it lacks. */
+/** What a history has to learn from: the name of its target column, and how many failures it knows. */
+export interface TargetFacts {
+  readonly target: string | undefined;
+  readonly failures: number;
+}
+
+/** Whether a history has what the target is made of; says what it has instead. */
+export function hasTarget(history: string, { target, failures }: TargetFacts, spec: TargetSpec): Result<void> {
+  const column = target === undefined ? "no target column" : `the target column ${target}`;
+  const known = failures === 1 ? "1 failure" : `${failures || "no"} failures`;
+  const missing = (wanted: string) =>
+    err("TRAINING_TARGET_MISSING", { history, target: wanted, reason: `it has ${column} and knows of ${known}` });
+  if ("column" in spec) return target === spec.column ? ok(undefined) : missing(spec.column);
+  return failures > 0 ? ok(undefined) : missing(spec.kind);
+}
+
+/** Whether a history can give the target at all, its rows looked at; says what it lacks. */
 export function checkTarget(history: string, snapshot: HistorySnapshot, spec: TargetSpec): Result<void> {
   const missing = (target: string, reason: string) => err("TRAINING_TARGET_MISSING", { history, target, reason });
-  if ("column" in spec) {
-    if (snapshot.target === undefined) return missing(spec.column, "it was imported without a target column");
-    if (snapshot.target !== spec.column) return missing(spec.column, `its target column is ${snapshot.target}`);
-  } else if (!snapshot.assets.some(({ failuresMs }) => failuresMs.length > 0)) {
-    return missing(spec.kind, "it knows of no failure");
-  }
-  if (!isBinary(spec)) return ok(undefined);
+  const failures = snapshot.assets.reduce((sum, { failuresMs }) => sum + failuresMs.length, 0);
+  const holds = hasTarget(history, { target: snapshot.target, failures }, spec);
+  if (!holds.ok || !isBinary(spec)) return holds;
   const seen = new Set<number>();
   for (const asset of snapshot.assets) for (const y of targetsOf(asset, spec)) if (!Number.isNaN(y)) seen.add(y);
   const other = [...seen].find((y) => y !== 0 && y !== 1);

@@ -89,7 +89,7 @@ export const API_ERRORS = {
   },
   VALIDATION_BUSY: {
     http: 503,
-    sentence: "Other uploads are being validated; nothing of this one was kept.",
+    sentence: "The server is too busy with other uploads, or with other work, to validate this one.",
     remedy: "Send it again in {retryAfterSeconds} seconds.",
   },
   UNAVAILABLE: {

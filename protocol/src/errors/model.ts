@@ -160,8 +160,13 @@ export const MODEL_ERRORS = {
   },
   CHILD_TIME_EXCEEDED: {
     http: 422,
-    sentence: "The model did not come back within {limitMs} ms while it was loaded or run.",
+    sentence: "The model did not come back within {limitMs} ms of processor time while it was loaded or run.",
     remedy: "Use a faster model.",
+  },
+  CHILD_STARVED: {
+    http: 503,
+    sentence: "The machine is too busy to try the model: in {wallMs} ms it had {cpuMs} ms of processor time.",
+    remedy: "Nothing is known of the model; try again when the machine is less busy.",
   },
   CHILD_DIED: {
     http: 422,

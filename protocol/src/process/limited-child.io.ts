@@ -1,13 +1,16 @@
 import type { ChildProcess } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { constants, setPriority } from "node:os";
 import { err, ok, type Result } from "../result.ts";
 import type { ChildOptions } from "./roles.io.ts";
+import { usageOf } from "./usage.io.ts";
 
 /** What a child may take. */
 export interface ChildLimits {
   /** Resident memory; also bounds, beyond what Node itself reserves, what it may allocate at all. */
   readonly memoryBytes: number;
+  /** Processor time of all its threads: what its task needs, however busy the machine is. */
+  readonly cpuMs: number;
+  /** Beyond this it is ended, and `CHILD_STARVED` says that nothing is known of its task. */
   readonly wallMs: number;
 }
 
@@ -22,14 +25,14 @@ export interface Limited<T> {
 const NODE_DATA_BYTES = 700 * 1024 * 1024;
 const WATCH_EVERY_MS = 20;
 const STDERR_CHARS = 2_000;
-const PAGE_BYTES = 4_096;
 /** No secrets of the program's environment go to a child that runs a stranger's model. */
 const ENVIRONMENT = ["PATH", "TMPDIR", "LANG", "NODE_COMPILE_CACHE"] as const;
 
 /**
- * Starts a child through `start`, sends it one task, and gives its one answer. Over its memory, its time, or dead before
- * it answered, it is killed and the code says which: `CHILD_MEMORY_EXCEEDED`, `CHILD_TIME_EXCEEDED`, `CHILD_DIED`. The
- * child runs at low priority, and an allocation beyond its memory fails inside it before a page is touched.
+ * Starts a child through `start`, sends it one task, and gives its one answer. Over its memory, its processor
+ * time or the wall's, or dead before it answered, it is killed and the code says which: `CHILD_MEMORY_EXCEEDED`,
+ * `CHILD_TIME_EXCEEDED`, `CHILD_STARVED`, `CHILD_DIED`. The child runs at low priority, and an allocation beyond its
+ * memory fails inside it before a page is touched.
  */
 export function askLimitedChild<T>(
   start: (options: ChildOptions) => ChildProcess,
@@ -43,8 +46,8 @@ export function askLimitedChild<T>(
     env: environment(limits.memoryBytes),
     ulimits: {
       dataBytes: NODE_DATA_BYTES + limits.memoryBytes,
-      // Processor time is wall time at most, times two for threads; the wall limit comes first while the parent lives.
-      cpuSeconds: Math.ceil(limits.wallMs / 500),
+      // The watch below comes first while the parent lives.
+      cpuSeconds: Math.ceil(limits.cpuMs / 1_000) + 2,
     },
   });
   return new Promise((resolve) => {
@@ -57,17 +60,22 @@ export function askLimitedChild<T>(
       child.kill("SIGKILL");
     };
     const watch = setInterval(() => {
-      peakBytes = Math.max(peakBytes, residentBytes(child.pid));
+      const { residentBytes, cpuMs } = usageOf(child.pid);
+      peakBytes = Math.max(peakBytes, residentBytes);
       if (peakBytes > limits.memoryBytes) settle(memoryExceeded(limits, peakBytes));
+      else if (cpuMs > limits.cpuMs) settle(err("CHILD_TIME_EXCEEDED", { limitMs: limits.cpuMs }));
     }, WATCH_EVERY_MS);
-    const deadline = setTimeout(() => settle(err("CHILD_TIME_EXCEEDED", { limitMs: limits.wallMs })), limits.wallMs);
+    const deadline = setTimeout(() => {
+      const { cpuMs } = usageOf(child.pid);
+      settle(err("CHILD_STARVED", { wallMs: limits.wallMs, cpuMs }));
+    }, limits.wallMs);
     const abort = () => settle(err("CHILD_DIED", { reason: "it was no longer wanted" }));
     signal?.addEventListener("abort", abort, { once: true });
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       stderr = (stderr + text).slice(-STDERR_CHARS);
     });
     child.once("message", (answer) => {
-      peakBytes = Math.max(peakBytes, residentBytes(child.pid));
+      peakBytes = Math.max(peakBytes, usageOf(child.pid).residentBytes);
       settle(ok({ answer: answer as T, peakBytes, wallMs: performance.now() - startMs }));
     });
     child.once("error", (cause) => settle(err("CHILD_DIED", { reason: cause.message })));
@@ -111,15 +119,6 @@ function environment(memoryBytes: number): NodeJS.ProcessEnv {
     NODE_OPTIONS: `--max-old-space-size=${heapMb}`,
     ORT_DISABLE_TELEMETRY: "1",
   };
-}
-
-/** Resident memory of a process; 0 where the system does not tell (then the other limits hold alone). */
-function residentBytes(pid: number | undefined): number {
-  try {
-    return Number(readFileSync(`/proc/${pid}/statm`, "latin1").split(" ")[1]) * PAGE_BYTES || 0;
-  } catch {
-    return 0;
-  }
 }
 
 function lowerPriority(pid: number): void {
