@@ -219,9 +219,9 @@ export function topicsText(): string {
     "\n",
     FEED_HEAD,
     table(CHANNELS.feed),
-    "\n## Messages\n",
+    "\n## Messages\n\n`?` marks what may be missing, `[…]*` is a list, `{*: …}` a map, `name` as above.\n",
     ...[...CHANNELS.up, ...CHANNELS.down, ...CHANNELS.feed].map(messageText),
-    `\n### Director document\n\nThe payload inside \`Desired\`, base64.\n\n${membersOf(DirectorDocument)}`,
+    `\n### Director document\n\nThe payload inside \`Desired\`, base64.\n\n${shapeOf(DirectorDocument)}`,
   ].join("");
 }
 
@@ -234,7 +234,7 @@ function table(channels: readonly Channel[]): string {
 }
 
 function messageText({ message, schema }: Channel): string {
-  return `\n### ${message}\n\n${membersOf(schema)}`;
+  return `\n### ${message}\n\n${shapeOf(schema)}`;
 }
 
 interface Node {
@@ -252,21 +252,39 @@ interface Node {
   readonly description?: string;
 }
 
-/** The members of a message, nested ones by their path. */
-function membersOf(schema: TSchema): string {
-  const rows: string[] = [];
-  const walk = (node: Node, path: string): void => {
-    for (const [name, member] of Object.entries(node.properties ?? {})) {
-      const optional = node.required?.includes(name) ? "" : "?";
-      const here = `${path}${name}${optional}`;
-      rows.push(`| \`${here}\` | ${typeText(member).replaceAll("|", "\\|")} |\n`);
-      walk(member, `${here}.`);
-      const inner = member.type === "array" && member.items ? member.items : mapValue(member);
-      if (inner?.properties) walk(inner, `${here}${member.type === "array" ? "[]" : ".*"}.`);
-    }
-  };
-  walk(schema as Node, "");
-  return `| member | type |\n|---|---|\n${rows.join("")}`;
+const LINE_MAX = 116;
+const NAME = /^1 to 64 of /;
+
+/** A message's shape: `?` marks what may be missing, `[…]*` a list, `{*: …}` a map; as much on a line as fits. */
+function shapeOf(schema: TSchema): string {
+  return `\`\`\`\n${laidOut(schema as Node, "")}\n\`\`\`\n`;
+}
+
+function laidOut(node: Node, indent: string): string {
+  const flat = typeText(node);
+  if (indent.length + flat.length <= LINE_MAX) return flat;
+  if (node.type === "array" && node.items) return `[${laidOut(node.items, indent)}]*`;
+  const value = mapValue(node);
+  if (value) return `{*: ${laidOut(value, indent)}}`;
+  if (!node.properties) return flat;
+  const inside = `${indent}  `;
+  const lines: string[] = [];
+  for (const [name, member] of membersOf(node)) {
+    const text = `${name}: ${laidOut(member, inside)},`;
+    const last = lines.at(-1);
+    // What was broken over lines stands alone.
+    const joins = last !== undefined && !`${last}${text}`.includes("\n") && last.length + 1 + text.length <= LINE_MAX;
+    if (joins) lines[lines.length - 1] = `${last} ${text}`;
+    else lines.push(`${inside}${text}`);
+  }
+  return `{\n${lines.join("\n")}\n${indent}}`;
+}
+
+function membersOf({ properties, required }: Node): [string, Node][] {
+  return Object.entries(properties ?? {}).map(([name, member]) => [
+    `${name}${required?.includes(name) ? "" : "?"}`,
+    member,
+  ]);
 }
 
 function mapValue(node: Node): Node | undefined {
@@ -278,11 +296,16 @@ function typeText(node: Node): string {
   if (node.enum) return node.enum.map((word) => JSON.stringify(word)).join(" | ");
   if (node.anyOf) return node.anyOf.map(typeText).join(" | ");
   if (node.prefixItems) return `[${node.prefixItems.map(typeText).join(", ")}]`;
-  if (node.type === "array") return `list of ${node.items ? typeText(node.items) : "anything"}`;
+  if (node.type === "array") return `[${node.items ? typeText(node.items) : "anything"}]*`;
   const value = mapValue(node);
-  if (value) return `map of ${typeText(value)}`;
-  if (node.type === "string" && node.description) return `string (${node.description})`;
-  return node.type ?? "anything";
+  if (value) return `{*: ${typeText(value)}}`;
+  if (node.properties) {
+    return `{${membersOf(node)
+      .map(([name, member]) => `${name}: ${typeText(member)}`)
+      .join(", ")}}`;
+  }
+  if (node.type !== "string" || !node.description) return node.type ?? "anything";
+  return NAME.test(node.description) ? "name" : `string (${node.description})`;
 }
 
 /** docs/asyncapi.json: the same topics as an AsyncAPI 3 document, seen from the server. */

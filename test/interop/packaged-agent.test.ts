@@ -71,7 +71,7 @@ test("the unpacked package enrols, takes a rollout, predicts, and goes on after 
   const args = await enrolArgs(fleet, stateDir, "edge-1");
   const tokenFile = args.indexOf("--token-file") + 1;
   const input = readFileSync(args[tokenFile]!);
-  // As OPERATIONS.md says it: the token comes from another user's hands, through a pipe.
+  // As DEVICES.md says it: the token comes from another user's hands, through a pipe.
   const enrolled = execFileSync(agent.command, args.with(tokenFile, "-"), { input, ...options, encoding: "utf8" });
   expect(JSON.parse(enrolled)).toMatchObject({ device: "edge-1", phase: "active" });
   const first = startAgentProcess(folder, stateDir, yaml, { command: agent.command, ...options });

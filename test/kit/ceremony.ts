@@ -5,9 +5,9 @@ import type { Bellwether } from "./bellwether.ts";
 import { temporaryFolder } from "./folder.ts";
 import { runProcess } from "./processes.ts";
 
-/** Commands of the first block in docs/OPERATIONS.md after a text, as they stand there, without their comments. */
+/** Commands of the first block in docs/RELEASE-KEYS.md after a text, as they stand there, without their comments. */
 function manual(after: string): readonly string[] {
-  const text = readFileSync(resolve(import.meta.dirname, "../../docs/OPERATIONS.md"), "utf8");
+  const text = readFileSync(resolve(import.meta.dirname, "../../docs/RELEASE-KEYS.md"), "utf8");
   const from = text.indexOf(after);
   expect(from, `the manual's "${after}"`).toBeGreaterThan(0);
   const block = /```sh\n(.*?)```/s.exec(text.slice(from))?.[1] ?? "";

@@ -30,7 +30,11 @@ export function selfTest(
   signal: AbortSignal,
 ): Promise<Result<SelfTestFindings>> {
   return new Promise((resolve) => {
-    const child = spawner.child("selftest", [slotDir], { stdio: ["ignore", "ignore", "ignore", "ipc"] });
+    const child = spawner.child("selftest", [slotDir], {
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+      // The watch below comes first; this one also holds when the agent is killed and a model hangs in the child.
+      ulimits: { cpuSeconds: Math.ceil(limits.cpuMs / 1_000) + 2 },
+    });
     const end = (result: Result<SelfTestFindings>) => {
       clearTimeout(wall);
       clearInterval(watch);

@@ -72,7 +72,7 @@ export const TRUST_ERRORS = {
     http: 409,
     sentence: "No owner of release keys has signed a root and targets for this server yet.",
     remedy:
-      'Make keys with "bellwether keys init" and bring what they signed here with "bellwether keys install"; docs/OPERATIONS.md tells how.',
+      'Make keys with "bellwether keys init" and bring what they signed here with "bellwether keys install"; docs/RELEASE-KEYS.md tells how.',
   },
   KEY_NOT_NAMED: {
     http: 403,

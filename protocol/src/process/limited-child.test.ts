@@ -9,7 +9,7 @@ function childOf(script: string, limit = "ulimit -c 0; ulimit -d $0") {
     const limited = `${limit}; exec "$@"`;
     return spawn(
       "/bin/sh",
-      ["-c", limited, String(Math.ceil(ulimits!.dataBytes / 1024)), process.execPath, "-e", script],
+      ["-c", limited, String(Math.ceil(ulimits!.dataBytes! / 1024)), process.execPath, "-e", script],
       options,
     );
   };

@@ -6,7 +6,8 @@ const CHILD_FLAG = "--bellwether-role=";
 /** Limits that the kernel holds for a child, whatever its native code does. */
 export interface Ulimits {
   /** Writable private memory (RLIMIT_DATA): an allocation beyond it fails before a page of it is touched. */
-  readonly dataBytes: number;
+  readonly dataBytes?: number;
+  /** Processor time of all its threads: ends it also when whoever started it was killed and watches no more. */
   readonly cpuSeconds: number;
 }
 export type ChildOptions = SpawnOptions & { readonly ulimits?: Ulimits };
@@ -48,8 +49,8 @@ export function roleSpawner<Role extends string>(entry: Entry): RoleSpawner<Role
   };
 }
 
-function kilobytes(bytes: number): string {
-  return String(Math.ceil(bytes / 1024));
+function kilobytes(bytes: number | undefined): string {
+  return bytes === undefined ? "unlimited" : String(Math.ceil(bytes / 1024));
 }
 
 /** The role this thread or process was started for, or undefined for the program itself. */
