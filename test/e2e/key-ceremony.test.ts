@@ -50,7 +50,7 @@ test(
     const refused = await runProcess("bellwether", ["up", "--dir", dir, "--port", "0", "--mqtt-port", "0"], { env });
     expect([refused.ended, refused.stderr]).toEqual([1, expect.stringMatching(/^REPOSITORY_EMPTY/m)]);
 
-    await follow("## Release keys");
+    await follow("## A new fleet");
     const files = readdirSync(join(folder, "keys")).filter((name) => name.endsWith(".key"));
     expect(files.map((name) => name.split("-")[0])).toEqual(["root", "root", "root", "targets"]);
     for (const name of files) expect(statSync(join(folder, "keys", name)).mode & 0o777).toBe(0o600);
