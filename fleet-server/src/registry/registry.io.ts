@@ -95,6 +95,8 @@ const WAITING_MAX = 8;
 /** With the child's own limit, every client has its answer within half a minute. */
 const WAIT_MS = 7_000;
 const RETRY_AFTER_SECONDS = 10;
+/** Tries of what the server itself brings in, each as long as the sandbox may take. */
+const ADD_TRIES_MAX = 30;
 /** Blobs that no version names are removed after a day: an upload that was given up. */
 const ORPHAN_MS = 86_400_000;
 const SWEEP_EVERY_MS = 3_600_000;
@@ -248,7 +250,11 @@ export function createRegistry(ports: RegistryPorts): Registry {
         named[file] = { digest, length: bytes.byteLength };
       }
       const draft = { ...manifest, files: named as Manifest["files"] };
-      return (await line.run(() => upload(draft, by)))!;
+      // Nobody waits for the answer, and what was learnt for hours is not given up for a busy minute.
+      for (let tries = 1; ; tries++) {
+        const done = (await line.run(() => upload(draft, by)))!;
+        if (done.ok || done.error.code !== "VALIDATION_BUSY" || tries === ADD_TRIES_MAX) return done;
+      }
     },
     request: (orders) => inTurn(() => request(orders)),
     publish: (upload, publisher) => inTurn(() => publish(upload, publisher)),
