@@ -66,11 +66,21 @@ async function measure(name: string, bench: Bench): Promise<Outcome> {
   return outcome;
 }
 
-async function baselineOf(name: string, { baselineFile, baselineArgs, unit }: Bench): Promise<void> {
-  if (baselineFile === undefined) return say(`${name} has no baseline`);
-  process.stdout.write(
-    `${JSON.stringify({ name, baseline: short(await figureOf(baselineFile, baselineArgs)), unit })}\n`,
-  );
+async function baselineOf(name: string, bench: Bench): Promise<void> {
+  const baseline = await baselineAlone(bench);
+  if (baseline === undefined) say(`${name} has no baseline`);
+  else process.stdout.write(`${JSON.stringify({ name, baseline: short(baseline), unit: bench.unit })}\n`);
+}
+
+/** A baseline's own file, or, where it is a question to what the benchmark started, that question. */
+async function baselineAlone({ baselineFile, baselineArgs, open }: Bench): Promise<number | undefined> {
+  if (baselineFile !== undefined) return figureOf(baselineFile, baselineArgs);
+  const opened = await open();
+  try {
+    return await opened.baseline?.();
+  } finally {
+    await opened.close();
+  }
 }
 
 function spreadText({ median, min, max }: Spread): string {
