@@ -4,7 +4,7 @@ import type { Bench } from "./bench.ts";
 import { driftFold } from "./drift/drift-fold.ts";
 import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
-import { ingest, ingestMosquitto } from "./ingest/ingest.ts";
+import { ingest, ingestMosquitto, ingestOf, ingestSubscribed } from "./ingest/ingest.ts";
 import { outboxAppend } from "./outbox/outbox-append.ts";
 import { queryYear } from "./query/query-year.ts";
 import { tests } from "./tests.ts";
@@ -18,6 +18,11 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "agent-path-32": agentPath(32, 2),
   ingest,
   "ingest-mosquitto": ingestMosquitto,
+  "ingest-1kB": ingestOf("1kB"),
+  "ingest-10kB": ingestOf("10kB"),
+  "ingest-100B-subscribed": ingestSubscribed("100B"),
+  "ingest-1kB-subscribed": ingestSubscribed("1kB"),
+  "ingest-10kB-subscribed": ingestSubscribed("10kB"),
   "outbox-append": outboxAppend,
   "agent-footprint": footprint("mb", 115),
   "agent-start": footprint("ms", 500),

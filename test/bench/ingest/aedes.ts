@@ -1,9 +1,10 @@
-/** Bare aedes at QoS 1 under the same load: `node test/bench/ingest/aedes.ts`; with `--serve` it is only the broker. */
+/** Bare aedes at QoS 1 under the same load: `node test/bench/ingest/aedes.ts SIZE`; with `--serve` it is only the broker. */
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { startFile } from "../child.io.ts";
 import { loadOnce } from "./clients.ts";
+import type { Size } from "./packets.ts";
 
 if (process.argv.includes("--serve")) {
   silenceDebug();
@@ -18,7 +19,7 @@ if (process.argv.includes("--serve")) {
 } else {
   const broker = startFile("ingest/aedes.ts", ["--serve"]);
   const { port } = await broker.next<{ port: number }>("port");
-  const figure = await loadOnce(port);
+  const figure = await loadOnce(port, process.argv[2] as Size);
   process.stdout.write(`${JSON.stringify({ figure })}\n`);
   await broker.stop();
   process.exit(0);

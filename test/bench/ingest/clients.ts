@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { startFile } from "../child.io.ts";
 import type { LoadOrder } from "./load.ts";
+import { SHAPES, type Size } from "./packets.ts";
 
 export const CLIENTS = 100;
 const MEASURED_MS = 4_000;
@@ -17,7 +18,7 @@ export interface Load {
 }
 
 /** Connects the clients to a broker. */
-export function connectLoad(order: Pick<LoadOrder, "port" | "clients" | "acknowledgedBy">): Load {
+export function connectLoad(order: Pick<LoadOrder, "port" | "clients" | "acknowledgedBy" | "shape">): Load {
   const child = startFile("ingest/load.ts");
   child.say({ ...order, epoch: randomBytes(8).toString("hex"), measuredMs: MEASURED_MS } satisfies LoadOrder);
   return {
@@ -30,8 +31,8 @@ export function connectLoad(order: Pick<LoadOrder, "port" | "clients" | "acknowl
 }
 
 /** One round against a broker that asks for no login and confirms by PUBACK. */
-export async function loadOnce(port: number): Promise<number> {
-  const load = connectLoad({ port, clients: ANONYMOUS, acknowledgedBy: "puback" });
+export async function loadOnce(port: number, size: Size): Promise<number> {
+  const load = connectLoad({ port, clients: ANONYMOUS, acknowledgedBy: "puback", shape: SHAPES[size] });
   try {
     return await load.round();
   } finally {

@@ -7,21 +7,19 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { type Login, openMqtt } from "./mqtt.ts";
-import { TelemetryPackets } from "./packets.ts";
+import { groupOf, ON_THEIR_WAY, type Shape, TelemetryPackets } from "./packets.ts";
 
 export interface LoadOrder {
   readonly port: number;
   readonly clients: readonly (Login & { readonly site: string })[];
   readonly acknowledgedBy: "puback" | "server";
   readonly epoch: string;
+  /** What a message holds. */
+  readonly shape: Shape;
   readonly measuredMs: number;
 }
 
-const ON_THEIR_WAY = 16;
 const WARM_UP_MS = 1_500;
-
-/** The shortest batch there is: one row of one channel. */
-const ONE_ROW = (t0: string) => `{"asset":"a","t0":${t0},"dt":[],"channels":[{"channel":"x","values":[1]}]}`;
 
 /** One client: `fill` has it begin, `rest` has it send nothing more. */
 interface Sender {
@@ -52,7 +50,7 @@ async function round(): Promise<number> {
 async function start(client: LoadOrder["clients"][number]): Promise<Sender> {
   const topics = deviceTopic(client.site, client.clientId);
   const byServer = order.acknowledgedBy === "server";
-  const packets = new TelemetryPackets(topics.up("telemetry"), order.epoch, ONE_ROW);
+  const packets = new TelemetryPackets(topics.up("telemetry"), order.epoch, order.shape.rows, groupOf(order.shape));
   let upTo = 0;
   let resting = true;
   const send = (count: number) => {
@@ -71,7 +69,7 @@ async function start(client: LoadOrder["clients"][number]): Promise<Sender> {
       confirm();
       if (topic !== topics.down("ack")) return;
       const { streams } = JSON.parse(payload.toString("utf8"));
-      if (streams.telemetry?.epoch === order.epoch) took(streams.telemetry.upTo - upTo);
+      if (streams.telemetry?.epoch === order.epoch) took(streams.telemetry.upTo / order.shape.rows - upTo);
     },
     closed() {
       throw new Error(`${client.clientId}: the connection was closed`);

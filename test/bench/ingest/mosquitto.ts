@@ -33,7 +33,7 @@ async function measure(): Promise<void> {
   await wait(500);
   const subscriber = startFile("ingest/mosquitto.ts", ["--subscribe", String(port)]);
   await subscriber.next("subscribed");
-  await loadOnce(port);
+  await loadOnce(port, "100B");
   process.stdout.write(`${JSON.stringify(await subscriber.next("figure"))}\n`);
   await subscriber.stop();
   broker.kill();

@@ -22,6 +22,8 @@ export interface MqttConnection {
   publish(topic: string, payload: Buffer): void;
   /** Sends the bytes of whole packets. */
   write(packets: Buffer): void;
+  /** Reads nothing more. */
+  pause(): void;
   close(): void;
 }
 
@@ -47,6 +49,7 @@ export function openMqtt(
         socket.write(publishPacket(topic, payload, packetId));
       },
       write: (packets) => void socket.write(packets),
+      pause: () => void socket.pause(),
       close: () => socket.destroy(),
     };
     read(

@@ -2,6 +2,36 @@ import { publishPacket } from "./mqtt.ts";
 
 const FIRST_MS = 1_767_225_600_000;
 
+/** Rows of a message, and channels of a row. */
+export interface Shape {
+  readonly rows: number;
+  readonly channels: number;
+}
+
+/** Messages by their size: the shortest batch there is, a row of 24 channels, a minute of them. */
+export const SHAPES = {
+  "100B": { rows: 1, channels: 1 },
+  "1kB": { rows: 1, channels: 24 },
+  "10kB": { rows: 56, channels: 24 },
+} as const satisfies Readonly<Record<string, Shape>>;
+export type Size = keyof typeof SHAPES;
+
+/** Messages that each client keeps on their way. */
+export const ON_THEIR_WAY = 16;
+
+/** The batch's group, as an agent writes rows a second apart. */
+export function groupOf({ rows, channels }: Shape): (t0: string) => string {
+  const dt = Array(rows - 1).fill(1_000);
+  const columns = Array.from({ length: channels }, (_, channel) => ({
+    channel: channels === 1 ? "x" : `s${channel}`,
+    values: Array.from({ length: rows }, (_, row) =>
+      channels === 1 ? 1 : 600 + ((row * 7 + channel * 13) % 997) / 100,
+    ),
+  }));
+  const rest = JSON.stringify({ dt, channels: columns }).slice(1);
+  return (t0) => `{"asset":"a","t0":${t0},${rest}`;
+}
+
 /**
  * Telemetry of one device as whole PUBLISH packets, made by writing numbers into bytes that lie ready: the load shares its
  * processors with what it measures.
@@ -9,6 +39,7 @@ const FIRST_MS = 1_767_225_600_000;
 export class TelemetryPackets {
   readonly #topic: string;
   readonly #payloadOf: (fromSeq: number) => string;
+  readonly #rows: number;
   #next = 1;
   #packetId = 0;
   #template: Buffer = Buffer.alloc(0);
@@ -17,25 +48,26 @@ export class TelemetryPackets {
   #seqEnd = 0;
   #timeEnd = 0;
 
-  /** `groupOf` is the batch's one group as JSON, given the text of its `t0`; all messages have the same rows. */
-  constructor(topic: string, epoch: string, groupOf: (t0: string) => string) {
+  /** `groupOf` is the batch's one group of `rows` rows as JSON, given the text of its `t0`; all messages have the same rows. */
+  constructor(topic: string, epoch: string, rows: number, groupOf: (t0: string) => string) {
     this.#topic = topic;
+    this.#rows = rows;
     const clock = `{"bootId":"b","monoMs":0,"wallMs":${FIRST_MS},"clockSynced":true}`;
     this.#payloadOf = (fromSeq) =>
       `{"v":1,"epoch":"${epoch}","fromSeq":${fromSeq},"hist":false,"clock":${clock},"groups":[${groupOf(`${FIRST_MS + fromSeq}`)}]}`;
   }
 
-  /** Seqs given so far, where each message holds one row. */
+  /** Messages given so far. */
   get sent(): number {
-    return this.#next - 1;
+    return (this.#next - 1) / this.#rows;
   }
 
-  /** The next messages of one row each, as the bytes of their packets. */
+  /** The next messages, as the bytes of their packets. */
   next(count: number): Buffer {
     const parts: Buffer[] = [];
     for (let left = count; left > 0; ) {
       if (this.#next > this.#templateUpTo) this.#prepare();
-      const some = Math.min(left, this.#templateUpTo - this.#next + 1);
+      const some = Math.min(left, Math.floor((this.#templateUpTo - this.#next) / this.#rows) + 1);
       parts.push(this.#write(some));
       left -= some;
     }
@@ -64,7 +96,7 @@ export class TelemetryPackets {
       bytes[at + this.#idAt + 1] = this.#packetId & 0xff;
       writeDigits(bytes, at + this.#seqEnd, this.#next);
       writeDigits(bytes, at + this.#timeEnd, FIRST_MS + this.#next);
-      this.#next++;
+      this.#next += this.#rows;
     }
     return bytes;
   }
