@@ -111,7 +111,7 @@ export const MODEL_ERRORS = {
     http: 422,
     sentence: "The model's input {input} takes {expected} {what}, and {actual} were given.",
     remedy:
-      "Name exactly those the model was trained with, in that order (--channels), or bind inputs one by one (--input).",
+      "Name exactly those the model was trained with, in that order (--channels), or bind inputs one by one (--input). A fixed first dimension above 1 is part of the vector: export it free where it is the batch.",
   },
   DRAFT_SHAPE_OPEN: {
     http: 422,
