@@ -92,6 +92,13 @@ export default {
     },
     { name: "resolvable", severity: "error", from: {}, to: { couldNotResolve: true } },
     onlyIn("onnxruntime-node", ["agent/src/inference", "fleet-server/src/registry"]),
+    {
+      name: "sessions-from-verified-models",
+      comment: "An agent's session is made in one file, from a VerifiedModel (agent/src/trust).",
+      severity: "error",
+      from: { path: "^agent/src/", pathNot: "^agent/src/inference/session\\.io\\.ts$" },
+      to: { path: "(^|/)node_modules/onnxruntime-node/" },
+    },
     onlyIn("better-sqlite3", ["agent/src/buffer", "fleet-server/src/store"]),
     onlyIn("mqtt", ["agent/src/link", "fleet-server/src/cli"]),
     onlyIn("aedes", ["fleet-server/src/broker"]),

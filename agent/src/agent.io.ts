@@ -36,8 +36,9 @@ import type { Reach } from "./link/reach.io.ts";
 import type { Logger } from "./log.ts";
 import type { OutputOrigin } from "./outputs/output.ts";
 import type { AgentRole } from "./roles.io.ts";
-import { digestOfSlot, modelOfSlot, ServingSet } from "./serving.io.ts";
+import { modelOfSlot, ServingSet } from "./serving.io.ts";
 import type { AgentSnapshot } from "./snapshot.ts";
+import { digestOfSlot } from "./trust/verified-model.ts";
 import { createUpdater, machineOf, type Updater } from "./update/runner.io.ts";
 
 /** How long what is durable already may still be sent while the agent stops. */
@@ -142,7 +143,7 @@ class RunningAgent implements Agent {
         transport: () => reach.transport(),
         labels: () => ownLabels(stateDir, identity.enrolment, deviceFacts()),
         compatible: (manifest) => this.#compatible(manifest),
-        serve: (models) => this.#serving.serve(models),
+        serve: (model, serving) => this.#serving.serve(model, serving),
         figures: async () => (await this.#pipeline.figures()).models,
         report: (reported) => this.#report(reported),
         onForged: (problem, model) => this.#security(problem, model),

@@ -14,13 +14,15 @@ export interface ServeParts {
 }
 
 /**
- * Changes what the pipeline serves: a slot that is not open yet is loaded beside the serving thread first. Each model
- * stands for itself: one that cannot be opened goes on as it was, and keeps no other from being changed.
+ * Changes what the pipeline serves, one model at a time: a slot that is not open yet is loaded beside the serving thread
+ * first, and while that takes its time, or never ends, every other model can be changed. One that cannot be opened goes on
+ * as it was.
  */
 export class ServingSet {
   readonly #parts: ServeParts;
   /** What the pipeline has open, by model. */
   #active: ReadonlyMap<string, ActiveModel>;
+  #switching: Promise<unknown> = Promise.resolve();
 
   constructor(parts: ServeParts) {
     this.#parts = parts;
@@ -28,31 +30,35 @@ export class ServingSet {
     this.#active = new Map(opened.map(({ model, slotDir }) => [model, { model, slotDir }]));
   }
 
-  /** Serves exactly these models; a model that cannot be opened is answered with its problem and stays as it was. */
+  /** Serves a model so, or no more; where it cannot be opened it stays as it was, and the problem is the answer. */
   async serve(
-    models: readonly ActiveModel[],
-  ): Promise<readonly Pick<ModelOutcome, "model" | "problem" | "shadowProblem">[]> {
+    model: string,
+    wanted: ActiveModel | undefined,
+  ): Promise<Pick<ModelOutcome, "problem" | "shadowProblem">> {
+    const problem = wanted && (await this.#tried(wanted));
+    if (problem) return { problem };
+    // Switches follow each other, for each is made from what the one before it left.
+    const before = this.#switching.catch(() => undefined);
+    const switched = before.then(() => this.#switch(model, wanted));
+    this.#switching = switched;
+    return switched;
+  }
+
+  async #switch(model: string, wanted: ActiveModel | undefined): Promise<Omit<ModelOutcome, "model" | "slotDir">> {
     const { pipeline, log } = this.#parts;
-    const refused = new Map<string, Problem>();
-    const next = new Map<string, ActiveModel>();
-    for (const wanted of models) {
-      const problem = await this.#tried(wanted);
-      if (problem) refused.set(wanted.model, problem);
-      const serves = problem ? this.#active.get(wanted.model) : wanted;
-      if (serves) next.set(wanted.model, serves);
-    }
+    const next = new Map(this.#active);
+    if (wanted) next.set(model, wanted);
+    else next.delete(model);
     const outcomes = await pipeline.serve([...next.values()]);
-    for (const { model, slotDir, gapMs, problem } of outcomes) {
-      if (problem) {
-        const before = this.#active.get(model);
-        if (before) next.set(model, before);
-        else next.delete(model);
-        log.error(problem.message, { model, slotDir, code: problem.code });
-      } else log.info("a model serves", { model, slotDir, gapMs });
+    const outcome = outcomes.find((one) => one.model === model);
+    if (outcome?.problem) {
+      const { problem, slotDir } = outcome;
+      log.error(problem.message, { model, slotDir, code: problem.code });
+      return outcome;
     }
     this.#active = next;
-    const answers = outcomes.filter(({ model }) => !refused.has(model));
-    return [...answers, ...[...refused].map(([model, problem]) => ({ model, problem }))];
+    if (outcome) log.info("a model serves", { model, slotDir: outcome.slotDir, gapMs: outcome.gapMs });
+    return outcome ?? {};
   }
 
   /** Loads what is not open yet in a thread of its own; the problem where it does not load. */
@@ -71,11 +77,6 @@ export class ServingSet {
 
 function slotsOf({ slotDir, predecessorSlotDir, shadowSlotDir }: ActiveModel): string[] {
   return [slotDir, predecessorSlotDir, shadowSlotDir].filter((slot) => slot !== undefined);
-}
-
-/** The digest a slot's folder is named by: `slots/{model}/{manifest digest in hex}`. */
-export function digestOfSlot(slotDir: string): string {
-  return `sha256:${basename(slotDir)}`;
 }
 
 /** The model a slot's folder belongs to. */

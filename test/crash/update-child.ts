@@ -20,7 +20,7 @@ const device = await startUpdates({
   serverUrl,
   onServe(serving) {
     const { models } = JSON.parse(readFileSync(join(stateDir, "update.json"), "utf8"));
-    say("serve", { serving, kept: models[0], digests: serving.map(({ slotDir }) => digestsIn(slotDir)) });
+    say("serve", { serving, kept: models[0], digests: serving && digestsIn(serving.slotDir) });
   },
   onReport: ({ models }) => say("report", models),
 });

@@ -46,7 +46,7 @@ type Said =
     }
   | {
       readonly kind: "serve";
-      readonly what: { serving: readonly Serving[]; kept: ModelState; digests: readonly string[][] };
+      readonly what: { serving?: Serving; kept: ModelState; digests?: readonly string[] };
     }
   | { readonly kind: "report"; readonly what: readonly ReportedModel[] };
 
@@ -108,9 +108,9 @@ function judge(life: readonly Said[], releases: readonly TestRelease[]): void {
       expect(what[0]!.digests).toEqual(blobs(what[0]!.slotDir));
     }
     if (kind !== "serve") continue;
-    expect(what.digests).toEqual(what.serving.map(({ slotDir }) => blobs(slotDir)));
     const { slot, predecessor } = runningOf(what.kept)!;
-    const [{ slotDir, predecessorSlotDir } = { slotDir: "" }] = what.serving;
+    const { slotDir, predecessorSlotDir } = what.serving!;
+    expect(what.digests).toEqual(blobs(slotDir));
     expect(`sha256:${basename(slotDir)}`).toBe(slot.digest);
     expect(predecessorSlotDir && `sha256:${basename(predecessorSlotDir)}`).toBe(predecessor?.digest);
   }

@@ -1,5 +1,7 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
+import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { expect, test } from "vitest";
 import { replayOf, snapshotWhere, startAgentProcess } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
@@ -17,7 +19,7 @@ assets: [{id: pump-1}]
 inputs: [{id: site, type: mqtt, url: "mqtt://127.0.0.1:9", points: [{name: x, asset: pump-1, channel: x, unit: mm/s, topic: x}]}]
 `;
 
-async function rollOut(fleet: TestFleet, version: number, confirm: Record<string, number>): Promise<void> {
+async function rollOut(fleet: TestFleet, version: number, confirm: Record<string, number>): Promise<string> {
   const { id } = await fleet.call("POST /v1/rollouts", {
     model: MODEL,
     version: String(version),
@@ -26,6 +28,16 @@ async function rollOut(fleet: TestFleet, version: number, confirm: Record<string
     confirm,
   });
   await fleet.call(`POST /v1/rollouts/${id}/start`);
+  return id;
+}
+
+/** The server's disk rots, or somebody writes to it: one bit of a stored file. */
+function flipBit({ dir }: TestFleet, digest: string): void {
+  const names = readdirSync(dir, { recursive: true, encoding: "utf8" });
+  const path = join(dir, names.find((name) => name.endsWith(digest.replace("sha256:", "")))!);
+  const bytes = readFileSync(path);
+  bytes[bytes.length >> 1]! ^= 1;
+  writeFileSync(path, bytes);
 }
 
 function reportedWhere(fleet: TestFleet, device: string, what: string, judge: (model: ReportedModel) => boolean) {
@@ -105,6 +117,29 @@ test("a released model reaches the device, proves itself on live rows, and its p
   });
   for (const { value, predecessor } of pairs)
     expect(predecessor).toEqual({ digest: first.manifestDigest, value: value / 2 });
+
+  // A model that was changed on the server's disk is refused by the device, which tells the server's audit log, and
+  // version 3 goes on. Once the file is mended, whoever runs the rollout asks for it again.
+  const model = timesModel(30);
+  const fourth = await releasePackage(fleet, testPackage(model, [30, 60, 90]));
+  flipBit(fleet, digestOf(model));
+  const rollout = await rollOut(fleet, fourth.version, confirm);
+  const refused = await reportedWhere(fleet, "edge-1", "version 4 is refused", ({ phase }) => phase === "failed");
+  expect(refused).toMatchObject({ active: { version: 3 }, outcome: "failed", error: { code: "DIGEST_MISMATCH" } });
+  const notes = await eventually("the audit log has it", async () => {
+    const { items } = await fleet.call("GET /v1/audit?caller=device:edge-1&operation=deviceSecurityEvent");
+    return items.length > 0 && items;
+  });
+  expect(notes).toMatchObject([
+    { code: "DIGEST_MISMATCH", target: expect.stringMatching(/^model\.onnx of pump-rul 4 /) },
+  ]);
+  await snapshotWhere("version 3 serves", stateDir, ({ pipeline }) => pipeline?.models[0]?.version === 3);
+  await eventually("its wave failed", async () => (await fleet.call(`GET /v1/rollouts/${rollout}`)).phase === "paused");
+  await fleet.putBlob(digestOf(model), model);
+  await fleet.call(`POST /v1/rollouts/${rollout}/retry`);
+  await reportedWhere(fleet, "edge-1", "version 4 succeeded", ({ active, outcome }) => {
+    return active?.version === 4 && outcome === "succeeded";
+  });
   expect((await agent.stop()).ended).toBe(0);
   expect((await fleet.process.stop()).ended).toBe(0);
 });

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../kit/folder.ts";
@@ -33,62 +33,101 @@ function cruise(folder: string, targets: string[]): Verdict {
   }
 }
 
-/** A tree with one planted violation: `files` maps a path to its text. */
-function plant(files: Record<string, string>): Verdict {
-  const folder = temporaryFolder("arrows-");
-  symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
-  for (const [path, text] of Object.entries({ "protocol/src/ok.ts": "export const ok = 1;\n", ...files })) {
-    mkdirSync(join(folder, dirname(path)), { recursive: true });
-    writeFileSync(join(folder, path), text);
-  }
-  return cruise(folder, [...new Set(Object.keys(files).map((path) => path.split("/")[0] as string)), "protocol"]);
+/** A file that imports what its rule forbids; `to` is a file that must be there for it. */
+interface Planted {
+  readonly rule: string;
+  readonly from: string;
+  readonly core?: boolean;
+  readonly specifier: string;
+  readonly to?: string;
 }
 
-const target = (path: string) => ({ [path]: "export const x = 1;\nexport type X = number;\n" });
+const ARROWS: readonly Planted[] = [
+  {
+    rule: "agent-and-server-apart",
+    from: "agent/src/link",
+    specifier: "../../../fleet-server/src/broker/b.ts",
+    to: "fleet-server/src/broker/b.ts",
+  },
+  {
+    rule: "server-and-agent-apart",
+    from: "fleet-server/src/broker",
+    specifier: "../../../agent/src/link/b.ts",
+    to: "agent/src/link/b.ts",
+  },
+  {
+    rule: "protocol-stands-alone",
+    from: "protocol/src",
+    specifier: "../../agent/src/link/b.ts",
+    to: "agent/src/link/b.ts",
+  },
+  {
+    rule: "demo-through-public-interfaces",
+    from: "demo",
+    specifier: "../agent/src/link/b.ts",
+    to: "agent/src/link/b.ts",
+  },
+  {
+    rule: "production-knows-no-test",
+    from: "agent/src/link",
+    specifier: "../../../test/kit/b.ts",
+    to: "test/kit/b.ts",
+  },
+  {
+    rule: "core-imports-core",
+    from: "agent/src/link",
+    core: true,
+    specifier: "./c.io.ts",
+    to: "agent/src/link/c.io.ts",
+  },
+  {
+    rule: "no-sibling-core-at-run-time-from-core",
+    from: "agent/src/link",
+    core: true,
+    specifier: "../buffer/b.ts",
+    to: "agent/src/buffer/b.ts",
+  },
+  { rule: "no-sibling-shell", from: "agent/src/link", specifier: "../buffer/c.io.ts", to: "agent/src/buffer/c.io.ts" },
+  { rule: "core-touches-no-world", from: "agent/src/link", core: true, specifier: "node:fs" },
+  { rule: "mqtt-in-one-folder", from: "agent/src/inputs", specifier: "mqtt" },
+  { rule: "better-sqlite3-in-one-folder", from: "fleet-server/src/api", specifier: "better-sqlite3" },
+  { rule: "sessions-from-verified-models", from: "agent/src/inference", specifier: "onnxruntime-node" },
+  { rule: "onnxruntime-node-in-one-folder", from: "agent/src/update", specifier: "onnxruntime-node" },
+  { rule: "resolvable", from: "agent/src/link", specifier: "./nowhere.ts" },
+];
+
+/** Where an arrow's violation is planted: a file of its own, core where the rule is about core. */
+const fileOf = ({ rule, from, core }: Planted) => `${from}/${rule}${core ? "" : ".io"}.ts`;
+
+/** All violations in one tree, for the tool takes as long for one file as for twenty. */
+function planted(): Verdict {
+  const folder = temporaryFolder("arrows-");
+  symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
+  const write = (path: string, text: string) => {
+    mkdirSync(join(folder, dirname(path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  };
+  for (const arrow of ARROWS) {
+    if (arrow.to !== undefined) write(arrow.to, "export const x = 1;\nexport type X = number;\n");
+    write(fileOf(arrow), `import { x } from "${arrow.specifier}";\nexport const y = x;\n`);
+  }
+  return cruise(folder, [...new Set(ARROWS.map(({ from }) => from.split("/")[0]!))]);
+}
 
 describe("the import rules", () => {
-  it.each([
-    [
-      "agent-and-server-apart",
-      "agent/src/link/a.io.ts",
-      "../../../fleet-server/src/broker/b.ts",
-      "fleet-server/src/broker/b.ts",
-    ],
-    [
-      "server-and-agent-apart",
-      "fleet-server/src/broker/a.io.ts",
-      "../../../agent/src/link/b.ts",
-      "agent/src/link/b.ts",
-    ],
-    ["protocol-stands-alone", "protocol/src/a.ts", "../../agent/src/link/b.ts", "agent/src/link/b.ts"],
-    ["demo-through-public-interfaces", "demo/a.ts", "../agent/src/link/b.ts", "agent/src/link/b.ts"],
-    ["production-knows-no-test", "agent/src/link/a.io.ts", "../../../test/kit/b.ts", "test/kit/b.ts"],
-    ["core-imports-core", "agent/src/link/a.ts", "./b.io.ts", "agent/src/link/b.io.ts"],
-    ["no-sibling-core-at-run-time-from-core", "agent/src/link/a.ts", "../buffer/b.ts", "agent/src/buffer/b.ts"],
-    ["no-sibling-shell", "agent/src/link/a.io.ts", "../buffer/b.io.ts", "agent/src/buffer/b.io.ts"],
-  ])("%s", (rule, from, specifier, to) => {
-    const { summary } = plant({ [from]: `import { x } from "${specifier}";\nexport const y = x;\n`, ...target(to) });
-    expect(summary.violations.map((violation) => violation.rule.name)).toContain(rule);
-  });
-
-  it.each([
-    ["core-touches-no-world", "agent/src/link/a.ts", "node:fs"],
-    ["mqtt-in-one-folder", "agent/src/inputs/a.io.ts", "mqtt"],
-    ["better-sqlite3-in-one-folder", "fleet-server/src/api/a.ts", "better-sqlite3"],
-    ["onnxruntime-node-in-one-folder", "agent/src/update/a.io.ts", "onnxruntime-node"],
-    ["resolvable", "agent/src/link/a.io.ts", "./nowhere.ts"],
-  ])("%s", (rule, from, specifier) => {
-    const { summary } = plant({ [from]: `import * as x from "${specifier}";\nexport const y = x;\n` });
-    expect(summary.violations.map((violation) => violation.rule.name)).toContain(rule);
+  let verdict: Verdict | undefined;
+  it.each(ARROWS)("$rule", (arrow) => {
+    verdict ??= planted();
+    const { summary } = verdict;
+    const own = summary.violations.filter(({ from }) => from === fileOf(arrow));
+    expect(own.map(({ rule }) => rule.name)).toContain(arrow.rule);
   });
 
   it("hold in the real tree, every source file of which was read", () => {
     const { summary } = cruise(root, ["protocol", "agent", "fleet-server"]);
     expect(summary.violations).toEqual([]);
-    const sources = execFileSync("git", ["ls-files", "protocol", "agent", "fleet-server"], { cwd: root })
-      .toString()
-      .split("\n")
-      .filter((path) => path.endsWith(".ts"));
+    const sources = globSync("{protocol,agent,fleet-server}/src/**/*.ts", { cwd: root });
+    expect(sources.length).toBeGreaterThan(300);
     expect(summary.totalCruised).toBeGreaterThanOrEqual(sources.length);
   });
 });

@@ -1,20 +1,19 @@
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createPredictor } from "../../agent/src/inference/predictor.ts";
 import { openSession } from "../../agent/src/inference/session.io.ts";
 import type { ModelSession } from "../../agent/src/inference/session.ts";
+import { verifySlot } from "../../agent/src/trust/slot-files.io.ts";
 import type { DriftOptions } from "../../fleet-server/src/retraining/drift.ts";
 import { readHistory } from "../../fleet-server/src/retraining/history/import.io.ts";
 import type { HistoryAsset, HistorySnapshot } from "../../fleet-server/src/retraining/history/snapshot.ts";
 import { trainModel } from "../../fleet-server/src/retraining/train.ts";
 import { alarmLimit, DISTANCE_MAX } from "../../protocol/src/drift/charts.ts";
-import { digestOf } from "../../protocol/src/package/check.ts";
 import { buildTensors, readOutputs } from "../../protocol/src/package/tensors.ts";
 import { unwrap } from "../../protocol/src/result.ts";
 import { writeEngines } from "../kit/engines.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { sharedData } from "../kit/shared.ts";
+import { writeSlot } from "../kit/slots.ts";
 
 /*
  * Engines that run to failure wear out for most of what is recorded of them. A device must not call that drift; a failure
@@ -32,14 +31,10 @@ async function sessionOf(snapshot: HistorySnapshot, drift: DriftOptions = {}): P
   const target = { kind: "rul" as const, cap: 125 };
   const request = { history: "engines", model: "engine-rul", target, seed: 1, drift };
   const built = unwrap(trainModel({ run: "run-1", request, snapshot: DIGEST }, snapshot, () => {})).package;
-  const slot = temporaryFolder("slot-");
   const { model, golden, reference } = built.files;
-  const file = (bytes: Uint8Array) => ({ digest: digestOf(bytes), length: bytes.length });
-  const files = { model: file(model), golden: file(golden), reference: file(reference) };
-  writeFileSync(join(slot, "manifest.json"), JSON.stringify({ ...built.manifest, version: 1, files }));
-  writeFileSync(join(slot, "model.onnx"), model);
-  writeFileSync(join(slot, "reference.json"), reference);
-  const session = unwrap(await openSession(slot));
+  const profile = JSON.parse(Buffer.from(reference).toString());
+  const { slotDir } = writeSlot(temporaryFolder("slot-"), model, { ...built.manifest, version: 1 }, profile, golden);
+  const session = unwrap(await openSession(unwrap(await verifySlot(slotDir))));
   onTestFinished(() => session.close());
   return session;
 }

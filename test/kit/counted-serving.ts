@@ -1,4 +1,5 @@
 import type { InferenceRecord } from "@bellwether/protocol/messages/stream.ts";
+import { digestOfSlot } from "../../agent/src/trust/verified-model.ts";
 import type { UpdaterPorts } from "../../agent/src/update/runner.io.ts";
 
 /** Inferences a second of the pipeline that is not there. */
@@ -9,11 +10,9 @@ const LATENCY = { medianLatencyUs: 90, p99LatencyUs: 100 };
 export class CountedServing implements Pick<UpdaterPorts, "serve" | "figures"> {
   #served: { readonly model: string; readonly digest: string; readonly atMs: number } | undefined;
 
-  async serve(models: Parameters<UpdaterPorts["serve"]>[0]): ReturnType<UpdaterPorts["serve"]> {
-    const [first] = models;
-    const digest = `sha256:${first?.slotDir.split("/").at(-1)}`;
-    this.#served = first && { model: first.model, digest, atMs: Date.now() };
-    return models.map(({ model }) => ({ model }));
+  async serve(...[model, serving]: Parameters<UpdaterPorts["serve"]>): ReturnType<UpdaterPorts["serve"]> {
+    this.#served = serving && { model, digest: digestOfSlot(serving.slotDir), atMs: Date.now() };
+    return {};
   }
 
   async figures(): ReturnType<UpdaterPorts["figures"]> {

@@ -11,25 +11,27 @@ const pin = (bytes: Uint8Array) => ({
   length: bytes.byteLength,
 });
 
-/** Writes a slot directory as the updater leaves it; `changes` go into `testManifest`. */
+/** Writes a slot, named by its digest, into a model's folder as the updater leaves it; `changes` go into `testManifest`. */
 export function writeSlot(
-  slotDir: string,
+  folder: string,
   model: Uint8Array,
   changes: Partial<Manifest> = {},
   reference: unknown = referenceProfile(
     ["x.last"],
     [-1, 0, 1].map((x) => Float64Array.of(x)),
   ),
+  golden: Uint8Array = canonicalBytes({ v: 1, cases: [], outputs: [] }),
 ): { slotDir: string; digest: string; manifest: Manifest } {
   const referenceBytes = canonicalBytes(reference);
-  const golden = canonicalBytes({ v: 1, cases: [], outputs: [] });
   const files = { model: pin(model), golden: pin(golden), reference: pin(referenceBytes) };
   const manifest = testManifest({ files, ...changes });
   const bytes = canonicalBytes(manifest);
+  const { digest } = pin(bytes);
+  const slotDir = join(folder, digest.replace("sha256:", ""));
   mkdirSync(slotDir, { recursive: true });
   writeFileSync(join(slotDir, "manifest.json"), bytes);
   writeFileSync(join(slotDir, "model.onnx"), model);
   writeFileSync(join(slotDir, "golden.json"), golden);
   writeFileSync(join(slotDir, "reference.json"), referenceBytes);
-  return { slotDir, digest: pin(bytes).digest, manifest };
+  return { slotDir, digest, manifest };
 }

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { idleModel, type ModelState } from "../../agent/src/update/machine.ts";
-import { openSlots } from "../../agent/src/update/slots.io.ts";
+import { testManifest } from "./models.ts";
 import { writeSlot } from "./slots.ts";
 
 /** Puts a verified package into a state directory's slots, as an update that succeeded leaves it. */
@@ -12,9 +12,9 @@ export function installSlot(
   changes: Partial<Manifest> = {},
   ...reference: [reference?: unknown]
 ) {
-  const draft = writeSlot(join(stateDir, "draft"), model, changes, ...reference);
-  const slotDir = openSlots(stateDir).pathOf(draft.manifest.model, draft.digest);
-  return { ...writeSlot(slotDir, model, changes, ...reference), version: draft.manifest.version };
+  const folder = join(stateDir, "slots", testManifest(changes).model);
+  const slot = writeSlot(folder, model, changes, ...reference);
+  return { ...slot, version: slot.manifest.version };
 }
 
 /** Writes what the updater keeps: these models' states, everything else as in an idle one. */

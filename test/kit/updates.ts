@@ -6,7 +6,8 @@ import { parseConfig } from "../../agent/src/config/parse.ts";
 import { type Pipeline, startPipeline } from "../../agent/src/inference/pipeline.io.ts";
 import { createLogger } from "../../agent/src/log.ts";
 import type { AgentRole } from "../../agent/src/roles.io.ts";
-import { digestOfSlot, ServingSet } from "../../agent/src/serving.io.ts";
+import { ServingSet } from "../../agent/src/serving.io.ts";
+import { digestOfSlot } from "../../agent/src/trust/verified-model.ts";
 import { createUpdater, machineOf, type Updater, type UpdaterPorts } from "../../agent/src/update/runner.io.ts";
 import { programSpawner } from "./programs.ts";
 import { ROOT } from "./tuf.ts";
@@ -34,7 +35,7 @@ export interface TestDeviceOptions {
   /** The root it is enrolled with; that of the tests' own keys without it. */
   readonly rootMetadata?: string;
   /** Called with what is to serve, before it does. */
-  readonly onServe?: (...serve: Parameters<UpdaterPorts["serve"]>) => void;
+  readonly onServe?: (serving: Parameters<UpdaterPorts["serve"]>[1]) => void;
   readonly onReport?: (reported: Reported) => void;
   /** 100 without it. */
   readonly rowsPerSecond?: number;
@@ -72,9 +73,9 @@ inputs: [{id: rec, type: replay, file: ${rows}, asset: pump-1, rowsPerSecond: ${
       labels: () => labels,
       compatible: (manifest) =>
         compatible(manifest, { arch: process.arch, memoryMb: 4_096, agentVersion: "1.0.0", assets }),
-      serve(models) {
-        onServe?.(models);
-        return serving.serve(models);
+      serve(model, wanted) {
+        onServe?.(wanted);
+        return serving.serve(model, wanted);
       },
       figures: async () => (await pipeline.figures()).models,
       onForged: ({ code }) => void forged.push(code),

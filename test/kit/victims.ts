@@ -35,7 +35,7 @@ export function victims() {
   /** Another device of the same past. */
   async function start(repository: TestRepository, options: Partial<TestDeviceOptions> = {}) {
     const served: unknown[] = [];
-    const onServe = (models: unknown) => void served.push(models);
+    const onServe = (serving: unknown) => void served.push(serving);
     const stateDir = copyOf(base, temporaryFolder());
     const device = await startUpdates({ stateDir, serverUrl: repository.url, onServe, ...options });
     onTestFinished(() => device.close());

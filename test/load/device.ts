@@ -114,7 +114,7 @@ export class LoadDevice {
         transport: () => DIRECT,
         labels: () => enrolment.labels ?? {},
         compatible: () => ok(undefined),
-        serve: (models) => this.#serving.serve(models),
+        serve: (model, wanted) => this.#serving.serve(model, wanted),
         figures: () => this.#serving.figures(),
         report: (reported) => {
           this.#updated ||= reported.models.some(({ outcome }) => outcome === "succeeded");

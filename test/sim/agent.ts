@@ -136,13 +136,12 @@ export class SimAgent {
       const { model, predecessorSlotDir } = serving;
       return predecessorSlotDir === undefined ? [] : [{ model, slotDir: predecessorSlotDir }];
     });
-    const outcomes = this.#runtime.serve(atStart);
+    const outcomes = atStart.map((serving) => ({ ...serving, ...this.#runtime.serve(serving) }));
     this.#device.servedAtStart(outcomes);
     // The model that hung the process before is not served again: its way back to the one before it takes a moment.
     this.life.after(hung === undefined ? 0 : HUNG_MS_MAX, () => this.#device.runs(this.#runtime.servingDigest));
     this.updater.start();
-    for (const { model, problem: broken } of outcomes) {
-      const slotDir = atStart.find((one) => one.model === model)?.slotDir ?? "";
+    for (const { model, slotDir, problem: broken } of outcomes) {
       if (broken) this.updater.onBroken(model, `sha256:${basename(slotDir)}`, broken);
     }
     if (hung !== undefined) {
@@ -253,7 +252,8 @@ export class SimAgent {
         transport: () => DIRECT,
         labels: () => ({ site: SITE, device: name }),
         compatible: () => ok(undefined),
-        serve: (models: readonly Serving[]) => life.answered(chance.between(5, 400), () => this.#runtime.serve(models)),
+        serve: (_: string, serving: Serving | undefined) =>
+          life.answered(chance.between(5, 400), () => this.#runtime.serve(serving)),
         figures: () => life.answered(1, () => this.#runtime.figures()),
         report: (reported) => {
           if (!life.alive) return;

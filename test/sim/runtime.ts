@@ -47,15 +47,14 @@ export class SimRuntime {
     return this.#serving?.slot.digest;
   }
 
-  /** Serves exactly these; what cannot be opened is answered, and what served goes on. */
-  serve(models: readonly Serving[]): ServeOutcome[] {
-    const [wanted] = models;
+  /** Serves the one model of this world so; where it cannot be opened that is the answer, and what served goes on. */
+  serve(wanted: Serving | undefined): ServeOutcome {
     if (wanted === undefined) {
       this.#serving = undefined;
-      return [];
+      return {};
     }
     const slot = this.#open(wanted.slotDir);
-    if (slot === undefined) return [{ model: wanted.model, problem: unreadable(wanted.slotDir) }];
+    if (slot === undefined) return { problem: unreadable(wanted.slotDir) };
     const predecessor = wanted.predecessorSlotDir === undefined ? undefined : this.#open(wanted.predecessorSlotDir);
     const shadow = wanted.shadowSlotDir === undefined ? undefined : this.#open(wanted.shadowSlotDir);
     this.#serving = { slot, predecessor, shadow };
@@ -71,7 +70,7 @@ export class SimRuntime {
       world.say(device, `serves version ${slot.version}, ${slot.kind}`);
     }
     const failed = wanted.shadowSlotDir !== undefined && shadow === undefined;
-    return [{ model: wanted.model, ...(failed ? { shadowProblem: unreadable(wanted.shadowSlotDir ?? "") } : {}) }];
+    return failed ? { shadowProblem: unreadable(wanted.shadowSlotDir ?? "") } : {};
   }
 
   /** A slot's version, when its files are what its name says; whatever runs must have been released once. */

@@ -1,5 +1,7 @@
 import type { MessagePort, Worker } from "node:worker_threads";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
+import type { Result } from "@bellwether/protocol/result.ts";
+import type { VerifiedModel } from "../trust/verified-model.ts";
 import { openSession } from "./session.io.ts";
 
 /** What trying a candidate told. */
@@ -7,9 +9,9 @@ export type CandidateVerdict =
   | { readonly ok: true; readonly loadMs: number }
   | { readonly ok: false; readonly problem: Problem };
 
-/** Role "candidate": opens a slot in a thread of its own and closes it again. */
-export async function runCandidate(port: MessagePort, slotDir: string): Promise<void> {
-  const opened = await openSession(slotDir);
+/** Role "candidate": opens a slot's verified model in a thread of its own and closes it again. */
+export async function runCandidate(port: MessagePort, verified: Result<VerifiedModel>): Promise<void> {
+  const opened = verified.ok ? await openSession(verified.value) : verified;
   const verdict: CandidateVerdict = opened.ok
     ? { ok: true, loadMs: opened.value.loadMs }
     : { ok: false, problem: opened.error };

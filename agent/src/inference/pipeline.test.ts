@@ -32,7 +32,7 @@ const taken = (pipeline: Pipeline, rows: number) =>
 
 test("rows become windows, vectors, predictions and batches", async () => {
   const { folder, file, stateDir } = recording(100);
-  const { slotDir, digest } = writeSlot(join(folder, "slot"), linearModel([2], 1));
+  const { slotDir, digest } = writeSlot(folder, linearModel([2], 1));
   const pipeline = await startTestPipeline(stateDir, yaml(file), [{ model: "pump-rul", slotDir }]);
   expect(pipeline.channels.map(({ asset }) => asset).toSorted()).toEqual(["pump-1", "pump-2"]);
   expect(pipeline.outcomes).toMatchObject([{ model: "pump-rul", gapMs: expect.any(Number) }]);
@@ -53,7 +53,7 @@ test("rows become windows, vectors, predictions and batches", async () => {
 
 test("a new version takes over between two rows, its predecessor beside it; a broken one changes nothing", async () => {
   const { folder, file, stateDir } = recording(400);
-  const slots = [1, 2, 3].map((n) => writeSlot(join(folder, `v${n}`), linearModel([n]), { version: n }));
+  const slots = [1, 2, 3].map((n) => writeSlot(folder, linearModel([n]), { version: n }));
   writeFileSync(join(slots[2]!.slotDir, "model.onnx"), "broken");
   const [v1, v2, v3] = slots.map(({ slotDir }) => slotDir) as [string, string, string];
   const pipeline = await startTestPipeline(stateDir, yaml(file, 400), [{ model: "pump-rul", slotDir: v1 }]);
@@ -82,7 +82,7 @@ test("a new version takes over between two rows, its predecessor beside it; a br
 
 test("a device fed no input never shows an inference", async () => {
   const folder = temporaryFolder();
-  const { slotDir } = writeSlot(join(folder, "slot"), linearModel([1]));
+  const { slotDir } = writeSlot(folder, linearModel([1]));
   const pipeline = await startTestPipeline(
     join(folder, "state"),
     "assets: [{id: pump-1}]\ninputs: [{id: site, type: mqtt, url: 'mqtt://127.0.0.1:9', points: [{name: x, asset: pump-1, channel: x, unit: mm/s, topic: x}]}]\n",
@@ -97,7 +97,7 @@ test("a device fed no input never shows an inference", async () => {
 
 test("windows and cursors survive an orderly restart: predictions go on as if nothing had been", async () => {
   const { folder, file, stateDir } = recording(300);
-  const { slotDir } = writeSlot(join(folder, "slot"), linearModel([1]), {
+  const { slotDir } = writeSlot(folder, linearModel([1]), {
     window: { kind: "count", length: 5, hop: 1, minRows: 5 },
     features: [{ name: "x.mean", function: "mean", channel: "x" }],
     tensors: [

@@ -9,6 +9,7 @@ import type { InputConfig, MqttOutputConfig } from "../config/config.ts";
 import { createHeart, type Heart } from "../health/watchdog.ts";
 import type { AssetChannels, InputAdapter, InputContext, JsonValue } from "../inputs/input.ts";
 import type { ConnectPublisher, Output, OutputContext } from "../outputs/output.ts";
+import type { VerifiedModel } from "../trust/verified-model.ts";
 import { Engine, isSavedMemory } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import type { FromPipeline, InputFigures, PipelineFigures, PipelineStart, ToPipeline } from "./pipeline.ts";
@@ -38,6 +39,7 @@ export interface PipelineParts {
   readonly createOutput: (config: MqttOutputConfig, context: OutputContext) => Output;
   readonly connectPublisher: ConnectPublisher;
   readonly tensors: TensorCodec;
+  readonly verify: (slotDir: string) => Promise<Result<VerifiedModel>>;
   readonly clock: OutboxOptions["clock"];
 }
 
@@ -123,6 +125,7 @@ class Pipeline {
     });
     this.#recall(cursors);
     this.#sessions = new Sessions({
+      verify: this.#parts.verify,
       engine: this.#engine,
       guard: this.#heart,
       announce: (index, slotDir) => this.#tell({ kind: "slot", index, slotDir }),

@@ -1,41 +1,36 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { type Golden, parseGolden, runGolden, vectorOf } from "@bellwether/protocol/package/golden.ts";
 import { buildTensors } from "@bellwether/protocol/package/tensors.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import type { VerifiedModel } from "../trust/verified-model.ts";
 import type { SelfTestFindings } from "../update/machine.ts";
 import type { SelfTestAnswer } from "../update/selftest.io.ts";
 import { openSession } from "./session.io.ts";
+import type { ModelSession } from "./session.ts";
 
-type ModelSession = Extract<Awaited<ReturnType<typeof openSession>>, { ok: true }>["value"];
+type ReadGolden = (verified: VerifiedModel) => Promise<Result<Uint8Array>>;
 
 /** Runs that are timed, and how long timing may take where each is slow. */
 const TIMED_RUNS = 31;
 const TIMED_MS_MAX = 2_000;
 
 /**
- * Role "selftest", a child process: loads a slot and holds it against its golden vectors, at the batch sizes it will be
+ * Role "selftest", a child process: loads a slot's verified model and holds it against its golden vectors, at the batch sizes it will be
  * run at. Whatever the model does to this process stays in it.
  */
-export async function runSelfTest(slotDir: string): Promise<void> {
-  const tested = await test(slotDir);
+export async function runSelfTest(verified: Result<VerifiedModel>, readGolden: ReadGolden): Promise<void> {
+  const tested = verified.ok ? await test(verified.value, readGolden) : verified;
   const answer: SelfTestAnswer = tested.ok
     ? { ok: true, findings: tested.value }
     : { ok: false, problem: tested.error };
   process.send?.(answer, () => process.disconnect());
 }
 
-async function test(slotDir: string): Promise<Result<SelfTestFindings>> {
-  const session = await openSession(slotDir);
+async function test(verified: VerifiedModel, readGolden: ReadGolden): Promise<Result<SelfTestFindings>> {
+  const session = await openSession(verified);
   if (!session.ok) return session;
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(join(slotDir, "golden.json"));
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    return err("SLOT_UNREADABLE", { slot: slotDir, file: "golden.json", reason });
-  }
-  const golden = parseGolden(bytes, session.value.manifest);
+  const bytes = await readGolden(verified);
+  if (!bytes.ok) return bytes;
+  const golden = parseGolden(bytes.value, session.value.manifest);
   if (!golden.ok) return golden;
   const { manifest, run } = session.value;
   const report = await runGolden(manifest, golden.value, run);

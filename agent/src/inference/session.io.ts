@@ -1,11 +1,8 @@
-import { readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
 import { readableHalves } from "@bellwether/protocol/onnx/half.ts";
-import { digestOf, parseManifest } from "@bellwether/protocol/package/check.ts";
 import type { Manifest } from "@bellwether/protocol/package/manifest.ts";
-import { parseReference } from "@bellwether/protocol/reference/profile.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
+import { VerifiedModel } from "../trust/verified-model.ts";
 import { LOAD_LIMIT_MS, type ModelSession, type NativeGuard, type OutputTensor, runLimitMs } from "./session.ts";
 
 // ONNX Runtime's default pools spin: 100 runs/s took 104 % of a core, against 4.5 % with one thread each.
@@ -18,7 +15,7 @@ const SESSION_OPTIONS = {
   logSeverityLevel: 3,
 } as const satisfies InferenceSession.SessionOptions;
 
-/** How to open a slot. `index` is the model's place in the heartbeat's list; `guard` marks native calls. */
+/** How to open a model. `index` is the model's place in the heartbeat's list; `guard` marks native calls. */
 export interface OpenSessionOptions {
   readonly guard?: NativeGuard;
   readonly index?: number;
@@ -27,49 +24,36 @@ export interface OpenSessionOptions {
 const unguarded: NativeGuard = { enter: () => undefined, leave: () => undefined };
 
 /**
- * Opens a slot directory (manifest.json, model.onnx, reference.json) for running on the CPU with one thread. The files
- * are hashed again: a disk that rots between verification and a start years later must not choose what runs. The
- * session is made from the bytes that were hashed, never from a path, so nothing beside them can be read either.
+ * Makes the session of a verified model, on the CPU with one thread: from the bytes that were hashed, never from a path,
+ * so that a disk that rots or is changed meanwhile does not choose what runs, and nothing beside them can be read.
  */
-export async function openSession(slotDir: string, options: OpenSessionOptions = {}): Promise<Result<ModelSession>> {
+export async function openSession(
+  verified: VerifiedModel,
+  options: OpenSessionOptions = {},
+): Promise<Result<ModelSession>> {
   const { guard = unguarded, index = 0 } = options;
-  const manifestFile = await readSlotFile(slotDir, "manifest.json");
-  if (!manifestFile.ok) return manifestFile;
-  const digest = digestOf(manifestFile.value);
-  // The manifest's digest is the name of its slot; folders of other names are somebody's own, who tries a package.
-  const name = basename(slotDir);
-  if (/^[0-9a-f]{64}$/.test(name) && digest !== `sha256:${name}`) {
-    return err("SLOT_CHANGED", { file: "manifest.json", slot: slotDir, actual: digest, expected: `sha256:${name}` });
-  }
-  const manifest = parseManifest(manifestFile.value);
-  if (!manifest.ok) return manifest;
-  const { model, version, files } = manifest.value;
-  const modelFile = await readPinned(slotDir, "model.onnx", files.model.digest);
-  if (!modelFile.ok) return modelFile;
-  const referenceFile = await readPinned(slotDir, "reference.json", files.reference.digest);
-  if (!referenceFile.ok) return referenceFile;
-  const reference = parseReference(referenceFile.value);
-  if (!reference.ok) return reference;
-
+  const { slotDir, digest, manifest, reference } = verified;
+  const { model, version } = manifest;
+  const bytes = VerifiedModel.take(verified);
   let session: InferenceSession;
   const startMs = performance.now();
   guard.enter(index, LOAD_LIMIT_MS);
   try {
-    session = await InferenceSession.create(modelFile.value, SESSION_OPTIONS);
+    session = await InferenceSession.create(bytes, SESSION_OPTIONS);
   } catch (cause) {
     return err("MODEL_NOT_LOADABLE", { model, version, reason: (cause as Error).message.slice(0, 300) });
   } finally {
     guard.leave();
   }
   const loadMs = performance.now() - startMs;
-  const mismatch = bindingProblem(manifest.value, session);
+  const mismatch = bindingProblem(manifest, session);
   if (mismatch !== undefined) {
     await session.release();
     return mismatch;
   }
-  const limitMs = runLimitMs(manifest.value);
+  const limitMs = runLimitMs(manifest);
   // Only bound outputs are fetched: a ZipMap output beside them is no tensor and would make the run throw.
-  const fetches = [...new Set(manifest.value.outputs.map(({ output }) => output))];
+  const fetches = [...new Set(manifest.outputs.map(({ output }) => output))];
   let lastRunUs = 0;
   let beganMs = 0;
   let asked = 0;
@@ -80,9 +64,9 @@ export async function openSession(slotDir: string, options: OpenSessionOptions =
   };
   return ok({
     slotDir,
-    manifest: manifest.value,
+    manifest,
     digest,
-    reference: reference.value,
+    reference,
     loadMs,
     get lastRunUs() {
       return lastRunUs;
@@ -130,23 +114,4 @@ function bindingProblem(manifest: Manifest, session: InferenceSession): ReturnTy
     }
   }
   return undefined;
-}
-
-async function readPinned(slotDir: string, file: string, expected: string): Promise<Result<Buffer>> {
-  const bytes = await readSlotFile(slotDir, file);
-  if (!bytes.ok) return bytes;
-  const actual = digestOf(bytes.value);
-  return actual === expected ? bytes : err("SLOT_CHANGED", { file, slot: slotDir, actual, expected });
-}
-
-async function readSlotFile(slotDir: string, file: string): Promise<Result<Buffer>> {
-  try {
-    return ok(await readFile(join(slotDir, file)));
-  } catch (cause) {
-    return err("SLOT_UNREADABLE", {
-      slot: slotDir,
-      file,
-      reason: (cause as NodeJS.ErrnoException).code ?? String(cause),
-    });
-  }
 }

@@ -1,21 +1,26 @@
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { halvesModel, linearModel } from "../../../test/kit/onnx.ts";
 import { writeSlot } from "../../../test/kit/slots.ts";
-import { installSlot } from "../../../test/kit/state.ts";
-import { openSession } from "./session.io.ts";
+import { verifySlot } from "../trust/slot-files.io.ts";
+import type { VerifiedModel } from "../trust/verified-model.ts";
+import { type OpenSessionOptions, openSession } from "./session.io.ts";
 
-const slot = (name = "slot") => join(temporaryFolder(), name);
+/** As every start does it. */
+const openSlot = async (slotDir: string, options?: OpenSessionOptions) => {
+  const verified = await verifySlot(slotDir);
+  return verified.ok ? openSession(verified.value, options) : verified;
+};
 const input = (...values: number[]) => [
   { name: "in", type: "float32", dims: [values.length, 1], data: Float32Array.from(values) } as const,
 ];
 
 test("a slot opens and runs; the digest is the manifest's own", async () => {
-  const written = writeSlot(slot(), linearModel([2], 1));
-  const session = unwrap(await openSession(written.slotDir));
+  const written = writeSlot(temporaryFolder(), linearModel([2], 1));
+  const session = unwrap(await openSlot(written.slotDir));
   const { out } = await session.run(input(3, 4));
   expect(Array.from(out!.data)).toEqual([7, 9]);
   expect(session.digest).toBe(written.digest);
@@ -24,7 +29,7 @@ test("a slot opens and runs; the digest is the manifest's own", async () => {
 });
 
 test("halves go in and come out", async () => {
-  const session = unwrap(await openSession(writeSlot(slot(), halvesModel()).slotDir));
+  const session = unwrap(await openSlot(writeSlot(temporaryFolder(), halvesModel()).slotDir));
   const halves = { name: "in", type: "float16", dims: [2, 1], data: Float16Array.of(1.5, -2) } as const;
   const { out } = await session.run([halves]);
   expect(Array.from(out!.data)).toEqual([3, -4]);
@@ -34,8 +39,8 @@ test("halves go in and come out", async () => {
 test("every native call is marked for the watchdog, a failing one too", async () => {
   const marks: string[] = [];
   const guard = { enter: (model: number) => marks.push(`in ${model}`), leave: () => marks.push("out") };
-  const { slotDir } = writeSlot(slot(), linearModel([2]));
-  const session = unwrap(await openSession(slotDir, { guard, index: 4 }));
+  const { slotDir } = writeSlot(temporaryFolder(), linearModel([2]));
+  const session = unwrap(await openSlot(slotDir, { guard, index: 4 }));
   await session.run(input(1));
   const wrong = [{ name: "in", type: "float32", dims: [1, 3], data: Float32Array.of(1, 2, 3) } as const];
   await expect(session.run(wrong)).rejects.toThrow();
@@ -46,8 +51,8 @@ test("every native call is marked for the watchdog, a failing one too", async ()
 test("of runs that are asked for together each has its own mark; one that is refused leaves none behind", async () => {
   const marks: string[] = [];
   const guard = { enter: () => marks.push("in"), leave: () => marks.push("out") };
-  const { slotDir } = writeSlot(slot(), linearModel([2]));
-  const session = unwrap(await openSession(slotDir, { guard }));
+  const { slotDir } = writeSlot(temporaryFolder(), linearModel([2]));
+  const session = unwrap(await openSlot(slotDir, { guard }));
   marks.length = 0;
   const answers = await Promise.all([session.run(input(1)), session.run(input(2)), session.run(input(3))]);
   expect(answers.map(({ out }) => out!.data[0])).toEqual([2, 4, 6]);
@@ -62,8 +67,8 @@ test("of runs that are asked for together each has its own mark; one that is ref
 });
 
 test("a run takes what its native call takes, not what its thread did before it", async () => {
-  const { slotDir } = writeSlot(slot(), linearModel([2]));
-  const session = unwrap(await openSession(slotDir));
+  const { slotDir } = writeSlot(temporaryFolder(), linearModel([2]));
+  const session = unwrap(await openSlot(slotDir));
   await session.run(input(1));
   const busyMs = 300;
   setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, busyMs));
@@ -75,49 +80,29 @@ test("a run takes what its native call takes, not what its thread did before it"
   await session.close();
 });
 
-test.each([
-  {
-    name: "a changed model",
-    code: "SLOT_CHANGED",
-    spoil: (dir: string) => appendFileSync(join(dir, "model.onnx"), "x"),
-  },
-  {
-    name: "a changed profile",
-    code: "SLOT_CHANGED",
-    spoil: (dir: string) => appendFileSync(join(dir, "reference.json"), " "),
-  },
-  { name: "a missing model", code: "SLOT_UNREADABLE", spoil: (dir: string) => rmSync(join(dir, "model.onnx")) },
-  { name: "a missing manifest", code: "SLOT_UNREADABLE", spoil: (dir: string) => rmSync(join(dir, "manifest.json")) },
-  {
-    name: "a manifest that is none",
-    code: "INVALID_JSON",
-    spoil: (dir: string) => appendFileSync(join(dir, "manifest.json"), "}"),
-  },
-])("$name is not run: $code", async ({ code, spoil }) => {
-  const { slotDir } = writeSlot(slot(), linearModel([2]));
-  spoil(slotDir);
-  expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code } });
+test("what runs is what was verified, whatever becomes of the file meanwhile", async () => {
+  const { slotDir } = writeSlot(temporaryFolder(), linearModel([2]));
+  const verified = unwrap(await verifySlot(slotDir));
+  writeFileSync(join(slotDir, "model.onnx"), linearModel([3]));
+  const session = unwrap(await openSession(verified));
+  expect((await session.run(input(1))).out!.data[0]).toBe(2);
+  await session.close();
 });
 
-test.each([
-  ["says something else", (text: string) => text.replace('"p99LatencyMs":50', '"p99LatencyMs":59')],
-  ["is none any more", (text: string) => `${text}}`],
-])("a manifest that %s is not run in its slot", async (_, spoil) => {
-  const { slotDir } = installSlot(temporaryFolder(), linearModel([2]));
-  expect(await openSession(slotDir)).toMatchObject({ ok: true });
-  const path = join(slotDir, "manifest.json");
-  writeFileSync(path, spoil(readFileSync(path, "utf8")));
-  expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code: "SLOT_CHANGED" } });
-});
-
-test("a reference that says nothing usable is refused before the model is loaded", async () => {
-  const { slotDir } = writeSlot(slot(), linearModel([2]), {}, { v: 1, features: { "x.last": { median: null } } });
-  expect(await openSession(slotDir)).toMatchObject({ ok: false, error: { code: "INVALID_SHAPE" } });
+test("no session is made of anything but a verified model, nor two of one", async () => {
+  const verified = unwrap(await verifySlot(writeSlot(temporaryFolder(), linearModel([2])).slotDir));
+  // @ts-expect-error: what looks like one is none
+  const alike: VerifiedModel = { ...verified };
+  const thrown = (model: VerifiedModel) => openSession(model).then(() => "nothing", String);
+  expect(await thrown(alike)).toMatch(/^TypeError/);
+  expect(await thrown(Object.create(verified))).toMatch(/^TypeError/);
+  await unwrap(await openSession(verified)).close();
+  expect(await thrown(verified)).toMatch(/one session/);
 });
 
 test("bytes that are no model are refused by name and version", async () => {
-  const { slotDir } = writeSlot(slot(), Buffer.from("not a model"));
-  const opened = await openSession(slotDir);
+  const { slotDir } = writeSlot(temporaryFolder(), Buffer.from("not a model"));
+  const opened = await openSlot(slotDir);
   expect(opened).toMatchObject({
     ok: false,
     error: { code: "MODEL_NOT_LOADABLE", detail: { model: "pump-rul", version: 1 } },
@@ -143,8 +128,8 @@ test.each([
     changes: { outputs: [{ name: "value", output: "other", meaning: "value" as const, primary: true }] },
   },
 ])("a manifest that names no $side of the graph is refused before it serves", async ({ side, changes }) => {
-  const { slotDir } = writeSlot(slot(), linearModel([2]), changes);
-  expect(await openSession(slotDir)).toMatchObject({
+  const { slotDir } = writeSlot(temporaryFolder(), linearModel([2]), changes);
+  expect(await openSlot(slotDir)).toMatchObject({
     ok: false,
     error: { code: "MODEL_INPUT_UNBOUND", detail: { side } },
   });

@@ -1,10 +1,12 @@
 import { ok, type Result } from "@bellwether/protocol/result.ts";
+import type { VerifiedModel } from "../trust/verified-model.ts";
 import type { Engine, Serving } from "./engine.ts";
 import type { ActiveModel, ModelOutcome } from "./pipeline.ts";
 import { openSession } from "./session.io.ts";
 import type { ModelSession, NativeGuard } from "./session.ts";
 
 export interface SessionsOptions {
+  readonly verify: (slotDir: string) => Promise<Result<VerifiedModel>>;
   readonly engine: Engine;
   readonly guard: NativeGuard;
   /** Told before a slot's first native call, so that a hang can be blamed on it. */
@@ -75,7 +77,8 @@ export class Sessions {
     const index = this.#indices.get(slotDir) ?? this.#indices.size;
     this.#indices.set(slotDir, index);
     this.#options.announce(index, slotDir);
-    return openSession(slotDir, { guard: this.#options.guard, index });
+    const verified = await this.#options.verify(slotDir);
+    return verified.ok ? openSession(verified.value, { guard: this.#options.guard, index }) : verified;
   }
 }
 

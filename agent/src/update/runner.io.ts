@@ -44,9 +44,8 @@ export interface Serving {
   readonly shadowSlotDir?: string;
 }
 
-/** How one model of a `serve` could not be opened; what served before goes on. */
+/** Why a model could not be opened, if it could not; what served before goes on. */
 export interface ServeOutcome {
-  readonly model: string;
   readonly problem?: Problem;
   /** The candidate beside it did not open. */
   readonly shadowProblem?: Problem;
@@ -60,8 +59,8 @@ export interface UpdaterPorts extends UpdateSource {
   /** The device's own labels: what a retraining role's cohort is judged by. */
   labels(): Readonly<Record<string, string>>;
   compatible(manifest: Manifest): Result<void>;
-  /** Serves exactly these models from the next row on; answers for each that could not be opened. */
-  serve(models: readonly Serving[]): Promise<readonly ServeOutcome[]>;
+  /** Serves this model so from the next row on, or no more. Other models go on as they are, however long it takes. */
+  serve(model: string, serving: Serving | undefined): Promise<ServeOutcome>;
   /** Live figures of the models that serve now. */
   figures(): Promise<readonly (LiveFigures & { readonly model: string; readonly shadow?: ShadowFigures })[]>;
   report(reported: Pick<ReportedMessage, "directorVersion" | "models" | "refusals">): void;
@@ -153,7 +152,7 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
   let cancelLook: () => void = () => undefined;
   let cancelRetry: () => void = () => undefined;
   const diskRetries = new Set<() => void>();
-  let served: Promise<readonly ServeOutcome[]> = Promise.resolve([]);
+  const served = new Map<string, Promise<unknown>>();
 
   function save(): void {
     kept = { ...kept, models: [...states.values()] };
@@ -354,11 +353,15 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
 
   async function serve(model: string, answer: Extract<UpdateEffect, { kind: "serve" }>["answer"]): Promise<void> {
     const digest = states.get(model)?.target?.manifestDigest ?? "";
-    // One after another, each as the states are by then: an earlier call that is slow must not undo a later one.
-    const before = served.catch(() => undefined);
-    served = before.then(() => ports.serve(servingOf(runningOf)));
-    const outcome = (await served).find((one) => one.model === model);
-    const problem = outcome?.problem ?? outcome?.shadowProblem;
+    // One after another, each as the state is by then: an earlier call that is slow must not undo a later one.
+    const before = (served.get(model) ?? Promise.resolve()).catch(() => undefined);
+    const turn = before.then(() => {
+      const state = states.get(model);
+      return ports.serve(model, state && servingOf(state, runningOf));
+    });
+    served.set(model, turn);
+    const outcome = await turn;
+    const problem = outcome.problem ?? outcome.shadowProblem;
     if (answer === "nothing") return;
     if (answer === "rolledBack") {
       if (problem) ports.log("error", "the earlier model could not be served", { model, code: problem.code });
@@ -368,21 +371,17 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
     handle(model, { kind: answer, digest });
   }
 
-  function servingOf(running: (state: ModelState) => Running | undefined): Serving[] {
-    return [...states.values()].flatMap((state) => {
-      const serves = running(state);
-      if (!serves) return [];
-      const { model } = state;
-      const { slot, predecessor, shadow } = serves;
-      return [
-        {
-          model,
-          slotDir: slots.pathOf(model, slot.digest),
-          ...(predecessor ? { predecessorSlotDir: slots.pathOf(model, predecessor.digest) } : {}),
-          ...(shadow ? { shadowSlotDir: slots.pathOf(model, shadow.digest) } : {}),
-        },
-      ];
-    });
+  function servingOf(state: ModelState, running: (state: ModelState) => Running | undefined): Serving | undefined {
+    const serves = running(state);
+    if (!serves) return undefined;
+    const { model } = state;
+    const { slot, predecessor, shadow } = serves;
+    return {
+      model,
+      slotDir: slots.pathOf(model, slot.digest),
+      ...(predecessor ? { predecessorSlotDir: slots.pathOf(model, predecessor.digest) } : {}),
+      ...(shadow ? { shadowSlotDir: slots.pathOf(model, shadow.digest) } : {}),
+    };
   }
 
   async function takeNewest(): Promise<void> {
@@ -537,7 +536,8 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
   };
 
   return {
-    servingAtStart: () => servingOf(runningAtStart),
+    servingAtStart: () =>
+      [...states.values()].map((state) => servingOf(state, runningAtStart)).filter((serving) => serving !== undefined),
     start() {
       for (const [model, state] of states) {
         // Power may have failed between a step and its cleaning up.

@@ -22,7 +22,7 @@ export type SelfTestAnswer =
 const BASE_BYTES = 220 * 1024 * 1024;
 const WATCH_EVERY_MS = 50;
 
-/** Loads a slot and runs its golden vectors in a child process: a hang, a crash or a flood of memory stays there. */
+/** Loads a slot and runs its golden vectors in a child process: a hang, a crash or a flood of memory stays there. The child ends with this process, too. */
 export function selfTest(
   spawner: RoleSpawner<"selftest">,
   slotDir: string,
@@ -30,9 +30,9 @@ export function selfTest(
   signal: AbortSignal,
 ): Promise<Result<SelfTestFindings>> {
   return new Promise((resolve) => {
-    const child = spawner.child("selftest", [slotDir], {
+    const child = spawner.child("selftest", [slotDir, String(process.pid)], {
       stdio: ["ignore", "ignore", "ignore", "ipc"],
-      // The watch below comes first; this one also holds when the agent is killed and a model hangs in the child.
+      // The watch below comes first, and a thread of the child that ends it with this process; the kernel holds this anyway.
       ulimits: { cpuSeconds: Math.ceil(limits.cpuMs / 1_000) + 2 },
     });
     const end = (result: Result<SelfTestFindings>) => {

@@ -1,21 +1,24 @@
-import { writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
-import { expect, test } from "vitest";
+import { pathToFileURL } from "node:url";
+import { expect, onTestFinished, test } from "vitest";
+import { eventually } from "../../../test/kit/eventually.ts";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { hungryModel, slowModel, testPackage, timesModel } from "../../../test/kit/packages.ts";
+import { programFile, programSpawner } from "../../../test/kit/programs.ts";
 import { writeSlot } from "../../../test/kit/slots.ts";
 import { selfTest } from "./selftest.io.ts";
 
-const spawner = roleSpawner<"selftest">(new URL("../main.ts", import.meta.url));
+const spawner = programSpawner<"selftest">("bellwether-agent");
 const ENOUGH = { cpuMs: 60_000, wallMs: 60_000, memoryBytes: 256 * 1024 * 1024 };
 const TIMEOUT = { timeout: 90_000 };
 
 /** A slot of `model`, whose golden vectors say what `answers` says. */
 function slotOf(model: Uint8Array, answers: number[], p99LatencyMs = 10_000): string {
-  const { slotDir } = writeSlot(join(temporaryFolder(), "slot"), model, { limits: { p99LatencyMs, memoryMb: 256 } });
-  writeFileSync(join(slotDir, "golden.json"), testPackage(model, answers).files.golden);
-  return slotDir;
+  const limits = { p99LatencyMs, memoryMb: 256 };
+  const { golden } = testPackage(model, answers).files;
+  return writeSlot(temporaryFolder(), model, { limits }, undefined, golden).slotDir;
 }
 
 const tested = (slotDir: string, limits = ENOUGH) => selfTest(spawner, slotDir, limits, new AbortController().signal);
@@ -51,4 +54,43 @@ test("a self-test that is given up ends at once", TIMEOUT, async () => {
   const running = selfTest(spawner, slotOf(slowModel(1_500, 400), [1, 2, 3]), ENOUGH, abort.signal);
   abort.abort();
   expect(await running).toMatchObject({ ok: false, error: { code: "SELF_TEST_FAILED" } });
+});
+
+/** A process's state and the processor time it has had, by /proc (proc_pid_stat(5)); undefined when it is gone. */
+function processOf(pid: string): { readonly state: string; readonly cpuMs: number } | undefined {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)!.split(" ");
+    return { state: fields[0]!, cpuMs: 10 * (Number(fields[11]) + Number(fields[12])) };
+  } catch {
+    return undefined;
+  }
+}
+
+test("a self-test ends with its agent, even in native code that never returns", TIMEOUT, async () => {
+  const script = join(temporaryFolder(), "agent.mjs");
+  const program = JSON.stringify(pathToFileURL(programFile("bellwether-agent")));
+  const sources = ["./selftest.io.ts", "../../../protocol/src/process/roles.io.ts"];
+  const [selfTestFile, rolesFile] = sources.map((path) => JSON.stringify(new URL(path, import.meta.url)));
+  const slotDir = JSON.stringify(slotOf(slowModel(1_500, 400), [1, 2, 3]));
+  writeFileSync(
+    script,
+    `import { selfTest } from ${selfTestFile};
+     import { roleSpawner } from ${rolesFile};
+     const spawner = roleSpawner(new URL(${program}));
+     selfTest(spawner, ${slotDir}, ${JSON.stringify(ENOUGH)}, new AbortController().signal);`,
+  );
+  const agent = spawn(process.execPath, [script], { stdio: "inherit" });
+  onTestFinished(() => void agent.kill("SIGKILL"));
+  const childOf = (pid: number) => readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  const computes = () => {
+    const pid = childOf(agent.pid!);
+    return pid !== "" && processOf(pid)!.cpuMs > 1_500 && pid;
+  };
+  const child = await eventually("the self-test computes", computes, 60_000);
+  onTestFinished(() => {
+    if (processOf(child)) process.kill(Number(child), "SIGKILL");
+  });
+  agent.kill("SIGKILL");
+  // Whoever inherits it may leave it a zombie, which computes nothing.
+  await eventually("it ended", () => [undefined, "Z", "X"].includes(processOf(child)?.state));
 });

@@ -73,7 +73,7 @@ export async function startSimulated(
       transport: () => DIRECT,
       labels: () => ({}),
       compatible: () => ok(undefined),
-      serve: (models) => serving.serve(models),
+      serve: (model, wanted) => serving.serve(model, wanted),
       onForged: () => undefined,
       figures: () => serving.figures(),
       report(reported) {
