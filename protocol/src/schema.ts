@@ -5,6 +5,8 @@ import { err, ok, type Result } from "./result.ts";
 // Nothing is coerced, defaulted or dropped: what was sent is what is judged (a null threshold must not become 0).
 const ajv = new Ajv2020({
   strict: true,
+  // Schemas are built by TypeBox and compiled strictly; to hold them against the metaschema costs each thread twice as long.
+  validateSchema: false,
   strictTuples: false,
   allErrors: false,
   coerceTypes: false,
