@@ -104,6 +104,9 @@ export async function badModel(
   for (const execution of await executionsOf(fleet, rollout.id)) {
     say(`  ${execution.device}: ${execution.phase}, runs version ${execution.activeVersion ?? "none"}`);
   }
+  // Everything after this is told of a fleet that runs the good one.
+  if (rollout.phase !== "reverted")
+    throw new Error(`the worthless model was not stopped and taken back: its rollout ended ${rollout.phase}`);
   return rollout;
 }
 
