@@ -64,18 +64,25 @@ export function victims() {
     });
   }
 
-  let taken: Promise<void> | undefined;
+  const taken: { readonly what: readonly unknown[]; readonly done: Promise<void> }[] = [];
 
-  async function expectTaken(
-    repository: TestRepository,
-    honest: Bend,
-    runs: TestRelease,
-    labels?: UpdateRow["labels"],
-    nowMs?: number,
-  ): Promise<void> {
-    const willing = await told(repository, honest, labels, nowMs);
-    await confirmed(willing.device, runs);
-    await willing.device.close();
+  /** What a row begins with, before a device as it is: one has taken it for all rows that begin with the very same. */
+  function expectTaken(repository: TestRepository, row: UpdateRow): Promise<void> {
+    const { honest = edition3, runs = NEW, labels, nowMs } = row;
+    const what = [honest, runs, labels, nowMs];
+    const before = taken.find((one) => one.what.every((part, i) => part === what[i]));
+    if (before) {
+      honest(repository);
+      return before.done;
+    }
+    const take = async () => {
+      const willing = await told(repository, honest, labels, nowMs);
+      await confirmed(willing.device, runs);
+      await willing.device.close();
+    };
+    const done = take();
+    taken.push({ what, done });
+    return done;
   }
 
   /**
@@ -83,16 +90,9 @@ export function victims() {
    * the row's code and goes on with the old model. The attack over, that one takes what its owners released.
    */
   async function expectRefused(row: UpdateRow): Promise<void> {
-    const { honest = edition3, bend, runs = NEW, labels, otherLabels = labels, nowMs, bounded } = row;
+    const { bend, labels, otherLabels = labels, nowMs, bounded } = row;
     const repository = await startRepository();
-    if (row.honest || row.runs || labels || nowMs !== undefined) {
-      await expectTaken(repository, honest, runs, labels, nowMs);
-    } else {
-      // Edition 3 as it is, before a device as it is: one has taken it for all rows that begin there.
-      taken ??= expectTaken(repository, honest, runs);
-      await taken;
-      honest(repository);
-    }
+    await expectTaken(repository, row);
     repository.asked.length = 0;
 
     const victim = await told(repository, bend, otherLabels, nowMs);

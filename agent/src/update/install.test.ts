@@ -97,6 +97,13 @@ test("what does not fit the device is rejected by its manifest alone", async () 
   expect(server.asked).toEqual([`blobs/${target.manifestDigest}`]);
 });
 
+test("wrong bytes from the server end this wish: nobody fetches them again and again", async () => {
+  const [, model] = RELEASE.blobs;
+  server.files.set(`blobs/${digestOf(model!)}`, Buffer.alloc(model!.byteLength));
+  const refused = { again: false, rejected: false, error: { code: "DIGEST_MISMATCH" } };
+  expect(await download()).toMatchObject(refused);
+});
+
 test("what does not fit the disk is not begun, and tried again when there may be room", async () => {
   const preflight = () => err("DISK_TOO_FULL", { free: 1, needed: 2 });
   const full = { ...slots, preflight };

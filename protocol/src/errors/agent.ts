@@ -5,7 +5,8 @@ export const AGENT_ERRORS = {
   DIGEST_MISMATCH: {
     http: 422,
     sentence: "{what} has the digest {actual}, not {expected} as it was signed.",
-    remedy: "Somebody or something changed it: check the server's disk and the network between. It was not installed.",
+    remedy:
+      "Somebody or something changed it: check the server's disk and the network between. It was not installed; once it is mended, retry the rollout.",
   },
   DOWNLOAD_FAILED: {
     http: 502,

@@ -109,10 +109,11 @@ const ROWS: readonly Omit<UpdateRow, "labels" | "honest" | "runs" | "afterwards"
   ]),
 ];
 
+const honest = releasing(RETRAINED);
 /** A thief with every online key: the unmodified role releases for its model and cohort, and that is installed. */
 export const DELEGATION: readonly UpdateRow[] = ROWS.map((row) => ({
   ...row,
-  honest: releasing(RETRAINED),
+  honest,
   runs: RETRAINED,
   labels: INSIDE,
   // The role's file stays in every later snapshot, whatever became of the role.
