@@ -8,7 +8,7 @@ import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import { until } from "./api.io.ts";
 import { spoil } from "./bad-model.ts";
 import { type Count, errorsOf } from "./checker.ts";
-import { countRows, goOn, rowsStored } from "./count.io.ts";
+import { countRows, goOn, rowsAtRest } from "./count.io.ts";
 import type { DemoAgent, Fleet } from "./fleet.io.ts";
 import { executionsOf, importPast, type RolloutView, rollOut, train } from "./models.io.ts";
 import type { BadModel } from "./options.ts";
@@ -193,7 +193,7 @@ async function flipByte(folder: string, digest: string): Promise<void> {
 
 /** Chapter 6: a kill and a cut while data flow; then every sample is counted. */
 export async function chaos(fleet: Fleet, plant: Plant, say: Say): Promise<Count> {
-  const rows = Math.min(plant.rowsMax, (await rowsStored(fleet)) + 60);
+  const rows = Math.min(plant.rowsMax, (await rowsAtRest(fleet)) + 60);
   const speed = 6;
   await goOn(fleet, rows, speed, UNCHANGED);
   say(`every asset goes on to its row ${rows}`);

@@ -13,16 +13,21 @@ const STRAGGLERS_MS = 2_000;
 const LAST_ROWS = 10;
 const LAST_ROWS_PER_SECOND = 16;
 
-/** Stops all agents and lets each of their assets go on to a row, at a speed. */
+/** Lets each asset of all agents go on to a row, at a speed. */
 export async function goOn(fleet: Fleet, rows: number, rowsPerSecond: number, changes: Changes): Promise<void> {
-  await Promise.all(fleet.agents.map((agent) => agent.running?.stop()));
+  await stopAll(fleet);
   await Promise.all(
     fleet.agents.map((agent) => fleet.startAgent(agent, rows, rowsPerSecond, changes.get(agent.share.device))),
   );
 }
 
-/** The most rows any asset has at the server. */
-export async function rowsStored(fleet: Fleet): Promise<number> {
+async function stopAll(fleet: Fleet): Promise<void> {
+  await Promise.all(fleet.agents.map((agent) => agent.running?.stop()));
+}
+
+/** Stops all agents, so that none runs ahead of what is counted: the most rows any asset has at the server then. */
+export async function rowsAtRest(fleet: Fleet): Promise<number> {
+  await stopAll(fleet);
   const counts = new Map<string, number>();
   for (const { asset } of await exported(fleet)) counts.set(asset, (counts.get(asset) ?? 0) + 1);
   return Math.max(0, ...counts.values());
@@ -67,7 +72,7 @@ export async function countRows(fleet: Fleet, plant: Plant, rows: number, change
 
 /** Counts the whole story, once every asset has gone on to one last row. */
 export async function countAll(fleet: Fleet, plant: Plant, changes: Changes): Promise<Count> {
-  const rows = Math.min(plant.rowsMax, (await rowsStored(fleet)) + LAST_ROWS);
+  const rows = Math.min(plant.rowsMax, (await rowsAtRest(fleet)) + LAST_ROWS);
   await goOn(fleet, rows, LAST_ROWS_PER_SECOND, changes);
   return countRows(fleet, plant, rows, changes);
 }

@@ -1,7 +1,7 @@
 import { until } from "./api.io.ts";
 import type { Prediction, Say } from "./chapters.io.ts";
 import { errorsOf } from "./checker.ts";
-import { type Changes, expectedRows, goOn, reached, rowsStored } from "./count.io.ts";
+import { type Changes, expectedRows, goOn, reached, rowsAtRest } from "./count.io.ts";
 import type { Fleet } from "./fleet.io.ts";
 import { devicesOf, executionsOf } from "./models.io.ts";
 import type { Options } from "./options.ts";
@@ -66,7 +66,7 @@ export async function learningLoop(
       : `7. The process of cohort ${cohort} changes (${kind}) while wear goes on in both`,
   );
   for (const name of ["A", "B"]) await fleet.cli("cohorts", "set", name, `cohort=${name}`);
-  const fromRow = (await rowsStored(fleet)) + QUIET_ROWS;
+  const fromRow = (await rowsAtRest(fleet)) + QUIET_ROWS;
   if (kind === "none") return await nothingCalled(fleet, plant, fromRow, say);
   const change: Change = { kind, fromRow };
   const changes: Changes = new Map(devicesIn(fleet, cohort).map((device) => [device, change]));
