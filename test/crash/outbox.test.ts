@@ -129,6 +129,7 @@ test.each([
   [`in ${CUTS} power cuts`, CUTS, powerCuts],
 ] as const)(
   "%s, the outbox loses nothing it called committed, and no seq is missing or given twice",
+  { timeout: 3_600_000 },
   async (_, count, on) => {
     const ground = on();
     const file = join(ground.folder, "outbox.sqlite");

@@ -26,6 +26,7 @@ test.each([
   [`whose power fails ${CUTS} times`, CUTS, powerCuts],
 ] as const)(
   "a server %s while it takes batches in has everything it acknowledged, once, when it is back",
+  { timeout: 3_600_000 },
   async (_, rounds, on) => {
     const { dir, cut, restart } = on();
     let server = await startBellwether({ dir });

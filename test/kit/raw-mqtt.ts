@@ -1,5 +1,6 @@
 import { createConnection, type Socket } from "node:net";
 import { patient } from "./eventually.ts";
+import { PacketCutter } from "./mqtt-packets.ts";
 
 const PUBACK = 4;
 const PINGRESP = 13;
@@ -9,7 +10,7 @@ const PINGREQ = Buffer.from([0xc0, 0]);
 export class RawMqtt {
   readonly #socket: Socket;
   readonly #heard = new Map<number, number>();
-  #rest: Buffer = Buffer.alloc(0);
+  readonly #cutter = new PacketCutter();
   #waiting: (() => void)[] = [];
 
   /** Resolves when TCP is connected; errors are what the broker does to it, and are not ours. */
@@ -83,33 +84,20 @@ export class RawMqtt {
   }
 
   async #until(what: string, condition: () => boolean, limitMs = 15_000): Promise<void> {
-    const timer = setTimeout(() => this.#socket.destroy(new Error(what)), patient(limitMs));
     let late = false;
-    this.#socket.once("error", ({ message }) => {
-      late = message === what;
-    });
+    const timer = setTimeout(() => {
+      late = true;
+      this.#socket.destroy();
+    }, patient(limitMs));
     while (!condition() && !this.#socket.closed) await new Promise<void>((go) => this.#waiting.push(go));
     clearTimeout(timer);
     if (late) throw new Error(`not within ${patient(limitMs)} ms: ${what}`);
   }
 
   #read(bytes: Buffer): void {
-    const all = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
-    let at = 0;
-    for (;;) {
-      let length = 0;
-      let digit = 1;
-      for (; at + digit < all.length; digit++) {
-        const byte = all[at + digit] as number;
-        length += (byte & 0x7f) * 128 ** (digit - 1);
-        if (byte < 0x80) break;
-      }
-      const end = at + digit + 1 + length;
-      if (at + digit >= all.length || end > all.length) break;
-      const type = (all[at] as number) >> 4;
+    for (const packet of this.#cutter.push(bytes)) {
+      const type = (packet[0] as number) >> 4;
       this.#heard.set(type, this.heard(type) + 1);
-      at = end;
     }
-    this.#rest = all.subarray(at);
   }
 }

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { parseOptions } from "./options.ts";
 import { compareRows, type RowSource, rowOf } from "./truth.ts";
 
@@ -22,7 +22,10 @@ test("ten devices with the agent's own link and outbox: everything they make is 
     "-o",
     "json",
   ];
-  const { stdout } = await run(process.execPath, [MAIN, ...args]);
+  const running = run(process.execPath, [MAIN, ...args]);
+  // It ends its own server when it is asked to end.
+  onTestFinished(() => void running.child.kill("SIGTERM"));
+  const { stdout } = await running;
   const result = JSON.parse(stdout);
   expect(result).toMatchObject({ devices: 10, connected: 10, lost: 0, duplicated: 0, updates: 2, updated: 2 });
   expect(result.acked).toBe(result.produced);
