@@ -18,7 +18,7 @@ import { dieOfHang, forgetHang, type HangNote, readHang } from "./health/hang.io
 import { type LocalAsk, serveLocal } from "./health/local.io.ts";
 import { createProbes } from "./health/probes.io.ts";
 import { createSecurityEvents, isFailedLogin, type TellSecurity } from "./health/security.ts";
-import { readVitals, type VitalsReader } from "./health/vitals.io.ts";
+import { readVitals, type Vitals, type VitalsReader } from "./health/vitals.io.ts";
 import type { Verdict } from "./health/watchdog.ts";
 import { type Pipeline, startPipeline } from "./inference/pipeline.io.ts";
 import type { ActiveModel } from "./inference/pipeline.ts";
@@ -47,7 +47,14 @@ const DRAIN_LOOK_MS = 50;
 const UPDATER_MS_MAX = 1_000;
 
 /** The link's figures before there is one. */
-const NO_LINK: LinkFigures = { phase: "offline", sessions: 0, resent: 0, inFlight: 0, reportedEchoed: true };
+const NO_LINK: LinkFigures = {
+  phase: "offline",
+  sessions: 0,
+  resent: 0,
+  inFlight: 0,
+  line: { coversMs: 0, bytes: {} },
+  reportedEchoed: true,
+};
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -198,7 +205,7 @@ class RunningAgent implements Agent {
       outbox: pipeline,
       sessions: fileCounter(join(stateDir, "sessions"), Date.now),
       births: () => this.#births(),
-      health: () => this.#vitals?.latest(),
+      health: () => this.#health(),
       onDesired: (bytes) => this.#updater.onDesired(bytes),
       onBaseline: (bytes) => this.#adopt(bytes),
       onPhase: (phase) => this.#linkPhase(phase),
@@ -208,6 +215,12 @@ class RunningAgent implements Agent {
     this.#updater.start();
     this.#blame();
     this.#link.start();
+  }
+
+  #health(): Vitals | undefined {
+    const vitals = this.#vitals?.latest();
+    const line = this.#link?.figures().line;
+    return vitals === undefined || line === undefined ? vitals : { ...vitals, line };
   }
 
   #adopt(bytes: Uint8Array): void {

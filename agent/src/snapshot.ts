@@ -28,6 +28,7 @@ export function describeSnapshot(snapshot: AgentSnapshot, nowMs: number): string
     `agent     ${snapshot.site}/${snapshot.device}, version ${snapshot.agentVersion}, pid ${snapshot.pid}, ${snapshot.phase} for ${age(snapshot.startedAtMs, nowMs)}`,
     `link      ${link.phase} for ${age(link.sinceMs, nowMs)}${link.problem ? `: ${link.problem.message}` : ""}`,
   ];
+  lines.push(`line      ${describeLine(link.line)}`);
   if (pipeline === undefined) return [...lines, "pipeline  no figures yet", ""].join("\n");
   const { outbox } = pipeline;
   const problem = outbox.problem ? `, ${outbox.problem.message}` : "";
@@ -52,6 +53,11 @@ export function describeSnapshot(snapshot: AgentSnapshot, nowMs: number): string
   }
   if (pipeline.models.length === 0) lines.push("model     none is running");
   return `${lines.join("\n")}\n`;
+}
+
+function describeLine({ coversMs, bytes }: LinkFigures["line"]): string {
+  const parts = Object.entries(bytes).map(([what, count]) => `${what} ${megabytes(count)} MB`);
+  return `${parts.join(", ") || "nothing"} in ${Math.max(1, Math.round(coversMs / 3_600_000))} h`;
 }
 
 function ago(atMs: number | undefined, nowMs: number): string {

@@ -8,7 +8,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { openOutbox } from "../../agent/src/buffer/outbox.io.ts";
 import { startProxy } from "../../demo/proxy.io.ts";
 import type { Store } from "../../fleet-server/src/store/store.ts";
-import { eventually } from "../kit/eventually.ts";
+import { eventually, holds } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { enrolDevice, startLink, startLinkServer } from "../kit/link.ts";
 import { outboxOptions } from "../kit/outbox.ts";
@@ -43,6 +43,33 @@ async function setUp(name = "gw-1") {
   const folder = temporaryFolder();
   return { store, closing, server, proxy, device, file: join(folder, "outbox.sqlite"), folder };
 }
+
+test("a live row overtakes hours of backfill, which keeps to its rate; the line's bytes are counted", async () => {
+  const { store, closing, server, proxy, device, file } = await setUp();
+  const waiting = closing(unwrap(openOutbox(file, outboxOptions())));
+  for (let from = 0; from < 20_000; from += 1_000) {
+    const rows = rowsOf(from, 1_000).map((one, index) => ({ ...one, values: { noise: Math.sin(from + index) } }));
+    waiting.append({ rows });
+    unwrap(waiting.commit());
+  }
+  unwrap(waiting.close());
+  const startMs = performance.now();
+  const backfillBytesPerSecond = 20_000;
+  const { outbox, link } = closing(
+    startLink(device, file, proxy.port, () => server.login, { outbox: { backfillBytesPerSecond } }),
+  );
+  await holds(() => expect(link.phase).toBe("online"));
+  outbox.append({ rows: [row(77_777)] });
+  await holds(async () => expect(await storedTimes(store, device.device)).toContain(77_777));
+  await holds(async () => expect((await storedTimes(store, device.device)).length).toBeGreaterThan(2_000));
+  const { telemetry = 0, other = 0, received = 0 } = link.figures().line.bytes;
+  const passedMs = performance.now() - startMs;
+  expect(telemetry).toBeGreaterThan(10_000);
+  // A second's burst, one chunk as a whole, and the live row.
+  expect(telemetry).toBeLessThan((backfillBytesPerSecond * (passedMs + 1_000)) / 1_000 + 20_000);
+  expect(outbox.stats().unacked).toBeGreaterThan(0);
+  expect(Math.min(other, received)).toBeGreaterThan(0);
+});
 
 test("rows arrive once each and in order through cuts, half-open connections and lost acknowledgements", async () => {
   const { store, closing, server, proxy, device, file } = await setUp();

@@ -29,7 +29,15 @@ export const realClock = (): ClockReading => ({
 
 /** Options of an outbox that commits only when it is told to. */
 export function outboxOptions(change: Partial<OutboxOptions> = {}): OutboxOptions {
-  return { maxBytes: 64 * 1024 * 1024, commitMs: 3_600_000, keepAckedMs: 0, clock: testClock(), ...change };
+  return {
+    maxBytes: 64 * 1024 * 1024,
+    maxAgeMs: 1e12,
+    commitMs: 3_600_000,
+    keepAckedMs: 0,
+    backfillBytesPerSecond: 1e9,
+    clock: testClock(),
+    ...change,
+  };
 }
 
 /** Everything the outbox gives, as a server would read it. */

@@ -20,7 +20,13 @@ import { CountedServing } from "../kit/counted-serving.ts";
 import { portOf } from "../kit/outbox-port.ts";
 import { CHANNELS, RESOLUTION, type RowSource, rowOf } from "./truth.ts";
 
-const BUFFER = { maxBytes: 64 * 1_048_576, commitMs: 1_000, keepAckedMs: 60_000 };
+const BUFFER = {
+  maxBytes: 64 * 1_048_576,
+  maxAgeMs: 90 * 86_400_000,
+  commitMs: 1_000,
+  keepAckedMs: 60_000,
+  backfillBytesPerSecond: 1_048_576,
+};
 const HEARTBEAT_MS = 10_000;
 const PREDICTION_EVERY_MS = 1_000;
 /** Rows that one look at the clock makes at most: after a pause the rest comes with the next. */

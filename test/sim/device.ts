@@ -19,7 +19,10 @@ export interface DeviceOptions {
   /** Long events that come with every reading, which want the room that rows have. */
   readonly events: number;
   readonly heartbeatMs: number;
-  readonly buffer: Pick<OutboxOptions, "maxBytes" | "commitMs" | "joinMs" | "keepAckedMs">;
+  readonly buffer: Pick<
+    OutboxOptions,
+    "maxBytes" | "maxAgeMs" | "commitMs" | "joinMs" | "keepAckedMs" | "backfillBytesPerSecond"
+  >;
   readonly clockSynced: boolean;
 }
 

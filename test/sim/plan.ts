@@ -45,7 +45,7 @@ export function planOf(chance: Chance): Plan {
   const restoreMs = some(0.2, 25_000, 60_000);
   const clockMs = some(0.3, 12_000, 40_000);
   const keepAckedMs = chance.one([0, 3_600_000, 3_600_000]);
-  return {
+  const drawn = {
     devices: chance.one([1, 1, 2, 2, 3]),
     device: {
       assets: chance.happens(0.5) ? ["pump-1"] : ["pump-1", "pump-2"],
@@ -55,9 +55,11 @@ export function planOf(chance: Chance): Plan {
       heartbeatMs: 6_000,
       buffer: {
         maxBytes: tight ? 1_048_576 : 8_000_000,
+        maxAgeMs: NEVER,
         commitMs: chance.one([500, 1_000, 3_000]),
         joinMs: 2_000,
         keepAckedMs,
+        backfillBytesPerSecond: 1_048_576,
       },
       clockSynced: chance.happens(0.5),
     },
@@ -83,6 +85,10 @@ export function planOf(chance: Chance): Plan {
       (restoreMs !== NEVER && (keepAckedMs === 0 || clockMs !== NEVER)),
     twice: corruptMs !== NEVER,
   };
+  const maxAgeMs = some(0.12, 8_000, 30_000);
+  const backfillBytesPerSecond = tight ? 1_048_576 : chance.one([4_096, 20_000, 1_048_576]);
+  const buffer = { ...drawn.device.buffer, maxAgeMs, backfillBytesPerSecond };
+  return { ...drawn, device: { ...drawn.device, buffer }, gaps: drawn.gaps || maxAgeMs !== NEVER };
 }
 
 /** Puts the plan's faults, and their ends, into the world. */

@@ -1,4 +1,6 @@
 import type { StreamAck } from "@bellwether/protocol/messages/stream.ts";
+import { cursorsAt, joined } from "./lanes.ts";
+import { addMark, type Mark } from "./mark.ts";
 
 /** What is known of one stream: the next seq to give, and what the server said it has. */
 export interface StreamKnowledge {
@@ -7,15 +9,13 @@ export interface StreamKnowledge {
   readonly ackedTo: number;
   /** Ranges it has beyond that, both ends included. */
   readonly also: readonly (readonly [number, number])[];
-  /** Handed out in this session up to this seq. */
+  /** Handed out in this session up to this seq, of what waited when it began. */
   readonly sentTo: number;
+  /** What came after this seq is live, and was handed out up to `liveSentTo` while older records still waited. */
+  readonly liveFrom: number;
+  readonly liveSentTo: number;
   /** When the server had how much: the chunks up to `upTo` were acknowledged by `atMs`. Ascending. */
-  readonly marks: readonly AckMark[];
-}
-
-export interface AckMark {
-  readonly atMs: number;
-  readonly upTo: number;
+  readonly marks: readonly Mark[];
 }
 
 /** What an acknowledgement means for a stream. */
@@ -27,9 +27,6 @@ export type AckVerdict =
   | { readonly kind: "rewound"; readonly knowledge: StreamKnowledge }
   /** The server has numbers that were never given out: this file is older than what was sent from it. */
   | { readonly kind: "ahead" };
-
-/** Marks stand this far apart at least; their number is the kept time over this. */
-const MARK_FRACTION = 1 / 32;
 
 /** Judges the server's word on one stream. */
 export function judgeAck(
@@ -45,44 +42,14 @@ export function judgeAck(
   const also = ack.also.filter(([from, to]) => from <= to && to > upTo);
   if (upTo >= known.ackedTo) {
     const marks = upTo > known.ackedTo ? addMark(known.marks, { atMs: nowMs, upTo }, keepAckedMs) : known.marks;
-    return {
-      kind: "advanced",
-      knowledge: { ...known, ackedTo: upTo, also, marks, sentTo: Math.max(known.sentTo, upTo) },
-    };
+    const sentTo = Math.max(known.sentTo, upTo);
+    return { kind: "advanced", knowledge: joined({ ...known, ackedTo: upTo, also, marks, sentTo }) };
   }
   const marks = known.marks.map((mark) => (mark.upTo > upTo ? { ...mark, upTo } : mark));
-  return { kind: "rewound", knowledge: { ...known, ackedTo: upTo, also, marks: distinct(marks), sentTo: upTo } };
+  const knowledge = { ...known, ackedTo: upTo, also, marks: distinct(marks), ...cursorsAt(upTo) };
+  return { kind: "rewound", knowledge };
 }
 
-function addMark(marks: readonly AckMark[], mark: AckMark, keepAckedMs: number): readonly AckMark[] {
-  const last = marks.at(-1);
-  const before = marks.at(-2);
-  // The newest mark moves along until it stands far enough from the one before; then it stays, as a lower bound of time.
-  if (last !== undefined && mark.atMs - (before?.atMs ?? Number.NEGATIVE_INFINITY) < keepAckedMs * MARK_FRACTION) {
-    return [...marks.slice(0, -1), mark];
-  }
-  return [...marks, mark];
-}
-
-function distinct(marks: readonly AckMark[]): readonly AckMark[] {
+function distinct(marks: readonly Mark[]): readonly Mark[] {
   return marks.filter((mark, index) => marks[index - 1]?.upTo !== mark.upTo);
-}
-
-/**
- * Up to which seq chunks were acknowledged at least `keepAckedMs` ago and may go, and the marks still needed. A clock
- * that was set back makes them stay longer; the budget takes them then.
- */
-export function expiredAcks(
-  marks: readonly AckMark[],
-  nowMs: number,
-  keepAckedMs: number,
-): { readonly upTo: number; readonly marks: readonly AckMark[] } {
-  const kept = marks.findIndex((mark) => nowMs - mark.atMs < keepAckedMs);
-  const due = kept === -1 ? marks.length : kept;
-  return { upTo: marks[due - 1]?.upTo ?? 0, marks: marks.slice(due) };
-}
-
-/** Whether the server has said that it has this whole range, beyond its prefix. */
-export function isAlsoAcked(fromSeq: number, toSeq: number, also: readonly (readonly [number, number])[]): boolean {
-  return also.some(([from, to]) => from <= fromSeq && toSeq <= to);
 }

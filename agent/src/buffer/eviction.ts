@@ -76,3 +76,8 @@ export function remainder(
   }
   return left.filter(({ fromSeq, toSeq }) => fromSeq <= toSeq);
 }
+
+/** Whether the server has said that it has this whole range, beyond its prefix. */
+export function isAlsoAcked(fromSeq: number, toSeq: number, also: readonly (readonly [number, number])[]): boolean {
+  return also.some(([from, to]) => from <= fromSeq && toSeq <= to);
+}

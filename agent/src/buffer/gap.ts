@@ -10,6 +10,8 @@ import type { SeqRange } from "./eviction.ts";
 /** Why records are missing. */
 export type GapReason = NonNullable<StreamBatch["gap"]>["reason"];
 
+const REASONS: readonly GapReason[] = ["evicted", "expired", "unreadable"];
+
 /** What is stored of a gap besides its range. */
 interface GapBody {
   readonly reason: GapReason;
@@ -38,7 +40,7 @@ export function gapReason(stored: Uint8Array): GapReason {
 function readGapBody(stored: Uint8Array): GapBody {
   try {
     const body = JSON.parse(Buffer.from(stored).toString("utf8")) as GapBody;
-    if (clockReading.check(body.clock).ok && (body.reason === "evicted" || body.reason === "unreadable")) return body;
+    if (clockReading.check(body.clock).ok && REASONS.includes(body.reason)) return body;
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
   }

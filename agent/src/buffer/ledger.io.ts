@@ -1,18 +1,25 @@
 import { encodeChunks } from "@bellwether/protocol/batch.ts";
 import { type AckMessage, STREAMS, type Stream, type StreamBatch } from "@bellwether/protocol/messages/stream.ts";
-import { expiredAcks, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
-import type { SeqRange } from "./eviction.ts";
+import { judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
+import { type Ages, agesAfter, agesAt, beginAges, overAge, renumberAges } from "./age.ts";
+import { BackfillPace } from "./backfill.ts";
+import { isAlsoAcked, type SeqRange } from "./eviction.ts";
 import { type GapReason, gapBody } from "./gap.ts";
 import { JOINED_BYTES, joinChunks } from "./join.ts";
+import { cursorsAt, isBehind, type Lane, sent, split } from "./lanes.ts";
+import { dueMarks } from "./mark.ts";
 import type { AckOutcome, JsonValue, OutboxChunk, OutboxOptions } from "./outbox.ts";
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { Pending, type PendingCounts } from "./pending.ts";
 import { type PerStream, perStream, total } from "./per-stream.ts";
-import { dropAcked, expireAcked, insertGap, makeRoom, type RoomContext } from "./room.io.ts";
+import { dropAcked, expireAcked, expireOld, insertGap, makeRoom, type RoomContext } from "./room.io.ts";
 import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
 import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
 
-type LedgerOptions = Pick<OutboxOptions, "keepAckedMs" | "joinMs" | "resolutionOf" | "clock">;
+type LedgerOptions = Pick<
+  OutboxOptions,
+  "keepAckedMs" | "maxAgeMs" | "joinMs" | "backfillBytesPerSecond" | "resolutionOf" | "clock"
+>;
 
 /** What may be sent now, and when there is more to ask for though nothing new comes. */
 export interface Taken {
@@ -34,8 +41,8 @@ export interface Written {
 export class Ledger {
   epoch: string;
   pending = new Pending();
-  /** Whether the server hears us: what is numbered while it does not is marked as backfill. */
-  online = false;
+  #online = false;
+  readonly #pace: BackfillPace;
   /** Records that gave way since the file was made. */
   evicted: PerStream<number>;
   /** Something beside records waits for a commit: acknowledgements, or counts of what gave way. */
@@ -48,7 +55,10 @@ export class Ledger {
   /** What of each stream was acknowledged so long ago that it may go. */
   #expiredTo = perStream(() => 0);
   #commits: number;
-  #credits: Credits = NO_CREDITS;
+  readonly #credits: Record<Lane, Credits> = { live: NO_CREDITS, backfill: NO_CREDITS };
+  #ages: Ages;
+  /** When its ages were saved last, by the outbox's own time; the first commit saves them. */
+  #agesSavedMs = Number.NEGATIVE_INFINITY;
   #telemetrySentAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(file: OutboxFile, options: LedgerOptions) {
@@ -56,8 +66,10 @@ export class Ledger {
     this.epoch = file.epoch;
     this.#commits = file.commits;
     this.cursors = file.cursors();
-    this.#known = perStream((stream) => ({ ...file.position(stream), also: [], sentTo: 0 }));
+    this.#known = perStream((stream) => ({ ...file.position(stream), also: [], ...cursorsAt(0) }));
+    this.#pace = new BackfillPace(options.backfillBytesPerSecond);
     this.evicted = perStream((stream) => file.position(stream).evicted);
+    this.#ages = this.#agesOf(file);
     this.rewind();
   }
 
@@ -80,26 +92,45 @@ export class Ledger {
   /** What was handed out and not acknowledged will be handed out again. */
   rewind(): void {
     this.#telemetrySentAtMs = Number.NEGATIVE_INFINITY;
-    this.#known = perStream((stream) => ({
-      ...this.#known[stream],
-      sentTo: this.#known[stream].ackedTo,
-      also: [],
-    }));
+    this.#pace.restart();
+    this.#known = perStream((stream) => {
+      const known = this.#known[stream];
+      return { ...known, also: [], ...cursorsAt(known.ackedTo) };
+    });
+  }
+
+  /** Whether the server hears us: what is numbered while it does not is marked as backfill. */
+  get online(): boolean {
+    return this.#online;
+  }
+
+  set online(online: boolean) {
+    this.#online = online;
+    if (online) this.#known = perStream((stream) => split(this.#known[stream]));
   }
 
   /** What may go makes room, and everything that waits becomes durable: one transaction. */
   write(file: OutboxFile, limitBytes: number): Written {
-    const { wallMs } = this.#options.clock();
+    const { keepAckedMs, maxAgeMs, clock } = this.#options;
+    const now = clock();
     const next = perStream((stream) => this.#known[stream].next);
     const evicted = { ...this.evicted };
     const chunks = STREAMS.flatMap((stream) => this.#encodePending(stream, next, evicted));
-    const marks = perStream((stream) => expiredAcks(this.#known[stream].marks, wallMs, this.#options.keepAckedMs));
+    const marks = perStream((stream) => dueMarks(this.#known[stream].marks, now.wallMs, keepAckedMs));
+    const aged = agesAt(this.#ages, now);
+    const tooOld = overAge(aged, maxAgeMs);
+    const ackedTo = perStream((stream) => this.#known[stream].ackedTo);
+    const ages = agesAfter(aged, next, ackedTo, maxAgeMs);
+    const savesAges = ages.heldMs - this.#agesSavedMs >= AGES_EVERY_MS;
     const moved = chunks.length > 0 || this.pending.cursors.size > 0;
     const context = this.#context();
     this.attempted = this.pending.counts();
     file.transaction(() => {
       // Room first: on a full disk the pages that the oldest leave are all there is for the newest.
-      for (const stream of STREAMS) this.#expire(file, stream, marks[stream].upTo);
+      for (const stream of STREAMS) {
+        this.#expire(file, stream, marks[stream].upTo);
+        if (tooOld[stream] > 0) evicted[stream] += expireOld(file, context, stream, tooOld[stream]);
+      }
       const lost = makeRoom(file, context, limitBytes - bytesOnDisk(chunks));
       for (const stream of STREAMS) evicted[stream] += lost[stream];
       for (const { stream, range, bytes, gap } of chunks) {
@@ -113,9 +144,12 @@ export class Ledger {
         file.savePosition(stream, position);
       }
       if (moved) file.commits = this.#commits + 1;
+      if (savesAges) file.ages = ages;
     });
     if (moved) this.#commits++;
     this.#settle(next, marks);
+    this.#ages = ages;
+    if (savesAges) this.#agesSavedMs = ages.heldMs;
     const lost = total(evicted) - total(this.evicted);
     this.evicted = evicted;
     return { chunks: chunks.length, lost };
@@ -131,6 +165,14 @@ export class Ledger {
       next: next[stream],
       marks: kept[stream].marks,
     }));
+  }
+
+  #agesOf(file: OutboxFile): Ages {
+    return beginAges(
+      file.ages,
+      this.#options.clock(),
+      perStream((stream) => this.#known[stream].next),
+    );
   }
 
   /** Cuts one stream's waiting records into chunks, and moves `next` past them. */
@@ -175,20 +217,41 @@ export class Ledger {
     };
   }
 
-  /** The next chunks by weight of stream, oldest first, short ones of a stream in one; they count as sent. */
+  /**
+   * The next chunks by weight of stream, live ones before backfill, oldest first in both, short ones of a stream in one; they
+   * count as sent.
+   */
   take(file: OutboxFile, maxBytes: number): Taken {
-    const { waiting, unreadable } = waitingChunks(file, this.#context());
+    const { monoMs } = this.#options.clock();
+    const behind = STREAMS.some((stream) => isBehind(this.#known[stream]));
+    const paceBytes = behind ? this.#pace.roomBytes(monoMs) : 0;
+    // What waits longest gets its share, however much comes in.
+    const live = this.#takeLane(file, "live", paceBytes > 0 ? maxBytes * LIVE_SHARE : maxBytes);
+    const left = maxBytes - live.chunks.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    if (paceBytes === 0 || left <= 0) return { ...live, heldMs: sooner(live.heldMs, this.#backfillWaitMs) };
+    const { chunks } = this.#takeLane(file, "backfill", Math.min(left, paceBytes));
+    for (const chunk of chunks) this.#pace.sent(chunk.stream, chunk, chunk.bytes.length, monoMs);
+    return { chunks: [...live.chunks, ...chunks], heldMs: sooner(live.heldMs, this.#backfillWaitMs) };
+  }
+
+  /** After how long backfill may go on, where nothing but its rate keeps it back. */
+  get #backfillWaitMs(): number | undefined {
+    return STREAMS.some((stream) => isBehind(this.#known[stream])) ? this.#pace.waitMs : undefined;
+  }
+
+  #takeLane(file: OutboxFile, lane: Lane, maxBytes: number): Taken {
+    const { waiting, unreadable } = waitingChunks(file, this.#context(), lane);
     for (const stream of STREAMS) this.evicted[stream] += unreadable[stream];
     this.moved ||= total(unreadable) > 0;
-    const heldMs = this.#heldMs(waiting.telemetry);
+    const heldMs = lane === "live" ? this.#heldMs(waiting.telemetry) : undefined;
     const sizes = perStream((stream) =>
       stream === "telemetry" && heldMs !== undefined ? [] : waiting[stream].map(({ size }) => size),
     );
-    const { picks, credits } = planSend(sizes, this.#credits, maxBytes);
-    this.#credits = credits;
+    const { picks, credits } = planSend(sizes, this.#credits[lane], maxBytes);
+    this.#credits[lane] = credits;
     const chunks = picks.map((stream) => {
       const chunk = waiting[stream].shift() as HeldChunk;
-      this.#known[stream] = { ...this.#known[stream], sentTo: chunk.toSeq };
+      this.#known[stream] = sent(this.#known[stream], lane, chunk.toSeq);
       return chunkToSend(file, this.epoch, stream, chunk);
     });
     if (picks.includes("telemetry")) this.#telemetrySentAtMs = this.#options.clock().monoMs;
@@ -208,7 +271,7 @@ export class Ledger {
     let rewound = false;
     let ahead = false;
     let others = false;
-    const { wallMs } = this.#options.clock();
+    const { wallMs, monoMs } = this.#options.clock();
     for (const stream of STREAMS) {
       const said = ack.streams[stream];
       if (said === undefined) continue;
@@ -221,6 +284,10 @@ export class Ledger {
         this.#known[stream] = verdict.knowledge;
       }
     }
+    this.#pace.acked((stream, { fromSeq, toSeq }) => {
+      const { ackedTo, also } = this.#known[stream];
+      return toSeq <= ackedTo || isAlsoAcked(fromSeq, toSeq, also);
+    }, monoMs);
     // An order about another epoch has been followed already.
     return { newEpoch: ahead || (ack.newEpoch === true && !others), rewound };
   }
@@ -228,16 +295,21 @@ export class Ledger {
   /** Draws a new epoch: everything unacknowledged is numbered again from 1. */
   newEpoch(file: OutboxFile): void {
     const next = perStream(() => 1);
+    const now = agesAt(this.#ages, this.#options.clock());
+    const places = perStream((stream) => now.marks[stream].map(({ upTo }) => upTo) as readonly number[]);
     const epoch = file.transaction(() => {
       for (const stream of STREAMS) {
         dropAcked(file, stream, this.#known[stream]);
-        next[stream] = file.renumber(stream);
+        ({ next: next[stream], places: places[stream] } = file.renumber(stream, places[stream]));
         file.savePosition(stream, { next: next[stream], ackedTo: 0, evicted: this.evicted[stream], marks: [] });
       }
+      file.ages = renumberAges(now, places);
       return file.drawEpoch();
     });
     this.epoch = epoch;
-    this.#known = perStream((stream) => ({ next: next[stream], ackedTo: 0, also: [], sentTo: 0, marks: [] }));
+    this.#ages = renumberAges(now, places);
+    this.#known = perStream((stream) => ({ next: next[stream], ackedTo: 0, also: [], marks: [], ...cursorsAt(0) }));
+    this.#pace.restart();
     this.#expiredTo = perStream(() => 0);
   }
 
@@ -256,9 +328,12 @@ export class Ledger {
       const before = this.#known[stream];
       return same
         ? { ...before, next, ackedTo: Math.max(ackedTo, before.ackedTo) }
-        : { next, ackedTo, marks, also: [], sentTo: ackedTo };
+        : { next, ackedTo, marks, also: [], ...cursorsAt(ackedTo) };
     });
-    if (!same) this.#expiredTo = perStream(() => 0);
+    if (!same) {
+      this.#expiredTo = perStream(() => 0);
+      this.#ages = this.#agesOf(file);
+    }
     this.evicted = perStream((stream) => Math.max(this.evicted[stream], file.position(stream).evicted));
   }
 }
@@ -276,5 +351,14 @@ function bytesOnDisk(chunks: readonly PendingChunk[]): number {
   return chunks.reduce((sum, { bytes }) => sum + bytes.length + PAGE_BYTES, 0);
 }
 
+/** The shorter of two waits, where there are any. */
+function sooner(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
+}
+
+/** Of what may be sent at once, live records leave this much to backfill that waits. */
+const LIVE_SHARE = 0.75;
+/** Ages are saved this often: what a crash takes of them makes records a minute younger. */
+const AGES_EVERY_MS = 60_000;
 const PAGE_BYTES = 4_096;
 const NOTHING = new Uint8Array(0);

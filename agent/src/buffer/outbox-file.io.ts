@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
 import type Database from "better-sqlite3";
-import type { AckMark } from "./acknowledgement.ts";
+import { type Ages, readAges } from "./age.ts";
 import type { Candidate, SeqRange } from "./eviction.ts";
+import type { Mark } from "./mark.ts";
 import type { JsonValue } from "./outbox.ts";
 
 /** Version of the tables below. */
@@ -33,7 +34,7 @@ export interface StreamPosition {
   readonly ackedTo: number;
   /** Records that gave way since the file was made. */
   readonly evicted: number;
-  readonly marks: readonly AckMark[];
+  readonly marks: readonly Mark[];
 }
 
 interface StreamStatements {
@@ -42,7 +43,7 @@ interface StreamStatements {
   readonly from: Database.Statement<[number, number], ChunkRow>;
   readonly body: Database.Statement<[number], { bytes: Buffer }>;
   readonly gapBefore: Database.Statement<[number], SeqRangeRow>;
-  readonly prefix: Database.Statement<[number, number, number], CandidateRow>;
+  readonly within: Database.Statement<[number, number, number, number], CandidateRow>;
   readonly unsent: Database.Statement<[number, number], CandidateRow>;
   readonly firstHeld: Database.Statement<[], { fromSeq: number | null }>;
   readonly deleteBodies: Database.Statement<[number, number]>;
@@ -180,6 +181,15 @@ export class OutboxFile {
     this.#saveMeta.run("salvaged", "1");
   }
 
+  /** How old what is held is; undefined in a new file. */
+  get ages(): Ages | undefined {
+    return readAges(this.#meta.get("ages")?.value);
+  }
+
+  set ages(ages: Ages) {
+    this.#saveMeta.run("ages", JSON.stringify(ages));
+  }
+
   cursors(): Record<string, JsonValue> {
     const rows = this.#db.prepare<[], { input: string; json: string }>("SELECT input, json FROM input_cursor").all();
     return Object.fromEntries(rows.map(({ input, json }) => [input, JSON.parse(json) as JsonValue]));
@@ -200,7 +210,7 @@ export class OutboxFile {
       next: row.next,
       ackedTo: row.acked_to,
       evicted: row.evicted,
-      marks: JSON.parse(row.marks) as AckMark[],
+      marks: JSON.parse(row.marks) as Mark[],
     };
   }
 
@@ -246,9 +256,9 @@ export class OutboxFile {
     this.#streams[stream].deleteChunks.run(fromSeq, toSeq);
   }
 
-  /** The oldest chunks that lie wholly within what is acknowledged. */
-  ackedCandidates(stream: Stream, ackedTo: number, limit: number): Candidate[] {
-    return this.#streams[stream].prefix.all(ackedTo, ackedTo, limit).map((row) => candidateOf(row, true));
+  /** The oldest chunks that lie wholly within a range that is acknowledged. */
+  ackedCandidates(stream: Stream, { fromSeq, toSeq }: SeqRange, limit: number): Candidate[] {
+    return this.#streams[stream].within.all(fromSeq, toSeq, toSeq, limit).map((row) => candidateOf(row, true));
   }
 
   /** The oldest chunks that hold records and were not handed out. */
@@ -261,16 +271,21 @@ export class OutboxFile {
   }
 
   /**
-   * Numbers all chunks anew from 1 without holes and marks them stale; returns the next seq. New numbers are never
-   * above the old ones, so that in ascending order no two meet.
+   * Numbers all chunks anew from 1 without holes and marks them stale. New numbers are never above the old ones, so that
+   * in ascending order no two meet. Answers the next seq, and what became of `places` (ascending): for each the new
+   * number of the last record up to there, 0 where there is none.
    */
-  renumber(stream: Stream): number {
+  renumber(stream: Stream, places: readonly number[]): { readonly next: number; readonly places: readonly number[] } {
     let next = 1;
+    const moved: number[] = [];
     for (let after = 0; ; ) {
       const rows = this.#streams[stream].from.all(after + 1, 1_000).filter(({ fromSeq }) => fromSeq > after);
-      if (rows.length === 0) return next;
+      if (rows.length === 0) return { next, places: places.map((_, at) => moved[at] ?? next - 1) };
       for (const { fromSeq, toSeq } of rows) {
         const count = toSeq - fromSeq + 1;
+        for (let place = places[moved.length]; place !== undefined && place <= toSeq; place = places[moved.length]) {
+          moved.push(next + Math.max(-1, place - fromSeq));
+        }
         this.#streams[stream].renumber.run(next, next + count - 1, fromSeq);
         next += count;
         after = fromSeq;
@@ -302,8 +317,8 @@ function statementsOf(db: Database.Database, stream: Stream): StreamStatements {
     ),
     body: db.prepare(`SELECT bytes FROM ${body} WHERE id = (SELECT body FROM ${chunk} WHERE from_seq = ?)`),
     gapBefore: db.prepare(`SELECT ${range} FROM ${chunk} WHERE gap = 1 AND to_seq = ?`),
-    prefix: db.prepare(
-      `SELECT ${range}, size FROM ${chunk} WHERE from_seq <= ? AND to_seq <= ? ORDER BY from_seq LIMIT ?`,
+    within: db.prepare(
+      `SELECT ${range}, size FROM ${chunk} WHERE from_seq BETWEEN ? AND ? AND to_seq <= ? ORDER BY from_seq LIMIT ?`,
     ),
     unsent: db.prepare(`SELECT ${range}, size FROM ${chunk} WHERE from_seq > ? AND gap = 0 ORDER BY from_seq LIMIT ?`),
     firstHeld: db.prepare(`SELECT min(from_seq) AS fromSeq FROM ${chunk}`),

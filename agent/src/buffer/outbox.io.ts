@@ -191,7 +191,10 @@ class SqliteOutbox implements Outbox {
     const taken = this.#guard(() => this.#ledger.take(this.#usableFile(), maxBytes));
     if (!taken.ok) return [];
     const { chunks, heldMs } = taken.value;
-    if (heldMs !== undefined && !this.#closed) this.#cancelOffer ??= this.#after(heldMs, () => this.#offer());
+    if (heldMs !== undefined && !this.#closed) {
+      this.#cancelOffer?.();
+      this.#cancelOffer = this.#after(heldMs, () => this.#offer());
+    }
     return chunks;
   }
 

@@ -70,6 +70,11 @@ export interface AckOutcome {
 export interface OutboxOptions {
   /** Most bytes the outbox may use on disk, its write-ahead log included. */
   readonly maxBytes: number;
+  /**
+   * Records that were held this long without an acknowledgement give way, counted, even where there is room. The time of
+   * a device that is on counts, by its monotonic clock.
+   */
+  readonly maxAgeMs: number;
   /** Longest time between taking a record and making it durable. */
   readonly commitMs: number;
   /**
@@ -79,6 +84,8 @@ export interface OutboxOptions {
   readonly joinMs?: number;
   /** How long acknowledged chunks are kept for a server that is restored from a backup. */
   readonly keepAckedMs: number;
+  /** The most that backfill may take of the line, in bytes a second; live records are not counted. */
+  readonly backfillBytesPerSecond: number;
   readonly resolutionOf?: ResolutionOf;
   /** The device's clocks now. */
   readonly clock: () => ClockReading;
@@ -95,8 +102,8 @@ export interface OutboxOptions {
 /**
  * The device's durable buffer. Records are taken in memory and become durable together, at most `commitMs` later, in
  * one SQLite transaction (`synchronous=FULL`) that moves the inputs' cursors too. Each stream counts its own seq
- * without holes within an epoch. What does not fit the budget gives way, lowest class and oldest first, and leaves a
- * counted gap. Nothing here throws for want of disk: the outbox goes on in memory, bounded, and says so.
+ * without holes within an epoch. What does not fit the budget gives way, lowest class and oldest first, and what is over
+ * the age limit; both leave counted gaps. Nothing here throws for want of disk: the outbox goes on in memory, bounded, and says so.
  */
 export interface Outbox {
   readonly epoch: string;
@@ -111,7 +118,10 @@ export interface Outbox {
   positions(): OutboxPositions;
   /** Whether the server hears us now; what is committed while it does not is marked as backfill (`hist`). */
   setOnline(online: boolean): void;
-  /** The next chunks by weight of stream, oldest first, of about `maxBytes`; at least one if any waits. */
+  /**
+   * The next chunks of about `maxBytes`: by weight of stream, oldest first, and live ones before backfill; at least one if
+   * any waits that the backfill's pace does not hold back.
+   */
   nextChunks(maxBytes: number): OutboxChunk[];
   /** The server's word on what it has committed. */
   acked(ack: AckMessage): AckOutcome;

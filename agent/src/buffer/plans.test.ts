@@ -1,8 +1,11 @@
 import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type AckMark, expiredAcks, judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
+import { judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
+import { BackfillPace } from "./backfill.ts";
 import { type Candidate, planEviction, remainder } from "./eviction.ts";
+import { cursorsAt } from "./lanes.ts";
+import { dueMarks, type Mark } from "./mark.ts";
 import { type BufferPhase, nextPhase } from "./pressure.ts";
 import { NO_CREDITS, planSend, STREAM_WEIGHTS } from "./send-plan.ts";
 
@@ -96,9 +99,52 @@ describe("the send plan", () => {
   });
 });
 
+describe("the pace of backfill", () => {
+  const chunk = (fromSeq: number) => ({ fromSeq, toSeq: fromSeq });
+  const all = () => true;
+
+  test("keeps to its rate over any time, whatever it is asked", () => {
+    const answered = fc.array(fc.tuple(fc.nat(3_000), fc.integer({ min: 1, max: 60_000 })), { maxLength: 300 });
+    fc.assert(
+      fc.property(answered, fc.integer({ min: 4_096, max: 1_000_000 }), (steps, bytesPerSecond) => {
+        const pace = new BackfillPace(bytesPerSecond);
+        let [nowMs, sentBytes] = [0, 0];
+        for (const [passedMs, bytes] of steps) {
+          nowMs += passedMs;
+          if (pace.roomBytes(nowMs) <= 0) continue;
+          pace.sent("telemetry", chunk(1), bytes, nowMs);
+          pace.acked(all, nowMs);
+          sentBytes += bytes;
+          // A second's burst, and the last chunk as a whole.
+          expect(sentBytes).toBeLessThanOrEqual((bytesPerSecond * (nowMs + 1_000)) / 1_000 + 60_000);
+        }
+      }),
+    );
+  });
+
+  test("gives the line as much as it answers for promptly, and a chunk at a time to one that does not", () => {
+    const pace = new BackfillPace(1e9);
+    const onItsWay = (answerMs: number) => {
+      let [nowMs, most] = [0, 0];
+      for (let round = 0; round < 20; round++) {
+        let bytes = 0;
+        for (; pace.roomBytes(nowMs) > 0; bytes += 10_000) pace.sent("event", chunk(round), 10_000, nowMs);
+        nowMs += answerMs;
+        pace.acked(all, nowMs);
+        most = bytes;
+      }
+      return most;
+    };
+    expect(onItsWay(100)).toBe(270_000);
+    expect(onItsWay(5_000)).toBe(10_000);
+    expect(pace.waitMs).toBeUndefined();
+  });
+});
+
 describe("acknowledgements", () => {
   const epoch = "00000000000000aa";
-  const known: StreamKnowledge = { next: 101, ackedTo: 50, also: [], sentTo: 80, marks: [{ atMs: 0, upTo: 50 }] };
+  const marks = [{ atMs: 0, upTo: 50 }];
+  const known: StreamKnowledge = { next: 101, ackedTo: 50, also: [], ...cursorsAt(80), marks };
 
   test.each([
     { said: { epoch: "00000000000000bb", upTo: 60, also: [] }, kind: "ignored" },
@@ -121,7 +167,7 @@ describe("acknowledgements", () => {
       fc.property(steps, (moves) => {
         const keepMs = 60_000;
         const ackedAtMs = new Map<number, number>();
-        let state: StreamKnowledge = { next: 10_000, ackedTo: 0, also: [], sentTo: 0, marks: [] };
+        let state: StreamKnowledge = { next: 10_000, ackedTo: 0, also: [], ...cursorsAt(0), marks: [] };
         let nowMs = 1_000_000;
         let monotonic = true;
         for (const [move, count] of moves) {
@@ -131,7 +177,7 @@ describe("acknowledgements", () => {
           for (let seq = state.ackedTo + 1; seq <= upTo; seq++) ackedAtMs.set(seq, nowMs);
           const verdict = judgeAck(state, epoch, { epoch, upTo, also: [] }, nowMs, keepMs);
           if (verdict.kind !== "advanced") throw new Error(verdict.kind);
-          const { upTo: gone, marks }: { upTo: number; marks: readonly AckMark[] } = expiredAcks(
+          const { upTo: gone, marks }: { upTo: number; marks: readonly Mark[] } = dueMarks(
             verdict.knowledge.marks,
             nowMs,
             keepMs,

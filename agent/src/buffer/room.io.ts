@@ -1,7 +1,8 @@
 import type { Stream } from "@bellwether/protocol/messages/stream.ts";
-import { isAlsoAcked, type StreamKnowledge } from "./acknowledgement.ts";
-import { planEviction, remainder, type SeqRange } from "./eviction.ts";
+import type { StreamKnowledge } from "./acknowledgement.ts";
+import { type Candidate, planEviction, remainder, type SeqRange } from "./eviction.ts";
 import { type GapReason, gapReason } from "./gap.ts";
+import { isOnItsWay, mayGiveWay } from "./lanes.ts";
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { type PerStream, perStream } from "./per-stream.ts";
 import { EVICT_TO, PRESSURED_FROM } from "./pressure.ts";
@@ -18,10 +19,24 @@ export interface RoomContext {
 
 /** Deletes chunks up to a seq that were acknowledged long enough ago, some at a time; answers whether more are left. */
 export function expireAcked(file: OutboxFile, stream: Stream, upTo: number): boolean {
-  const due = file.ackedCandidates(stream, upTo, WINDOW);
+  const due = file.ackedCandidates(stream, { fromSeq: 0, toSeq: upTo }, WINDOW);
   const last = due.at(-1);
   if (last !== undefined) file.remove(stream, { fromSeq: 0, toSeq: last.fromSeq });
   return due.length === WINDOW;
+}
+
+/**
+ * Records up to a seq are over the age limit: what the server has not gives way to a gap, some chunks at a time; answers
+ * how many records. What is on its way stays until the server has said whether it has it.
+ */
+export function expireOld(file: OutboxFile, context: RoomContext, stream: Stream, upTo: number): number {
+  expireAcked(file, stream, Math.min(upTo, context.known[stream].ackedTo));
+  const due = unsentCandidates(file, stream, context.known[stream]).filter(({ toSeq }) => toSeq <= upTo);
+  for (const range of due) {
+    file.remove(stream, range);
+    insertGap(file, context, stream, range, "expired");
+  }
+  return due.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq + 1, 0);
 }
 
 /** Brings the file under its budget; answers how many records of each stream gave way to a gap. */
@@ -43,12 +58,10 @@ function evictDownTo(
     const excess = file.usedBytes() - targetBytes;
     if (excess <= 0) return;
     const candidates = perStream((stream) => {
-      const { ackedTo, sentTo, also } = context.known[stream];
-      const acked = file.ackedCandidates(stream, ackedTo, WINDOW);
+      const known = context.known[stream];
+      const acked = ackedCandidates(file, stream, known);
       if (onlyAcked || acked.length === WINDOW) return acked;
-      // What is on its way may be stored by the server any moment: a gap in its place would contradict it.
-      const unsent = file.unsentCandidates(stream, Math.max(sentTo, ackedTo), WINDOW);
-      return [...acked, ...unsent.filter(({ fromSeq, toSeq }) => !isAlsoAcked(fromSeq, toSeq, also))];
+      return [...acked, ...unsentCandidates(file, stream, known)];
     });
     const plan = planEviction(candidates, excess);
     if (plan.drop.length === 0) return;
@@ -58,6 +71,22 @@ function evictDownTo(
       lost[gap.stream] += gap.toSeq - gap.fromSeq + 1;
     }
   }
+}
+
+/** The oldest chunks that the server has: its prefix, then what it has beyond that. */
+function ackedCandidates(file: OutboxFile, stream: Stream, { ackedTo, also }: StreamKnowledge): Candidate[] {
+  const found = file.ackedCandidates(stream, { fromSeq: 0, toSeq: ackedTo }, WINDOW);
+  for (const [fromSeq, toSeq] of also) {
+    if (found.length >= WINDOW) break;
+    found.push(...file.ackedCandidates(stream, { fromSeq, toSeq }, WINDOW - found.length));
+  }
+  return found;
+}
+
+/** The oldest chunks that may give way. What is on its way may be stored by the server any moment: a gap would contradict it. */
+function unsentCandidates(file: OutboxFile, stream: Stream, known: StreamKnowledge): Candidate[] {
+  const after = Math.max(known.sentTo, known.ackedTo);
+  return file.unsentCandidates(stream, after, WINDOW).filter((range) => mayGiveWay(known, range));
 }
 
 /** Stores a gap, as one with the gap before it unless that is already on its way. */
@@ -70,7 +99,7 @@ export function insertGap(
 ): void {
   const before = file.gapEndingAt(stream, range.fromSeq - 1);
   let { fromSeq } = range;
-  if (before !== undefined && before.fromSeq > context.known[stream].sentTo) {
+  if (before !== undefined && !isOnItsWay(context.known[stream], before.fromSeq)) {
     if (gapReason(file.body(stream, before.fromSeq)) === reason) {
       fromSeq = before.fromSeq;
       file.remove(stream, before);

@@ -1,8 +1,9 @@
 import { BATCH_BYTES_MAX, decodeBatch, encodeBatch, type ResolutionOf } from "@bellwether/protocol/batch.ts";
 import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
-import { isAlsoAcked, type StreamKnowledge } from "./acknowledgement.ts";
-import { remainder } from "./eviction.ts";
+import type { StreamKnowledge } from "./acknowledgement.ts";
+import { isAlsoAcked, remainder } from "./eviction.ts";
 import { encodeGap, type GapReason } from "./gap.ts";
+import { type Lane, laneOf } from "./lanes.ts";
 import type { OutboxChunk } from "./outbox.ts";
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { type PerStream, perStream } from "./per-stream.ts";
@@ -21,12 +22,13 @@ export interface SendContext {
   readonly resolutionOf: ResolutionOf | undefined;
 }
 
-/** The next chunks of each stream, in order, as they may be sent; and how many records turned out unreadable. */
+/** The next chunks of each stream in a lane, in order, as they may be sent; and how many records turned out unreadable. */
 export function waitingChunks(
   file: OutboxFile,
   context: SendContext,
+  lane: Lane,
 ): { readonly waiting: PerStream<HeldChunk[]>; readonly unreadable: PerStream<number> } {
-  const waiting = perStream((stream) => waitingOf(file, stream, context.known[stream]));
+  const waiting = perStream((stream) => waitingOf(file, stream, context.known[stream], lane));
   const unreadable = perStream(() => 0);
   const work = STREAMS.flatMap((stream) =>
     waiting[stream].flatMap((chunk) => refreshing(file, context, stream, chunk, unreadable)),
@@ -36,15 +38,20 @@ export function waitingChunks(
   file.transaction(() => {
     for (const step of work) step();
   });
-  return { waiting: perStream((stream) => waitingOf(file, stream, context.known[stream])), unreadable };
+  return { waiting: perStream((stream) => waitingOf(file, stream, context.known[stream], lane)), unreadable };
 }
 
-function waitingOf(file: OutboxFile, stream: Stream, { sentTo, also }: StreamKnowledge): HeldChunk[] {
-  for (let after = sentTo; ; ) {
+function waitingOf(file: OutboxFile, stream: Stream, known: StreamKnowledge, lane: Lane): HeldChunk[] {
+  const place = laneOf(known, lane);
+  if (place === undefined) return [];
+  const { fromSeq: first, toSeq: newest } = place.from;
+  for (let { after } = place; ; ) {
     const held = file.heldAfter(stream, after, WINDOW);
-    const waiting = held.filter(({ fromSeq, toSeq }) => !isAlsoAcked(fromSeq, toSeq, also));
+    const waiting = held.filter(
+      ({ fromSeq, toSeq }) => first <= fromSeq && fromSeq <= newest && !isAlsoAcked(fromSeq, toSeq, known.also),
+    );
     const last = held.at(-1);
-    if (waiting.length > 0 || last === undefined) return waiting;
+    if (waiting.length > 0 || last === undefined || last.fromSeq > newest) return waiting;
     after = last.toSeq;
   }
 }

@@ -193,6 +193,20 @@ export interface EnrolConfig {
   readonly serialFile?: string | undefined;
 }
 
+/** How much the device keeps for its server, and how long. */
+export interface BufferConfig {
+  /** Most bytes on the disk, the write-ahead log included. */
+  readonly maxBytes: number;
+  /** Records that were held this long while the device was on give way, counted, although there is room. */
+  readonly maxAgeHours: number;
+  /** Longest time between taking a record and making it durable. */
+  readonly commitMs: number;
+  /** How long a little telemetry waits to travel in one message. */
+  readonly joinMs: number;
+  /** How long acknowledged records stay, for a server that is restored from a backup. */
+  readonly retainAckedHours: number;
+}
+
 /** What `bellwether-agent run` is told; every default is filled in. */
 export interface AgentConfig {
   /** As given, for messages. */
@@ -201,6 +215,8 @@ export interface AgentConfig {
   /** Where the fleet server is reached, if not where it said at enrolment: behind a port forwarding, say. */
   readonly server: { readonly mqttUrl?: string | undefined };
   readonly link: {
+    /** The most that records of before the connection may take of the line. */
+    readonly backfillBytesPerSecond: number;
     /** MQTT over WebSocket, on the port of the REST API. */
     readonly websocket: boolean;
     readonly proxy?: ProxyConfig | undefined;
@@ -216,11 +232,5 @@ export interface AgentConfig {
   readonly models: readonly ModelBindingConfig[];
   /** The most a second that downloads of models may take of the line; absent: what they get. */
   readonly updates: { readonly maxBytesPerSecond?: number | undefined };
-  readonly buffer: {
-    readonly maxBytes: number;
-    readonly commitMs: number;
-    /** How long a little telemetry waits to travel in one message. */
-    readonly joinMs: number;
-    readonly keepAckedMs: number;
-  };
+  readonly buffer: BufferConfig;
 }

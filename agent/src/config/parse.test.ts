@@ -48,7 +48,13 @@ test("a whole configuration, its defaults filled in", () => {
   expect(engines!.points).toHaveLength(24);
   expect(site).toMatchObject({ groupMs: 0, points: [{ timeUnit: "ms" }] });
   expect(host).toMatchObject({ intervalMs: 1_000, diskPath: "/" });
-  expect(config.buffer).toEqual({ maxBytes: 10_000_000, commitMs: 250, joinMs: 2_000, keepAckedMs: 3_600_000 });
+  expect(config.buffer).toEqual({
+    maxBytes: 10_000_000,
+    maxAgeHours: 2_160,
+    commitMs: 250,
+    joinMs: 2_000,
+    retainAckedHours: 1,
+  });
 });
 
 const minimal = (lines: string) => `assets: [{id: a}]\ninputs:\n${lines}`;

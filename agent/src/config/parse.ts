@@ -11,6 +11,7 @@ import {
   integer,
   list,
   name,
+  number,
   object,
   oneOf,
   optional,
@@ -25,7 +26,15 @@ import {
 /** Longest configuration. */
 export const CONFIG_BYTES_MAX = 1_048_576;
 
-const bufferDefault = { maxBytes: 268_435_456, commitMs: 250, joinMs: 2_000, keepAckedMs: 3_600_000 };
+const bufferDefault = {
+  maxBytes: 268_435_456,
+  maxAgeHours: 90 * 24,
+  commitMs: 250,
+  joinMs: 2_000,
+  retainAckedHours: 1,
+};
+
+const linkDefault = { websocket: false, backfillBytesPerSecond: 1_048_576 };
 
 const path = text("a path", 4_096, (v) => v.length > 0);
 const proxyUrl = text("an address such as http://proxy.plant:3128, without user or password in it", 512, (v) => {
@@ -34,6 +43,7 @@ const proxyUrl = text("an address such as http://proxy.plant:3128, without user 
 });
 const linkShape = object({
   websocket: withDefault(boolean, false),
+  backfillBytesPerSecond: withDefault(integer(4_096, 2 ** 40), linkDefault.backfillBytesPerSecond),
   clientCertificate: optional(object({ certificateFile: required(path), keyFile: required(path) })),
   proxy: optional(
     object({
@@ -64,7 +74,7 @@ function shape(assets: readonly string[]) {
   return object({
     heartbeatMs: withDefault(integer(100, 3_600_000), 10_000),
     server: withDefault(object({ mqttUrl: optional(mqttUrl) }), {}),
-    link: withDefault(linkShape, { websocket: false }),
+    link: withDefault(linkShape, linkDefault),
     enrol: optional(enrolShape),
     assets: required(list(object({ id: required(name) }), 1_000)),
     inputs: required(list(inputReader(assets), 64, 1)),
@@ -96,9 +106,10 @@ function shape(assets: readonly string[]) {
     buffer: withDefault(
       object({
         maxBytes: withDefault(integer(1_048_576, 2 ** 40), bufferDefault.maxBytes),
+        maxAgeHours: withDefault(number(1, 10 * 366 * 24), bufferDefault.maxAgeHours),
         commitMs: withDefault(integer(10, 10_000), bufferDefault.commitMs),
         joinMs: withDefault(integer(0, 60_000), bufferDefault.joinMs),
-        keepAckedMs: withDefault(integer(0, 30 * 86_400_000), bufferDefault.keepAckedMs),
+        retainAckedHours: withDefault(number(0, 30 * 24), bufferDefault.retainAckedHours),
       }),
       bufferDefault,
     ),

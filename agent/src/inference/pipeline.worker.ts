@@ -5,7 +5,7 @@ import type { ChannelBirth } from "@bellwether/protocol/messages/device.ts";
 import type { EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Outbox, OutboxEntry, OutboxOptions } from "../buffer/outbox.ts";
-import type { InputConfig, MqttOutputConfig } from "../config/config.ts";
+import type { BufferConfig, InputConfig, MqttOutputConfig } from "../config/config.ts";
 import { createHeart, type Heart } from "../health/watchdog.ts";
 import type { AssetChannels, InputAdapter, InputContext, JsonValue } from "../inputs/input.ts";
 import type { ConnectPublisher, Output, OutputContext } from "../outputs/output.ts";
@@ -28,6 +28,7 @@ const HEARTBEAT_MS = 250;
 const MEMORIES_EVERY_MS = 300_000;
 /** The same problem of the same place is told once in this time. */
 const PROBLEM_EVERY_MS = 600_000;
+const HOUR_MS = 3_600_000;
 const MEMORY_KEY = /^@memory\/(?:serving|predecessor)\/([^/]+)\/([^/]+)$/;
 
 /** What other rooms lend the pipeline; `main.ts` hands it over. */
@@ -107,7 +108,8 @@ class Pipeline {
     const { config, stateDir, active } = this.#start;
     const channels = new Map<string, ChannelBirth[]>();
     const outbox = this.#parts.openOutbox(join(stateDir, "outbox.sqlite"), {
-      ...config.buffer,
+      ...outboxLimits(config.buffer),
+      backfillBytesPerSecond: config.link.backfillBytesPerSecond,
       resolutionOf: (asset, channel) => channels.get(asset)?.find((one) => one.channel === channel)?.resolution,
       clock: this.#parts.clock,
       sendable: () => this.#answerTake(),
@@ -346,6 +348,10 @@ class Pipeline {
       inputs,
     };
   }
+}
+
+function outboxLimits({ maxAgeHours, retainAckedHours, ...same }: BufferConfig) {
+  return { ...same, maxAgeMs: maxAgeHours * HOUR_MS, keepAckedMs: retainAckedHours * HOUR_MS };
 }
 
 function asJson(saved: unknown): JsonValue {

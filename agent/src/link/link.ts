@@ -1,7 +1,9 @@
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { Time } from "@bellwether/protocol/process/time.ts";
+import { RollingDay } from "@bellwether/protocol/rolling-day.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import type { Connection, OpenConnection } from "./connection.io.ts";
+import type { LineClass } from "./line-cost.ts";
 import { BACKOFF, type LinkEffect, type LinkEvent, type LinkPhase, OFFLINE, stepLink } from "./machine.ts";
 import type { Link, LinkFigures, LinkOptions, LinkTiming, Reported } from "./ports.ts";
 import { type ReportedSlot, Session } from "./session.ts";
@@ -30,6 +32,7 @@ export class MqttLink implements Link {
   #rev: number;
   #sessions = 0;
   #resent = 0;
+  readonly #line: RollingDay<LineClass>;
   #said: string | undefined;
   #cancelRetry: () => void = () => undefined;
   #cancelTick: (() => void) | undefined;
@@ -39,6 +42,7 @@ export class MqttLink implements Link {
     this.#options = options;
     this.#ports = ports;
     this.#timing = { ...TIMING, ...options.timing };
+    this.#line = new RollingDay(ports.time.monoMs());
     // Revisions grow over restarts, as sessions do.
     this.#rev = options.sessions.next();
   }
@@ -80,10 +84,12 @@ export class MqttLink implements Link {
   }
 
   figures(): LinkFigures {
+    const { coversMs, sums } = this.#line.day(this.#ports.time.monoMs());
     return {
       phase: this.#state.phase,
       sessions: this.#sessions,
       resent: this.#resent,
+      line: { coversMs, bytes: sums },
       inFlight: this.#session?.inFlight ?? 0,
       reportedEchoed: this.#slot.current === undefined || this.#slot.current.rev <= this.#slot.echoedRev,
     };
@@ -191,6 +197,7 @@ export class MqttLink implements Link {
       resent: (chunks) => {
         this.#resent += chunks;
       },
+      carried: (what, bytes) => this.#line.add(what, bytes, this.#ports.time.monoMs()),
       trouble: (what) => this.#tell(problem("LINK_MESSAGE", { reason: what })),
     });
   }

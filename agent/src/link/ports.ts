@@ -3,6 +3,7 @@ import type { BirthMessage, ReportedMessage, StateMessage } from "@bellwether/pr
 import type { AckMessage } from "@bellwether/protocol/messages/stream.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { OutboxChunk, OutboxPositions } from "../buffer/outbox.ts";
+import type { LineClass } from "./line-cost.ts";
 import type { BackoffTiming, LinkPhase } from "./machine.ts";
 import type { Reach } from "./reach.io.ts";
 
@@ -77,12 +78,20 @@ export interface Link {
   figures(): LinkFigures;
 }
 
+/** What the line carried. TCP and TLS come on top, and downloads of models, which are not MQTT. */
+export interface LineFigures {
+  readonly coversMs: number;
+  readonly bytes: Readonly<Partial<Record<LineClass, number>>>;
+}
+
 export interface LinkFigures {
   readonly phase: LinkPhase;
   /** Connections that reached `online`, and batches sent again for want of an acknowledgement. */
   readonly sessions: number;
   readonly resent: number;
   readonly inFlight: number;
+  /** MQTT bytes of the last 24 hours by class; of a link that is younger, since it began. */
+  readonly line: LineFigures;
   /** Of the newest `reported`: whether the server has it. */
   readonly reportedEchoed: boolean;
 }

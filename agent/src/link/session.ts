@@ -1,9 +1,10 @@
 import type { StateMessage } from "@bellwether/protocol/messages/device.ts";
 import { type AckMessage, ackMessage } from "@bellwether/protocol/messages/stream.ts";
 import type { Time } from "@bellwether/protocol/process/time.ts";
-import { type DeviceTopics, deviceTopic } from "@bellwether/protocol/topics.ts";
+import { type DeviceTopics, deviceTopic, type UpKind } from "@bellwether/protocol/topics.ts";
 import type { Connection } from "./connection.io.ts";
 import { InFlight } from "./in-flight.ts";
+import { type LineClass, lineClassOf, packetBytes } from "./line-cost.ts";
 import type { LinkOptions, LinkTiming, Reported } from "./ports.ts";
 
 /** Bytes that may be on their way without an acknowledgement. */
@@ -24,6 +25,8 @@ export interface SessionEvents {
   synced(): void;
   stuck(): void;
   resent(chunks: number): void;
+  /** So many bytes went over the line, either way. */
+  carried(what: LineClass, bytes: number): void;
   /** A message was too long for a packet, or the server's could not be read. */
   trouble(what: string): void;
 }
@@ -118,6 +121,7 @@ export class Session {
 
   receive(topic: string, payload: Uint8Array): void {
     if (this.#over) return;
+    this.#events.carried("received", packetBytes(topic, payload.length));
     if (topic === this.#topics.down("desired")) this.#options.onDesired(payload);
     if (topic === this.#topics.down("baseline")) this.#options.onBaseline?.(payload);
     if (topic !== this.#topics.down("ack")) return;
@@ -161,7 +165,7 @@ export class Session {
       const nowMs = this.#time.monoMs();
       for (const chunk of chunks) {
         this.#inFlight.add(chunk, nowMs);
-        this.#publish(this.#topics.up(chunk.stream), chunk.bytes);
+        this.#publish(chunk.stream, chunk.bytes);
       }
     }
   }
@@ -178,7 +182,7 @@ export class Session {
       this.#events.stuck();
       return;
     }
-    for (const chunk of again) this.#publish(this.#topics.up(chunk.stream), chunk.bytes);
+    for (const chunk of again) this.#publish(chunk.stream, chunk.bytes);
     if (again.length > 0) this.#events.resent(again.length);
     if (this.#epoch === undefined) return;
     if (nowMs - this.#heartbeatAtMs >= this.#options.heartbeatMs) this.#sendState({});
@@ -212,7 +216,7 @@ export class Session {
     const sentAtMs = this.#time.monoMs();
     this.#heartbeatAtMs = sentAtMs;
     this.#unconfirmedSinceMs ??= sentAtMs;
-    this.#publish(this.#topics.up("state"), bytesOf(state), true, () => {
+    this.#publish("state", bytesOf(state), true, () => {
       this.#unconfirmedSinceMs = undefined;
     });
   }
@@ -226,11 +230,13 @@ export class Session {
 
   #send(kind: "birth" | "reported", message: object, retain: boolean): void {
     const bytes = bytesOf(message);
-    if (bytes.length <= PAYLOAD_BYTES_MAX) this.#publish(this.#topics.up(kind), bytes, retain);
+    if (bytes.length <= PAYLOAD_BYTES_MAX) this.#publish(kind, bytes, retain);
     else this.#events.trouble(`a ${kind} of ${bytes.length} bytes fits no packet`);
   }
 
-  #publish(topic: string, bytes: Uint8Array, retain = false, confirmed?: () => void): void {
+  #publish(kind: UpKind, bytes: Uint8Array, retain = false, confirmed?: () => void): void {
+    const topic = this.#topics.up(kind);
+    this.#events.carried(lineClassOf(kind), packetBytes(topic, bytes.length));
     // A publish that fails means a connection that ends; the link hears of that by itself, and everything is sent again.
     this.#connection.publish(topic, bytes, retain).then(
       () => confirmed?.(),

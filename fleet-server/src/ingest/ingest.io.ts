@@ -31,7 +31,8 @@ export interface IngestPorts {
 
 export interface IngestCounts {
   readonly messages: number;
-  readonly bytes: number;
+  /** Bytes of payload by what the messages are. */
+  readonly bytes: Readonly<Partial<Record<UpKind, number>>>;
   readonly committed: number;
   readonly duplicates: number;
   readonly poison: number;
@@ -77,7 +78,8 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
   const reported = new Map<string, number>();
-  const counts = { messages: 0, bytes: 0, committed: 0, duplicates: 0, poison: 0, conflicts: 0, deferred: 0 };
+  const bytes: Partial<Record<UpKind, number>> = {};
+  const counts = { messages: 0, bytes, committed: 0, duplicates: 0, poison: 0, conflicts: 0, deferred: 0 };
   let committing: Promise<void> | undefined;
 
   function enqueue(sender: DeviceSender, stream: Stream, payload: Uint8Array, nowMs: number): void {
@@ -231,7 +233,7 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
       const { device, site } = sender;
       const nowMs = ports.now();
       counts.messages++;
-      counts.bytes += payload.length;
+      bytes[kind] = (bytes[kind] ?? 0) + payload.length;
       if (kind !== "state") seen.set(device, nowMs);
       if (isStream(kind)) return enqueue(sender, kind, payload, nowMs);
       inOrder(sender, { device, site, kind, bytes: new Uint8Array(payload), heardAtMs: nowMs });

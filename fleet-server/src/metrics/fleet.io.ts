@@ -96,7 +96,9 @@ function addIngestMetrics(metrics: Metrics, { ingest }: FleetMetricsPorts): void
     { value: ingest().waiting },
   ]);
   metrics.reading("bellwether_ingest_messages_total", "Messages of devices.", () => [{ value: ingest().messages }]);
-  metrics.reading("bellwether_ingest_bytes_total", "Their bytes.", () => [{ value: ingest().bytes }]);
+  metrics.reading("bellwether_ingest_bytes_total", "Their bytes by class.", () =>
+    Object.entries(ingest().bytes).map(([kind, value]) => ({ labels: { class: kind }, value })),
+  );
   metrics.reading("bellwether_ingest_outcomes_total", "How durable messages ended.", () => {
     const { committed, duplicates, poison, conflicts, deferred } = ingest();
     return [

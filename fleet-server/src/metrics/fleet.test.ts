@@ -48,7 +48,7 @@ it("counts active devices by presence with the oldest age of each, over a real s
     now: () => 1_100_000,
     ingest: () => ({
       messages: 7,
-      bytes: 700,
+      bytes: { telemetry: 600, state: 100 },
       committed: 5,
       duplicates: 1,
       poison: 1,

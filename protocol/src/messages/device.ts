@@ -4,6 +4,21 @@ import { Labels } from "../labels.ts";
 import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
 import { StreamName } from "./stream.ts";
 
+const Bytes = Type.Integer({ minimum: 0 });
+const LineBytes = Type.Partial(
+  Type.Object({
+    event: Bytes,
+    drift: Bytes,
+    inference: Bytes,
+    telemetry: Bytes,
+    samples: Bytes,
+    /** What the device says of itself: state, births, what it reports. */
+    other: Bytes,
+    /** What it is told. */
+    received: Bytes,
+  }),
+);
+
 const Session = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 /** What the outbox holds of one stream when a session opens: the oldest seq still held, and the next to be given. */
@@ -38,6 +53,8 @@ export const StateMessage = Type.Object({
       outboxBytesMax: Type.Integer(),
       outboxPhase: Type.Union([Type.Literal("normal"), Type.Literal("pressured"), Type.Literal("shedding")]),
       evictedRecords: Type.Integer(),
+      /** MQTT bytes of the last 24 hours by class, or since the agent began if that is less. */
+      line: Type.Optional(Type.Object({ coversMs: Type.Integer({ minimum: 0 }), bytes: LineBytes })),
       lastRowAtMs: Type.Optional(TimeMs),
       lastInferenceAtMs: Type.Optional(TimeMs),
     }),

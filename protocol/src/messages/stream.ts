@@ -134,8 +134,11 @@ export interface StreamBatch<S extends Stream = Stream> {
   readonly stream: S;
   readonly fromSeq: number;
   readonly records: readonly StreamRecords[S][];
-  /** With a gap `records` is empty; the gap consumes `count` numbers from `fromSeq`. */
-  readonly gap?: { readonly count: number; readonly reason: "evicted" | "unreadable" };
+  /**
+   * With a gap `records` is empty; the gap consumes `count` numbers from `fromSeq`. evicted: the disk budget was used up;
+   * expired: over the age limit; unreadable: the records fit no packet, or rotted.
+   */
+  readonly gap?: { readonly count: number; readonly reason: "evicted" | "expired" | "unreadable" };
   /** Taken while the link was down: backfill, which never pages people. */
   readonly hist: boolean;
   readonly clock: ClockReading;
@@ -149,7 +152,7 @@ export const batchEnvelope = {
   gap: Type.Optional(
     Type.Object({
       count: Type.Integer({ minimum: 1, maximum: 1e12 }),
-      reason: Type.Union([Type.Literal("evicted"), Type.Literal("unreadable")]),
+      reason: Type.Union([Type.Literal("evicted"), Type.Literal("expired"), Type.Literal("unreadable")]),
     }),
   ),
   hist: Type.Boolean(),

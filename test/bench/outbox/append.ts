@@ -13,7 +13,9 @@ measure((folder) => {
   const outbox = unwrap(
     openOutbox(join(folder, "outbox.sqlite"), {
       maxBytes: 512 * 1_024 * 1_024,
+      maxAgeMs: 90 * 86_400_000,
       keepAckedMs: 0,
+      backfillBytesPerSecond: 1_048_576,
       commitMs: 250,
       resolutionOf: () => RESOLUTION,
       clock: createClock("bench"),
