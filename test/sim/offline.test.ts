@@ -44,5 +44,5 @@ it("keeps nothing over its age limit, and tells exactly what left", () => {
   // A day's rows, and at most a thirty-second part more.
   const dayRows = 86_400 * plan.rowsPerSecond;
   expect(delivered).toBeGreaterThanOrEqual(dayRows);
-  expect(delivered).toBeLessThanOrEqual(dayRows * (1 + 1 / 32) + plan.commitMs * plan.rowsPerSecond);
+  expect(delivered).toBeLessThanOrEqual(dayRows * (1 + 1 / 32) + (plan.commitMs / 1_000) * plan.rowsPerSecond);
 });
