@@ -57,7 +57,7 @@ export function planOf(chance: Chance): Plan {
         maxBytes: tight ? 1_048_576 : 8_000_000,
         maxAgeMs: NEVER,
         commitMs: chance.one([500, 1_000, 3_000]),
-        joinMs: 2_000,
+        joinMs: chance.one([0, 2_000, 10_000]),
         keepAckedMs,
         backfillBytesPerSecond: 1_048_576,
       },

@@ -12,6 +12,7 @@ import type { AckOutcome, JsonValue, OutboxChunk, OutboxOptions } from "./outbox
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { Pending, type PendingCounts } from "./pending.ts";
 import { type PerStream, perStream, total } from "./per-stream.ts";
+import { EVICT_TO } from "./pressure.ts";
 import { dropAcked, expireAcked, expireOld, insertGap, makeRoom, type RoomContext } from "./room.io.ts";
 import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
 import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
@@ -109,13 +110,16 @@ export class Ledger {
     if (online) this.#known = perStream((stream) => split(this.#known[stream]));
   }
 
-  /** What may go makes room, and everything that waits becomes durable: one transaction. */
-  write(file: OutboxFile, limitBytes: number): Written {
+  /**
+   * What may go makes room, and everything that waits becomes durable: one transaction, in a log of at most `logBytes`. What
+   * fits neither that nor the limit gives way first.
+   */
+  write(file: OutboxFile, limitBytes: number, logBytes: number): Written {
     const { keepAckedMs, maxAgeMs, clock } = this.#options;
     const now = clock();
-    const next = perStream((stream) => this.#known[stream].next);
-    const evicted = { ...this.evicted };
-    const chunks = STREAMS.flatMap((stream) => this.#encodePending(stream, next, evicted));
+    const { next, evicted, chunks } = this.#encodeWithin(Math.min(limitBytes * EVICT_TO, logBytes * LOG_SHARE));
+    // The log may hold commits yet that were not folded into the file: with this one it would be too long.
+    if (bytesOnDisk(chunks) > logBytes / 2) file.checkpoint();
     const marks = perStream((stream) => dueMarks(this.#known[stream].marks, now.wallMs, keepAckedMs));
     const aged = agesAt(this.#ages, now);
     const tooOld = overAge(aged, maxAgeMs);
@@ -173,6 +177,18 @@ export class Ledger {
       this.#options.clock(),
       perStream((stream) => this.#known[stream].next),
     );
+  }
+
+  /** Cuts what waits into chunks of so many bytes in all; of what is more, lowest class and oldest give way. */
+  #encodeWithin(roomBytes: number) {
+    for (;;) {
+      const next = perStream((stream) => this.#known[stream].next);
+      const evicted = { ...this.evicted };
+      const chunks = STREAMS.flatMap((stream) => this.#encodePending(stream, next, evicted));
+      const bytes = bytesOnDisk(chunks);
+      if (bytes <= roomBytes || this.pending.records === 0) return { next, evicted, chunks };
+      this.pending.shedTo(Math.floor(this.pending.cells * Math.min(0.9, roomBytes / bytes)));
+    }
   }
 
   /** Cuts one stream's waiting records into chunks, and moves `next` past them. */
@@ -361,4 +377,6 @@ const LIVE_SHARE = 0.75;
 /** Ages are saved this often: what a crash takes of them makes records a minute younger. */
 const AGES_EVERY_MS = 60_000;
 const PAGE_BYTES = 4_096;
+/** Beside the new bodies a commit writes the pages that lead to them. */
+const LOG_SHARE = 0.8;
 const NOTHING = new Uint8Array(0);

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
 import type Database from "better-sqlite3";
 import { type Ages, readAges } from "./age.ts";
@@ -7,7 +8,16 @@ import type { Mark } from "./mark.ts";
 import type { JsonValue } from "./outbox.ts";
 
 /** Version of the tables below. */
-export const OUTBOX_FORMAT = 1;
+export const OUTBOX_FORMAT = 2;
+
+/** The file's pages can be read, and what they say makes no sense. */
+export class CorruptOutbox extends Error {}
+
+/** The bytes of a chunk as they lie in the file, with their CRC-32. */
+export interface StoredBody {
+  readonly bytes: Buffer;
+  readonly crc?: number | null;
+}
 
 /** Opens SQLite on a file; tests put limits on what it opens. */
 export type OpenDatabase = (file: string) => Database.Database;
@@ -38,17 +48,17 @@ export interface StreamPosition {
 }
 
 interface StreamStatements {
-  readonly insertBody: Database.Statement<[Uint8Array]>;
+  readonly insertBody: Database.Statement<[Uint8Array, number]>;
   readonly insertChunk: Database.Statement<[number, number, number | bigint, number, number, number]>;
   readonly from: Database.Statement<[number, number], ChunkRow>;
-  readonly body: Database.Statement<[number], { bytes: Buffer }>;
+  readonly body: Database.Statement<[number], StoredBody>;
   readonly gapBefore: Database.Statement<[number], SeqRangeRow>;
   readonly within: Database.Statement<[number, number, number, number], CandidateRow>;
   readonly unsent: Database.Statement<[number, number], CandidateRow>;
   readonly firstHeld: Database.Statement<[], { fromSeq: number | null }>;
   readonly deleteBodies: Database.Statement<[number, number]>;
   readonly deleteChunks: Database.Statement<[number, number]>;
-  readonly replaceBody: Database.Statement<[Uint8Array, number]>;
+  readonly replaceBody: Database.Statement<[Uint8Array, number, number]>;
   readonly replaceChunk: Database.Statement<[number, number]>;
   readonly renumber: Database.Statement<[number, number, number]>;
 }
@@ -76,7 +86,7 @@ CREATE TABLE IF NOT EXISTS position (
 ) STRICT, WITHOUT ROWID;
 ${STREAMS.map(
   (stream) => `
-CREATE TABLE IF NOT EXISTS body_${stream} (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS body_${stream} (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL, crc INTEGER) STRICT;
 CREATE TABLE IF NOT EXISTS chunk_${stream} (
   from_seq INTEGER PRIMARY KEY, to_seq INTEGER NOT NULL, body INTEGER NOT NULL, size INTEGER NOT NULL,
   gap INTEGER NOT NULL, stale INTEGER NOT NULL
@@ -126,6 +136,7 @@ export class OutboxFile {
         insert.run("format", String(OUTBOX_FORMAT));
         insert.run("epoch", drawEpoch());
         insert.run("commits", "0");
+        addChecksums(db);
       })();
       return new OutboxFile(db, drawEpoch);
     } catch (cause) {
@@ -220,7 +231,7 @@ export class OutboxFile {
 
   insert(stream: Stream, range: SeqRange, bytes: Uint8Array, gap: boolean, stale = false): void {
     const sql = this.#streams[stream];
-    const { lastInsertRowid } = sql.insertBody.run(bytes);
+    const { lastInsertRowid } = sql.insertBody.run(bytes, crc32(bytes));
     sql.insertChunk.run(range.fromSeq, range.toSeq, lastInsertRowid, bytes.length, gap ? 1 : 0, stale ? 1 : 0);
   }
 
@@ -236,12 +247,13 @@ export class OutboxFile {
   body(stream: Stream, fromSeq: number): Uint8Array {
     const row = this.#streams[stream].body.get(fromSeq);
     if (row === undefined) throw new Error(`no body of ${stream} ${fromSeq}`);
+    if (!isWhole(row)) throw new CorruptOutbox(`${stream} ${fromSeq} is not what was written`);
     return row.bytes;
   }
 
   /** Puts newly encoded bytes in the place of a chunk's old ones. */
   reencoded(stream: Stream, fromSeq: number, bytes: Uint8Array): void {
-    this.#streams[stream].replaceBody.run(bytes, fromSeq);
+    this.#streams[stream].replaceBody.run(bytes, crc32(bytes), fromSeq);
     this.#streams[stream].replaceChunk.run(bytes.length, fromSeq);
   }
 
@@ -308,14 +320,14 @@ function statementsOf(db: Database.Database, stream: Stream): StreamStatements {
   const [chunk, body] = [`chunk_${stream}`, `body_${stream}`];
   const range = "from_seq AS fromSeq, to_seq AS toSeq";
   return {
-    insertBody: db.prepare(`INSERT INTO ${body} (bytes) VALUES (?)`),
+    insertBody: db.prepare(`INSERT INTO ${body} (bytes, crc) VALUES (?, ?)`),
     insertChunk: db.prepare(`INSERT INTO ${chunk} VALUES (?, ?, ?, ?, ?, ?)`),
     from: db.prepare(
       `SELECT ${range}, size, gap, stale FROM ${chunk} WHERE from_seq >= coalesce(
          (SELECT from_seq FROM ${chunk} WHERE from_seq <= ? ORDER BY from_seq DESC LIMIT 1), 0)
        ORDER BY from_seq LIMIT ?`,
     ),
-    body: db.prepare(`SELECT bytes FROM ${body} WHERE id = (SELECT body FROM ${chunk} WHERE from_seq = ?)`),
+    body: db.prepare(`SELECT bytes, crc FROM ${body} WHERE id = (SELECT body FROM ${chunk} WHERE from_seq = ?)`),
     gapBefore: db.prepare(`SELECT ${range} FROM ${chunk} WHERE gap = 1 AND to_seq = ?`),
     within: db.prepare(
       `SELECT ${range}, size FROM ${chunk} WHERE from_seq BETWEEN ? AND ? AND to_seq <= ? ORDER BY from_seq LIMIT ?`,
@@ -326,10 +338,24 @@ function statementsOf(db: Database.Database, stream: Stream): StreamStatements {
       `DELETE FROM ${body} WHERE id IN (SELECT body FROM ${chunk} WHERE from_seq BETWEEN ? AND ?)`,
     ),
     deleteChunks: db.prepare(`DELETE FROM ${chunk} WHERE from_seq BETWEEN ? AND ?`),
-    replaceBody: db.prepare(`UPDATE ${body} SET bytes = ? WHERE id = (SELECT body FROM ${chunk} WHERE from_seq = ?)`),
+    replaceBody: db.prepare(
+      `UPDATE ${body} SET bytes = ?, crc = ? WHERE id = (SELECT body FROM ${chunk} WHERE from_seq = ?)`,
+    ),
     replaceChunk: db.prepare(`UPDATE ${chunk} SET size = ?, stale = 0 WHERE from_seq = ?`),
     renumber: db.prepare(`UPDATE ${chunk} SET from_seq = ?, to_seq = ?, stale = 1 - gap WHERE from_seq = ?`),
   };
+}
+
+/** Format 1 had no checksums: what it holds goes on without. */
+function addChecksums(db: Database.Database): void {
+  if (db.prepare("SELECT value FROM meta WHERE key = 'format'").pluck().get() !== "1") return;
+  for (const stream of STREAMS) db.exec(`ALTER TABLE body_${stream} ADD COLUMN crc INTEGER`);
+  db.prepare("UPDATE meta SET value = ? WHERE key = 'format'").run(String(OUTBOX_FORMAT));
+}
+
+/** Whether a body is as it was written: SQLite notices no byte of a value that another stands for. */
+export function isWhole({ bytes, crc }: StoredBody): boolean {
+  return crc === null || crc === undefined || crc32(bytes) === crc;
 }
 
 /** An epoch of this machine's own chance. */

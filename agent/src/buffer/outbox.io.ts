@@ -72,6 +72,7 @@ class SqliteOutbox implements Outbox {
   readonly #ledger: Ledger;
   /** Absent while the disk fails. */
   #file: OutboxFile | undefined;
+  readonly #commitCells: number;
   #refused = 0;
   #closed = false;
   #cancelCommit: (() => void) | undefined;
@@ -88,6 +89,8 @@ class SqliteOutbox implements Outbox {
     this.#place = place;
     this.#options = options;
     this.#budgetBytes = options.maxBytes - place.walBytes;
+    // A value takes at most about eight bytes: what is committed at once fits half of the log.
+    this.#commitCells = Math.min(COMMIT_CELLS, place.walBytes / 16);
     this.#file = file;
     this.#ledger = new Ledger(file, options);
     this.#usedBytes = file.usedBytes();
@@ -110,7 +113,7 @@ class SqliteOutbox implements Outbox {
       pending.shedTo(PENDING_CELLS_MAX * EVICT_TO);
       this.#phase = "shedding";
     }
-    if (this.#problem === undefined && pending.cells >= COMMIT_CELLS) this.commit();
+    if (this.#problem === undefined && pending.cells >= this.#commitCells) this.commit();
     else if (!pending.isEmpty) this.#schedule(this.#options.commitMs);
   }
 
@@ -136,7 +139,7 @@ class SqliteOutbox implements Outbox {
       if (reopened) this.#options.sendable?.();
       if (this.#ledger.isIdle) return;
       const { monoMs } = this.#options.clock();
-      const { chunks, lost } = this.#ledger.write(file, this.#limitBytes());
+      const { chunks, lost } = this.#ledger.write(file, this.#limitBytes(), this.#place.walBytes);
       this.#settle(file, lost, monoMs);
       if (chunks > 0) this.#options.sendable?.();
     });

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readdirSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { STREAMS, type StreamBatch, type TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
@@ -639,6 +639,39 @@ describe("when the disk fails", () => {
     expect(telemetry.filter((record) => record !== "gap")).toEqual(heavyRows(lost, made - lost));
   });
 
+  test("what waited while the disk was bad fits the budget when it is stored, log included; the oldest gave way, counted", async () => {
+    let broken = false;
+    let real: Database.Database | undefined;
+    const file = newFile();
+    const maxBytes = 1_048_576;
+    const outbox = openAt(file, { maxBytes, commitMs: 10, clock: realClock }, (name) => {
+      if (broken) throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR_READ" });
+      real = new Database(name);
+      return real;
+    });
+    broken = true;
+    vi.spyOn(real as Database.Database, "transaction").mockImplementation(() => {
+      throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR_WRITE" });
+    });
+    let made = 0;
+    for (let round = 0; round < 60; round++) {
+      outbox.append({ rows: Array.from({ length: 50 }, () => heavy(made++)) });
+      outbox.commit();
+    }
+    broken = false;
+    await holds(() => expect(outbox.stats()).toMatchObject({ pending: 0 }), 20_000);
+    const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    expect(sizeOf(file) + sizeOf(`${file}-wal`)).toBeLessThanOrEqual(maxBytes);
+    const server = new ServerMemory();
+    for (const batch of drain(outbox)) server.take(batch);
+    const telemetry = server.records(outbox.epoch, "telemetry");
+    const lost = telemetry.filter((record) => record === "gap").length;
+    expect(telemetry).toHaveLength(made);
+    expect(lost).toBeGreaterThan(0);
+    expect(lost).toBe(outbox.stats().evictedRecords);
+    expect(telemetry.slice(lost)).toEqual(heavyRows(lost, made - lost));
+  });
+
   test("a disk that cannot be read: records wait in memory, bounded, and go on when it works again", async () => {
     const noticed = vi.fn();
     let broken = false;
@@ -731,6 +764,49 @@ describe("when the disk fails", () => {
     expect(existsSync(`${file}.corrupt`)).toBe(false);
   });
 
+  test("a byte that changed in a row's own bytes, which SQLite cannot see, is never sent: its chunk becomes a gap", () => {
+    const file = newFile();
+    const noticed = vi.fn();
+    const first = openAt(file);
+    for (let index = 0; index < 10; index++) {
+      first.append({ events: [event(`event ${index}`)] });
+      unwrap(first.commit());
+    }
+    unwrap(first.close());
+    const bytes = readFileSync(file);
+    const at = bytes.indexOf("event 4");
+    const descriptor = openSync(file, "r+");
+    writeSync(descriptor, Buffer.from("7"), 0, 1, at + "event ".length);
+    closeSync(descriptor);
+
+    const second = openAt(file, { noticed });
+    const server = new ServerMemory();
+    // The first look finds it: the file is made anew, under an epoch that the link is told of.
+    expect(drain(second)).toEqual([]);
+    for (const batch of drain(second)) server.take(batch);
+    expect(noticed).toHaveBeenCalledWith(expect.objectContaining({ code: "OUTBOX_CORRUPT" }));
+    const said = server
+      .records(second.epoch, "event")
+      .map((one) => (one === "gap" ? one : (one as { text: string }).text));
+    expect(said).toEqual(Array.from({ length: 10 }, (_, index) => (index === 4 ? "gap" : `event ${index}`)));
+  });
+
+  test("a file of the first format, without checksums, goes on as it is", () => {
+    const file = newFile();
+    const first = openAt(file);
+    first.append({ rows: rows(0, 3) });
+    unwrap(first.close());
+    const db = new Database(file);
+    for (const stream of STREAMS) db.exec(`ALTER TABLE body_${stream} DROP COLUMN crc`);
+    db.exec("UPDATE meta SET value = '1' WHERE key = 'format'");
+    db.close();
+    const second = openAt(file);
+    second.append({ rows: rows(3, 2) });
+    unwrap(second.commit());
+    expect(second.epoch).toBe(first.epoch);
+    expect(telemetryOf(second)).toEqual(rows(0, 5));
+  });
+
   test("a file that is no database at all is replaced, and the agent runs", () => {
     const file = newFile();
     const descriptor = openSync(file, "w");
@@ -749,7 +825,7 @@ describe("when the disk fails", () => {
     const file = newFile();
     unwrap(openAt(file).close());
     const db = new Database(file);
-    db.prepare("UPDATE meta SET value = '2' WHERE key = 'format'").run();
+    db.prepare("UPDATE meta SET value = '3' WHERE key = 'format'").run();
     db.close();
     expect(openOutbox(file, outboxOptions())).toMatchObject({ ok: false, error: { code: "OUTBOX_FORMAT" } });
   });

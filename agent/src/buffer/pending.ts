@@ -1,4 +1,10 @@
-import { STREAMS, type Stream, type StreamRecords, type TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import {
+  type EventRecord,
+  STREAMS,
+  type Stream,
+  type StreamRecords,
+  type TelemetryRow,
+} from "@bellwether/protocol/messages/stream.ts";
 import { GIVING_WAY } from "./eviction.ts";
 import type { JsonValue } from "./outbox.ts";
 
@@ -14,6 +20,7 @@ export type PendingCounts = Readonly<Record<Stream, number>>;
 
 /** What a record costs in memory, in values: a row of 24 channels costs about 24 times what one value does. */
 export function cellsOf(stream: Stream, record: StreamRecords[Stream]): number {
+  if (stream === "event") return 32 + ((record as EventRecord).text.length >> 3);
   if (stream !== "telemetry") return 32;
   let cells = 4;
   for (const _ in (record as TelemetryRow).values) cells++;

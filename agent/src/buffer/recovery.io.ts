@@ -4,7 +4,14 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import type Database from "better-sqlite3";
 import { gapBody } from "./gap.ts";
 import type { JsonValue } from "./outbox.ts";
-import { type FileOptions, OUTBOX_FORMAT, OutboxFile } from "./outbox-file.io.ts";
+import {
+  CorruptOutbox,
+  type FileOptions,
+  isWhole,
+  OUTBOX_FORMAT,
+  OutboxFile,
+  type StoredBody,
+} from "./outbox-file.io.ts";
 
 /** How an error of SQLite is met. */
 export type DiskTrouble = "corrupt" | "full" | "inUse" | "failed";
@@ -21,9 +28,6 @@ export function troubleOf(cause: unknown): DiskTrouble | undefined {
     ? "failed"
     : undefined;
 }
-
-/** The file's pages can be read, and what they say makes no sense. */
-export class CorruptOutbox extends Error {}
 
 export interface OpenedFile {
   readonly file: OutboxFile;
@@ -167,7 +171,9 @@ function salvageStream(source: Database.Database, file: OutboxFile, stream: Stre
   let next = 1;
   let records = 0;
   for (const { count, body, gap } of chunks) {
-    const [found] = readable<{ bytes: Uint8Array }>(source, `SELECT bytes FROM body_${stream} WHERE id = ?`, body);
+    // All of the row: a file of the first format has no checksum.
+    const [stored] = readable<StoredBody>(source, `SELECT * FROM body_${stream} WHERE id = ?`, body);
+    const found = stored !== undefined && isWhole(stored) ? stored : undefined;
     if (!(count >= 1)) continue;
     const range = { fromSeq: next, toSeq: next + count - 1 };
     next += count;
