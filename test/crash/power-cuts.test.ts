@@ -3,8 +3,10 @@
  * A few cuts by default; BELLWETHER_CAMPAIGN=full makes 50.
  */
 import { setTimeout as wait } from "node:timers/promises";
+import type { UpdatePhase } from "@bellwether/protocol/messages/device.ts";
 import { seededRandom } from "@bellwether/protocol/random.ts";
 import { expect, test } from "vitest";
+import { eventually } from "../kit/eventually.ts";
 import { testPackage, timesModel } from "../kit/packages.ts";
 import { startDisk } from "../kit/power.ts";
 import { directorBytes, releaseOf } from "../kit/tuf.ts";
@@ -13,6 +15,8 @@ import { endedOn, goesOn, settle } from "../kit/update-lives.ts";
 import { OLD, PATIENT } from "../kit/victims.ts";
 
 const CUTS = process.env["BELLWETHER_CAMPAIGN"] === "full" ? 50 : 2;
+const LOOK_MS = 2;
+const PHASE_MS_MAX = 60_000;
 const GOOD = releaseOf(testPackage(timesModel(20), [20, 40, 60], PATIENT), 2);
 
 test(`after each of ${CUTS} power cuts during an update the agent goes on with what was released, and takes the next`, {
@@ -28,30 +32,53 @@ test(`after each of ${CUTS} power cuts during an update the agent goes on with w
     lane.wish = directorBytes(3, [GOOD]);
     return lane.start();
   };
-  /** From the first words of the new document to the end of the update. */
-  const heard = ({ models }: { models: readonly { phase?: string }[] }) => models[0]?.phase !== "idle";
+  /** The phase on the disk, looked at often: some last for a few milliseconds. */
+  const phaseOnDisk = (): UpdatePhase | undefined => {
+    try {
+      return lane.kept()?.phase;
+    } catch {
+      return undefined;
+    }
+  };
   const whole = begin();
-  const startMs = performance.now();
-  await lane.until("the update begins", whole, heard);
-  const beginsMs = performance.now() - startMs;
-  await lane.until("the update succeeds", whole, endedOn("succeeded", GOOD));
-  const endsMs = performance.now() - startMs;
+  const lasted = new Map<UpdatePhase, number>();
+  let over = false;
+  const succeeded = lane.until("the update succeeds", whole, endedOn("succeeded", GOOD)).finally(() => {
+    over = true;
+  });
+  for (let beforeMs = performance.now(); !over; ) {
+    await wait(LOOK_MS);
+    const phase = phaseOnDisk();
+    const nowMs = performance.now();
+    if (phase !== undefined) lasted.set(phase, (lasted.get(phase) ?? 0) + nowMs - beforeMs);
+    beforeMs = nowMs;
+  }
+  await succeeded;
   await whole.stop();
 
   const random = seededRandom(6);
-  const phases: string[] = [];
+  const wanted = [...lasted.keys()];
+  const struck: string[] = [];
   for (let cut = 0; cut < CUTS; cut += 1) {
     const agent = begin();
-    // Every part of the update gets its share, the time before it (metadata) too.
-    const share = (cut + random.next()) / CUTS;
-    await wait(beginsMs * 0.6 + share * (endsMs - beginsMs * 0.6));
+    const phase = wanted[cut % wanted.length] as UpdatePhase;
+    // Every phase gets its share, somewhere within it; before the document has come it is the metadata's.
+    let begun = false;
+    const there = () => {
+      const now = phaseOnDisk();
+      begun ||= now !== "idle";
+      // It may pass between two looks: then the cut comes after the update.
+      return now === phase || (begun && now === "idle") || undefined;
+    };
+    await eventually(`the phase ${phase}`, there, PHASE_MS_MAX, LOOK_MS);
+    await wait(random.next() * (lasted.get(phase) as number));
     disk.cut();
     agent.signal("SIGKILL");
     expect(await agent.ended).toBe("SIGKILL");
     await disk.restart();
     expect(() => lane.kept(), "what the update keeps can be read").not.toThrow();
-    phases.push(lane.kept()?.phase ?? "none");
-    expect(await goesOn(lane, "edge-1", [OLD, GOOD]), `cut ${cut}, ${phases.at(-1)}`).toBeGreaterThanOrEqual(10);
+    struck.push(`${phase} -> ${lane.kept()?.phase ?? "none"}`);
+    expect(await goesOn(lane, "edge-1", [OLD, GOOD]), `cut ${cut}, ${struck.at(-1)}`).toBeGreaterThanOrEqual(10);
   }
-  console.log(`${CUTS} power cuts; the phase on the disk after each: ${phases.join(" ")}`);
+  console.log(`${CUTS} power cuts, the phase wanted and the one on the disk after it: ${struck.sort().join(", ")}`);
 });

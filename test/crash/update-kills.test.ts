@@ -189,6 +189,8 @@ test(
             failures.push(
               `${story.name}: ${what} at ${call.syscall} ${call.k} of ${call.path}: ${(cause as Error).message}`,
             );
+            // The whole of it takes an hour: whoever watches hears of a failure when it happens.
+            console.log(failures.at(-1));
           }
         }
       }),

@@ -80,9 +80,12 @@ test("a released model reaches the device, proves itself on live rows, and its p
     const { items } = await fleet.call(`GET /v1/predictions?device=edge-1&model=${MODEL}&limit=50`);
     return items.length >= 50 ? items : undefined;
   });
-  const rows = new Map(
-    (await fleet.samples("?device=edge-1")).map(({ observedAtMs, values }) => [observedAtMs, values]),
-  );
+  // Telemetry waits a little to travel together; predictions do not.
+  const rows = await eventually("their rows at the server", async () => {
+    const samples = await fleet.samples("?device=edge-1");
+    const found = new Map(samples.map(({ observedAtMs, values }) => [observedAtMs, values]));
+    return predictions.every(({ observedAtMs }: { observedAtMs: number }) => found.has(observedAtMs)) && found;
+  });
   for (const { observedAtMs, value, version, digest } of predictions) {
     expect({ version, digest }).toEqual({ version: 1, digest: first.manifestDigest });
     expect(value).toBe(10 * rows.get(observedAtMs)!["x"]!);

@@ -104,7 +104,7 @@ export class StormyAgent {
       server: { mqttUrl: `mqtt://127.0.0.1:${this.proxy.port}` },
       assets: [{ id: this.asset }],
       inputs: [{ ...replay, timeColumn: "time", timeFormat: "epoch_ms", points }],
-      buffer: { maxBytes, commitMs: 100, keepAckedMs: 1_000 },
+      buffer: { maxBytes, commitMs: 100, retainAckedHours: 0 },
     };
     const own = join(folder, this.device);
     const env = { NODE_OPTIONS: `--import ${CLOCK_HOOK}`, CLOCK_FILE: this.#clockFile };
