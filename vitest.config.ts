@@ -22,8 +22,8 @@ export default defineConfig({
     // A backstop against what hangs, and no more: what must be quick is measured, what must happen is awaited.
     testTimeout: 300_000,
     hookTimeout: 300_000,
-    // Real processes on two cores: more workers than cores only make time limits lie.
-    maxWorkers: 2,
+    // Real processes on two cores, which wait a third of their time.
+    maxWorkers: 3,
     // As patient as `eventually` (test/kit); a second is what a busy machine takes to start a process.
     expect: { poll: { timeout: 15_000 * Number(process.env["BELLWETHER_PATIENCE"] ?? 4) } },
     env: {

@@ -194,9 +194,13 @@ test("a device that sends without end is held back: memory flat, others served",
       if (!socket.write(Buffer.from(packet))) await new Promise<void>((done) => socket.once("drain", done));
     }
   };
-  // The allocator takes its buffers once; flat is what comes after as much again.
-  await pour(FLOOD_PACKETS);
-  const beforeMb = server.rssMb();
+  // The allocator and the collector take their room once, as much as the tests before left them short of; what leaks goes on.
+  let beforeMb = Number.NEGATIVE_INFINITY;
+  for (let rounds = 0; rounds < 6 && server.rssMb() - beforeMb > 20; rounds++) {
+    beforeMb = server.rssMb();
+    await pour(FLOOD_PACKETS / 2);
+  }
+  beforeMb = server.rssMb();
   let worstMs = 0;
   const pouring = pour(FLOOD_PACKETS);
   for (let n = 0; n < 10; n++) {

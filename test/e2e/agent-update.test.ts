@@ -5,7 +5,7 @@ import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { expect, test } from "vitest";
 import { replayOf, snapshotWhere, startAgentProcess } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
-import { enrolDevice, startFleet, type TestFleet } from "../kit/fleet.ts";
+import { enrolDevice, rowsBehind, startFleet, type TestFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { testPackage, timesModel } from "../kit/packages.ts";
 import { releasePackage } from "../kit/release.ts";
@@ -80,12 +80,7 @@ test("a released model reaches the device, proves itself on live rows, and its p
     const { items } = await fleet.call(`GET /v1/predictions?device=edge-1&model=${MODEL}&limit=50`);
     return items.length >= 50 ? items : undefined;
   });
-  // Telemetry waits a little to travel together; predictions do not.
-  const rows = await eventually("their rows at the server", async () => {
-    const samples = await fleet.samples("?device=edge-1");
-    const found = new Map(samples.map(({ observedAtMs, values }) => [observedAtMs, values]));
-    return predictions.every(({ observedAtMs }: { observedAtMs: number }) => found.has(observedAtMs)) && found;
-  });
+  const rows = await rowsBehind(fleet, "edge-1", predictions);
   for (const { observedAtMs, value, version, digest } of predictions) {
     expect({ version, digest }).toEqual({ version: 1, digest: first.manifestDigest });
     expect(value).toBe(10 * rows.get(observedAtMs)!["x"]!);

@@ -3,7 +3,7 @@ import type { ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { expect, test } from "vitest";
 import { startAgentProcess } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
-import { enrolDevice, startFleet } from "../kit/fleet.ts";
+import { enrolDevice, rowsBehind, startFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { testPackage, timesModel } from "../kit/packages.ts";
 import { releasePackage } from "../kit/release.ts";
@@ -58,9 +58,7 @@ test("a model on the device's own memory, no machine's, goes the whole way", asy
     const { items } = await fleet.call(`GET /v1/predictions?device=edge-1&model=${MODEL}&limit=20`);
     return items.length >= 10 ? items : undefined;
   });
-  const rows = new Map(
-    (await fleet.samples("?device=edge-1")).map(({ observedAtMs, values }) => [observedAtMs, values]),
-  );
+  const rows = await rowsBehind(fleet, "edge-1", predictions);
   for (const { asset, observedAtMs, value } of predictions) {
     expect(asset).toBe("gateway");
     const percent = rows.get(observedAtMs)!["memory"]!;

@@ -123,7 +123,7 @@ test("it asks nobody but its server, and leaves nothing outside its state direct
   expect(readdirSync(home)).toEqual([]);
   // The child that tries a model is the same file, not some Node; the shell before it only sets its limits.
   const roles = asked.started.filter(
-    (line) => line.includes("--bellwether-role=") && !line.startsWith("sh -c ulimit "),
+    (line) => line.includes("--bellwether-role=") && !line.startsWith("/bin/sh -c ulimit "),
   );
   expect(roles).toEqual([expect.stringMatching(`^${agent.executable} --bellwether-role=selftest `)]);
 });

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fetchOver } from "@bellwether/protocol/tls/fetch.io.ts";
+import { eventually } from "./eventually.ts";
 import { runProcess, startProcess, type TestProcess } from "./processes.ts";
 
 /** A real fleet server of a test's own: its process, its addresses and its administrator. */
@@ -106,6 +107,19 @@ export async function startFleet(
         .map((line) => JSON.parse(line) as SampleRow);
     },
   };
+}
+
+/** The values behind predictions of a device, by their time: telemetry waits a little to travel together, predictions do not. */
+export function rowsBehind(
+  fleet: TestFleet,
+  device: string,
+  predictions: readonly { readonly observedAtMs: number }[],
+): Promise<ReadonlyMap<number, SampleRow["values"]>> {
+  return eventually("the rows behind the predictions", async () => {
+    const samples = await fleet.samples(`?device=${device}`);
+    const found = new Map(samples.map(({ observedAtMs, values }) => [observedAtMs, values]));
+    return predictions.every(({ observedAtMs }) => found.has(observedAtMs)) && found;
+  });
 }
 
 /** Enrols a device as its owner would: a token from the server in a file, then `bellwether-agent enroll`. */
