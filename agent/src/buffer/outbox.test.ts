@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { STREAMS, type StreamBatch, type TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { holds } from "../../../test/kit/eventually.ts";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { ackOf, drain, outboxOptions, read, realClock, ServerMemory, testClock } from "../../../test/kit/outbox.ts";
+import { memoryFolder } from "../../../test/sim/disk.ts";
 import { openOutbox } from "./outbox.io.ts";
 import type { Outbox, OutboxChunk, OutboxOptions } from "./outbox.ts";
 
@@ -571,6 +572,21 @@ describe("over the budget", () => {
     // The newest survive, and one gap stands for all that is gone.
     expect(telemetry.slice(lost)).toEqual(heavyRows(lost, made - lost));
     expect(batches.filter(({ gap }) => gap !== undefined)).toHaveLength(1);
+  });
+
+  test("a higher class stays while anything is left of a lower one, in however many chunks", () => {
+    const folder = memoryFolder();
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const outbox = openAt(join(folder, "outbox.sqlite"), { maxBytes: 3 * 1_048_576 });
+    outbox.append({ events: [event("stays")] });
+    for (let index = 0; outbox.stats().evictedRecords === 0; index++) {
+      outbox.append({ rows: rows(index, 1), inference: index % 20 === 0 ? [inference(index)] : [] });
+      unwrap(outbox.commit());
+    }
+    // More than are looked at in one step.
+    expect(outbox.stats().evictedRecords).toBeGreaterThan(256);
+    const gaps = drain(outbox).filter(({ gap }) => gap !== undefined);
+    expect([...new Set(gaps.map(({ stream }) => stream))]).toEqual(["telemetry"]);
   });
 
   test("what the server has goes first, and nothing is lost then", () => {

@@ -1,6 +1,6 @@
-import type { Stream } from "@bellwether/protocol/messages/stream.ts";
+import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
 import type { StreamKnowledge } from "./acknowledgement.ts";
-import { type Candidate, planEviction, remainder, type SeqRange } from "./eviction.ts";
+import { type Candidate, GIVING_WAY, planEviction, remainder, type SeqRange } from "./eviction.ts";
 import { type GapReason, gapReason } from "./gap.ts";
 import { isOnItsWay, mayGiveWay } from "./lanes.ts";
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
@@ -57,13 +57,7 @@ function evictDownTo(
   for (;;) {
     const excess = file.usedBytes() - targetBytes;
     if (excess <= 0) return;
-    const candidates = perStream((stream) => {
-      const known = context.known[stream];
-      const acked = ackedCandidates(file, stream, known);
-      if (onlyAcked || acked.length === WINDOW) return acked;
-      return [...acked, ...unsentCandidates(file, stream, known)];
-    });
-    const plan = planEviction(candidates, excess);
+    const plan = planEviction(nextToGo(file, context, onlyAcked), excess);
     if (plan.drop.length === 0) return;
     for (const range of plan.drop) file.remove(range.stream, range);
     for (const gap of plan.gaps) {
@@ -71,6 +65,22 @@ function evictDownTo(
       lost[gap.stream] += gap.toSeq - gap.fromSeq + 1;
     }
   }
+}
+
+/** Some of what gives way next: what the server has, or else of the lowest class that has anything to give. */
+function nextToGo(
+  file: OutboxFile,
+  { known }: RoomContext,
+  onlyAcked: boolean,
+): Partial<Readonly<Record<Stream, readonly Candidate[]>>> {
+  const acked = perStream((stream) => ackedCandidates(file, stream, known[stream]));
+  if (onlyAcked || STREAMS.some((stream) => acked[stream].length > 0)) return acked;
+  // One class at a time: a window's worth of the lowest may not be all there is of it.
+  for (const stream of GIVING_WAY) {
+    const unsent = unsentCandidates(file, stream, known[stream]);
+    if (unsent.length > 0) return { [stream]: unsent };
+  }
+  return {};
 }
 
 /** The oldest chunks that the server has: its prefix, then what it has beyond that. */
