@@ -13,15 +13,15 @@ const PLAN: OfflinePlan =
     ? { hours: 72, rowsPerSecond: 100, maxBytes: 256 * 1_048_576, maxAgeHours: 90 * 24, commitMs: 1_000 }
     : { hours: 72, rowsPerSecond: 0.25, maxBytes: 1_572_864, maxAgeHours: 90 * 24, commitMs: 120_000 };
 
-function stay(plan: OfflinePlan) {
+async function stay(plan: OfflinePlan) {
   const folder = memoryFolder();
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  return stayOffline(folder, plan);
+  return await stayOffline(folder, plan);
 }
 
-it("stays within its disk for 72 hours offline, and tells exactly what gave way", { timeout: 3_600_000 }, () => {
+it("stays within its disk for 72 hours offline, and tells exactly what gave way", { timeout: 3_600_000 }, async () => {
   const startMs = performance.now();
-  const { rows, commits, mostBytes, delivered, evicted, expired, counted } = stay(PLAN);
+  const { rows, commits, mostBytes, delivered, evicted, expired, counted } = await stay(PLAN);
   const seconds = Math.round((performance.now() - startMs) / 1_000);
   console.log(
     `${rows} rows in ${commits} commits, ${evicted} evicted; at most ${mostBytes} of ${PLAN.maxBytes} bytes; ${seconds} s`,
@@ -35,9 +35,9 @@ it("stays within its disk for 72 hours offline, and tells exactly what gave way"
   expect(mostBytes).toBeGreaterThan(PLAN.maxBytes / 2);
 });
 
-it("keeps nothing over its age limit, and tells exactly what left", () => {
+it("keeps nothing over its age limit, and tells exactly what left", async () => {
   const plan = { hours: 72, rowsPerSecond: 0.1, maxBytes: 64 * 1_048_576, maxAgeHours: 24, commitMs: 300_000 };
-  const { rows, delivered, evicted, expired, expiredEvents, counted } = stay(plan);
+  const { rows, delivered, evicted, expired, expiredEvents, counted } = await stay(plan);
   expect(delivered + expired).toBe(rows);
   expect(evicted).toBe(0);
   expect(counted.evictedRecords).toBe(expired + expiredEvents);
