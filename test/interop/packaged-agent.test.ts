@@ -14,7 +14,8 @@ import { parseTrace, traceArgs } from "../kit/traced.ts";
 
 /** What only building or judging the package once more can show: a minute of two cores, by hand and before a release. */
 const FULL = process.env["BELLWETHER_CAMPAIGN"] === "full";
-const ROWS = 450;
+/** Far more than any machine replays at the first speed while a version is released and proven. */
+const ROWS = 8_000;
 const BIG = { encoding: "utf8", maxBuffer: 64 * 1024 * 1024 } as const;
 const folderOfSuite = suiteFolder("bellwether-packaged-");
 let agent: PackagedAgent;
@@ -30,10 +31,10 @@ async function device() {
   for (const path of [home, empty]) mkdirSync(path);
   const file = join(folder, "rows.csv");
   writeFileSync(file, ["x", ...Array.from({ length: ROWS }, (_, i) => String(i + 1)), ""].join("\n"));
-  const yaml = `
+  const yaml = (rowsPerSecond: number) => `
 heartbeatMs: 500
 assets: [{id: pump-1}]
-inputs: [{id: rec, type: replay, file: ${file}, asset: pump-1, rowsPerSecond: 50, points: [{name: x, channel: x, unit: mm/s}]}]
+inputs: [{id: rec, type: replay, file: ${file}, asset: pump-1, rowsPerSecond: ${rowsPerSecond}, points: [{name: x, channel: x, unit: mm/s}]}]
 `;
   const fleet = await startFleet(join(folder, "server"), { settings: "rollouts: {tickMs: 200}\n" });
   return { folder, home, yaml, fleet, stateDir: join(folder, "state"), options: { env: { PATH: empty, HOME: home } } };
@@ -64,7 +65,16 @@ async function rollOut(fleet: TestFleet): Promise<string> {
   return manifestDigest;
 }
 
-const predictions = async (fleet: TestFleet) => (await fleet.call("GET /v1/predictions?limit=500")).items;
+/** Every committed prediction, page by page in order of commit. */
+async function predictions(fleet: TestFleet): Promise<readonly { value: number; digest: string }[]> {
+  const all = [];
+  for (let cursor = ""; ; ) {
+    const { items, next } = await fleet.call(`GET /v1/predictions?order=commit&limit=1000${cursor}`);
+    all.push(...items);
+    if (!next) return all;
+    cursor = `&cursor=${encodeURIComponent(next)}`;
+  }
+}
 
 test("the unpacked package enrols, takes a rollout, predicts, and goes on after a kill: no row lost, none twice", async () => {
   const { folder, stateDir, yaml, fleet, options } = await device();
@@ -74,7 +84,7 @@ test("the unpacked package enrols, takes a rollout, predicts, and goes on after 
   // As DEVICES.md says it: the token comes from another user's hands, through a pipe.
   const enrolled = execFileSync(agent.command, args.with(tokenFile, "-"), { input, ...options, encoding: "utf8" });
   expect(JSON.parse(enrolled)).toMatchObject({ device: "edge-1", phase: "active" });
-  const first = startAgentProcess(folder, stateDir, yaml, { command: agent.command, ...options });
+  const first = startAgentProcess(folder, stateDir, yaml(50), { command: agent.command, ...options });
   await snapshotWhere("it is online", stateDir, ({ link }) => link.phase === "online");
   expect(readlinkSync(`/proc/${first.pid}/exe`)).toBe(agent.executable);
   const digest = await rollOut(fleet);
@@ -82,7 +92,7 @@ test("the unpacked package enrols, takes a rollout, predicts, and goes on after 
   first.signal("SIGKILL");
   await first.ended;
 
-  const second = startAgentProcess(folder, stateDir, yaml, { command: agent.command, ...options });
+  const second = startAgentProcess(folder, stateDir, yaml(2_000), { command: agent.command, ...options });
   await eventually(
     "the last prediction",
     async () => (await predictions(fleet)).at(-1)?.value === 10 * ROWS,
@@ -96,10 +106,11 @@ test("the unpacked package enrols, takes a rollout, predicts, and goes on after 
     Array.from({ length: ROWS }, (_, i) => i + 1),
   );
   // One prediction of every row since the model came, through both lives, in order.
-  const values = (await predictions(fleet)).map(({ value }: { value: number }) => value);
+  const predicted = await predictions(fleet);
+  const values = predicted.map(({ value }) => value);
   expect(values.length).toBeGreaterThan(50);
   expect(values).toEqual(Array.from({ length: values.length }, (_, i) => 10 * (ROWS - values.length + 1 + i)));
-  for (const one of await predictions(fleet)) expect(one.digest).toBe(digest);
+  for (const one of predicted) expect(one.digest).toBe(digest);
   expect((await second.stop()).ended).toBe(0);
 });
 
@@ -109,7 +120,7 @@ test("it asks nobody but its server, and leaves nothing outside its state direct
   const enrol = [...traceArgs(traces[0]), agent.executable, ...(await enrolArgs(fleet, stateDir, "edge-1"))];
   expect(await runProcess("/usr/bin/strace", enrol, options)).toMatchObject({ ended: 0 });
   const config = join(folder, "agent.yaml");
-  writeFileSync(config, yaml);
+  writeFileSync(config, yaml(50));
   const run = ["run", "--config", config, "--state", stateDir];
   const running = startProcess("/usr/bin/strace", [...traceArgs(traces[1]), agent.executable, ...run], options);
   await snapshotWhere("it is online", stateDir, ({ link }) => link.phase === "online");
