@@ -73,11 +73,13 @@ export async function pipelineParts({ bootId }: PipelineStart): Promise<Pipeline
     import("@bellwether/protocol/package/tensors.ts"),
     import("./trust/slot-files.io.ts"),
   ]);
+  const device = probes.createProbes();
   return {
     lock: lockStateDirectory,
     openOutbox,
     createInput,
-    inputContext: { connectMqtt: site.connectSiteBroker, probes: probes.createProbes() },
+    inputContext: { connectMqtt: site.connectSiteBroker, probes: device },
+    writtenBytes: () => device.writtenBytes(),
     createOutput: createMqttOutput,
     connectPublisher: site.connectSitePublisher,
     tensors: { build: tensors.buildTensors, read: tensors.readOutputs },

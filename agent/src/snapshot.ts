@@ -1,6 +1,6 @@
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import type { ReportedMessage, ReportedModel } from "@bellwether/protocol/messages/device.ts";
-import type { PipelineFigures } from "./inference/pipeline.ts";
+import type { DiskFigures, PipelineFigures } from "./inference/pipeline.ts";
 import type { LinkFigures } from "./link/ports.ts";
 
 /** What a running agent says of itself to `bellwether-agent status`. Every part carries the time it is from. */
@@ -35,6 +35,7 @@ export function describeSnapshot(snapshot: AgentSnapshot, nowMs: number): string
   lines.push(
     `outbox    ${outbox.phase}, ${outbox.unacked} records to send, ${megabytes(outbox.bytes)} of ${megabytes(outbox.bytesMax)} MB, ${outbox.evictedRecords} evicted${problem}`,
   );
+  if (pipeline.disk) lines.push(`disk      ${describeDisk(pipeline.disk)}`);
   for (const { id, rows, lastAtMs, problem } of pipeline.inputs) {
     const wrong = problem ? `; ${ago(problem.atMs, nowMs)}: ${problem.message} (${problem.code})` : "";
     lines.push(`input     ${id}: ${rows} rows, last ${ago(lastAtMs, nowMs)}${wrong}`);
@@ -58,6 +59,11 @@ export function describeSnapshot(snapshot: AgentSnapshot, nowMs: number): string
 function describeLine({ coversMs, bytes }: LinkFigures["line"]): string {
   const parts = Object.entries(bytes).map(([what, count]) => `${what} ${megabytes(count)} MB`);
   return `${parts.join(", ") || "nothing"} in ${Math.max(1, Math.round(coversMs / 3_600_000))} h`;
+}
+
+function describeDisk({ coversMs, writtenBytes, budgetBytesPerDay, commitMs }: DiskFigures): string {
+  const hours = Math.max(1, Math.round(coversMs / 3_600_000));
+  return `${megabytes(writtenBytes)} MB written in ${hours} h of ${megabytes(budgetBytesPerDay)} a day, a commit every ${commitMs / 1_000} s`;
 }
 
 function ago(atMs: number | undefined, nowMs: number): string {

@@ -15,7 +15,7 @@ export interface AssetView {
 }
 
 /** What a server must know of a batch before it keeps it. Records are decoded when somebody asks for them. */
-export interface BatchView extends Pick<StreamBatch, "epoch" | "fromSeq" | "hist" | "gap"> {
+export interface BatchView extends Pick<StreamBatch, "epoch" | "fromSeq" | "hist" | "gap" | "downsampled"> {
   readonly clock: ClockReading;
   /** Records in it; none beside a gap. */
   readonly count: number;
@@ -52,7 +52,7 @@ function viewOfScan(scan: TelemetryScan, json: Buffer, from: number, to: number)
 
 /** The view of a batch that has been decoded. */
 export function viewOfRecords(batch: StreamBatch): BatchView {
-  const { stream, epoch, fromSeq, hist, gap, clock, records } = batch;
+  const { stream, epoch, fromSeq, hist, gap, downsampled, clock, records } = batch;
   const found = new Map<string, { -readonly [Member in keyof AssetView]: AssetView[Member] }>();
   if (stream === "telemetry" || stream === "inference") {
     for (const [index, record] of (records as readonly (TelemetryRow | InferenceRecord)[]).entries()) {
@@ -72,5 +72,6 @@ export function viewOfRecords(batch: StreamBatch): BatchView {
     }
   }
   const view = { epoch, fromSeq, hist, clock, count: records.length, assets: [...found.values()], batch: () => batch };
-  return gap === undefined ? view : { ...view, gap };
+  if (gap === undefined) return view;
+  return downsampled === undefined ? { ...view, gap } : { ...view, gap, downsampled };
 }

@@ -2,6 +2,7 @@ import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type TSchema, Type } from "typebox";
 import { BATCH_RECORDS_MAX, type ColumnFault, type ResolutionOf, telemetryColumns } from "./columns.ts";
 import { columnsOfRows } from "./columns-of-rows.ts";
+import { columnsOfDownsampled, DownsampledColumns, rowsOfDownsampled } from "./downsampled-columns.ts";
 import { DriftRecord } from "./messages/drift.ts";
 import {
   batchEnvelope,
@@ -38,7 +39,7 @@ export const BATCH_SCHEMAS = {
   drift: recordsOf(DriftRecord),
   inference: Type.Object({ ...batchEnvelope, ...predictionColumns }),
   samples: recordsOf(SampleVectorRecord),
-  telemetry: Type.Object({ ...batchEnvelope, ...telemetryColumns }),
+  telemetry: Type.Object({ ...batchEnvelope, ...telemetryColumns, downsampled: Type.Optional(DownsampledColumns) }),
 } as const;
 
 const telemetryBatch = validator("The telemetry batch", BATCH_SCHEMAS.telemetry);
@@ -61,8 +62,9 @@ export function encodeBatch(batch: StreamBatch, resolutionOf: ResolutionOf = noR
 }
 
 function encode(batch: StreamBatch, resolutionOf: ResolutionOf): { bytes: Uint8Array; jsonBytes: number } {
-  const { stream, records, ...envelope } = batch;
-  const json = Buffer.from(JSON.stringify({ ...envelope, ...bodyOf(stream, records, resolutionOf) }), "utf8");
+  const { stream, records, downsampled, ...envelope } = batch;
+  const kept = downsampled && { downsampled: columnsOfDownsampled(downsampled, resolutionOf) };
+  const json = Buffer.from(JSON.stringify({ ...envelope, ...bodyOf(stream, records, resolutionOf), ...kept }), "utf8");
   if (json.length <= PLAIN_BYTES_MAX) return { bytes: json, jsonBytes: json.length };
   const packed = zstdCompressSync(json, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
   return { bytes: packed.length < json.length ? packed : json, jsonBytes: json.length };
@@ -169,7 +171,7 @@ function parsedBy<T>(schema: Validator<T>, stream: Stream, json: Uint8Array): Re
 }
 
 function decoded(stream: Stream, json: Uint8Array): Result<StreamBatch> {
-  if (stream === "telemetry") return decodeColumns(stream, telemetryBatch, rowsOfColumns, json);
+  if (stream === "telemetry") return withDownsampled(decodeColumns(stream, telemetryBatch, rowsOfColumns, json));
   if (stream === "inference") return decodeColumns(stream, inferenceBatch, predictionsOfColumns, json);
   const schema: Validator<unknown> = recordBatches[stream];
   const parsed = parsedBy(schema, stream, json);
@@ -191,10 +193,22 @@ function decodeColumns<Group>(
   return ok({ ...envelope, stream, records } as unknown as StreamBatch);
 }
 
+function withDownsampled(decoded: Result<StreamBatch>): Result<StreamBatch> {
+  if (!decoded.ok || decoded.value.downsampled === undefined) return decoded;
+  const downsampled = rowsOfDownsampled(decoded.value.downsampled as unknown as DownsampledColumns);
+  if (!Array.isArray(downsampled)) return err("BATCH_INCONSISTENT", { stream: "telemetry", ...downsampled });
+  return ok({ ...decoded.value, downsampled });
+}
+
 function contradictionIn(batch: StreamBatch): { path: string; reason: string } | undefined {
-  const { gap, records, fromSeq } = batch;
+  const { gap, records, fromSeq, downsampled = [] } = batch;
   if (gap !== undefined && records.length > 0) return { path: "/gap", reason: "a gap beside records" };
+  if (downsampled.length > 0 && gap?.reason !== "downsampled") {
+    return { path: "/downsampled", reason: "figures of records that are not downsampled" };
+  }
   const count = gap?.count ?? records.length;
+  const most = downsampled.flatMap(({ figures }) => Object.values(figures)).find((one) => one.count > count);
+  if (most !== undefined) return { path: "/downsampled", reason: `a count of more than the ${count} records` };
   if (count === 0) return { path: "/records", reason: "neither records nor a gap" };
   if (!Number.isSafeInteger(fromSeq + count)) return { path: "/fromSeq", reason: "seq would pass what is exact" };
   return undefined;

@@ -1,7 +1,8 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
-import type { StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import { isDeepStrictEqual } from "node:util";
+import type { DownsampledRow, StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { openOutbox } from "../../agent/src/buffer/outbox.io.ts";
 import type { Outbox, OutboxFigures } from "../../agent/src/buffer/outbox.ts";
@@ -22,6 +23,8 @@ export interface OfflineFigures {
   /** Most bytes of file and write-ahead log after any commit, as the machine's user sees them. */
   readonly mostBytes: number;
   readonly delivered: number;
+  /** Of these only figures were left; of what is evicted or expired, nothing. */
+  readonly downsampled: number;
   readonly evicted: number;
   readonly expired: number;
   readonly expiredEvents: number;
@@ -30,7 +33,7 @@ export interface OfflineFigures {
 }
 
 const CHANNELS = 24;
-const ASSETS = 4;
+const ASSETS = 2;
 const RESOLUTION = 0.01;
 const START_MS = 1_790_000_000_000;
 const BATCH_BYTES = 4 * 1024 * 1024;
@@ -88,8 +91,8 @@ export async function stayOffline(folder: string, plan: OfflinePlan): Promise<Of
   unwrap(outbox.close());
   if (taken.nextRow !== rows || taken.nextEvent !== events) throw new Error(`${rows} rows and ${events} events taken`);
   if (mostBytes > plan.maxBytes) throw new Error(`${mostBytes} bytes of ${plan.maxBytes} while it was sent`);
-  const { delivered, evicted, expired, expiredEvents } = taken;
-  return { rows, commits, mostBytes, delivered, evicted, expired, expiredEvents, counted };
+  const { nextRow: _, nextEvent: __, ...gone } = taken;
+  return { rows, commits, mostBytes, ...gone, counted };
 }
 
 function eventOf(index: number) {
@@ -106,7 +109,7 @@ function bytesOf(file: string): number {
 
 /** The server: takes every chunk in the order of seq, looks at every value, and acknowledges. */
 async function takeAll(outbox: Outbox, plan: OfflinePlan, looked: () => void) {
-  const taken = { nextRow: 0, nextEvent: 0, delivered: 0, evicted: 0, expired: 0, expiredEvents: 0 };
+  const taken = { nextRow: 0, nextEvent: 0, delivered: 0, downsampled: 0, evicted: 0, expired: 0, expiredEvents: 0 };
   const { epoch } = outbox.open();
   outbox.setOnline(true);
   for (;;) {
@@ -127,10 +130,12 @@ async function takeAll(outbox: Outbox, plan: OfflinePlan, looked: () => void) {
 
 type Taken = Awaited<ReturnType<typeof takeAll>>;
 
-function takeRows({ fromSeq, records, gap, hist }: StreamBatch<"telemetry">, taken: Taken, plan: OfflinePlan): void {
+function takeRows(batch: StreamBatch<"telemetry">, taken: Taken, plan: OfflinePlan): void {
+  const { fromSeq, records, gap, downsampled = [], hist } = batch;
   if (fromSeq !== taken.nextRow + 1 || !hist) throw new Error(`seq ${fromSeq} after ${taken.nextRow}`);
   if (gap) {
     if (gap.reason === "unreadable") throw new Error(`rows from ${fromSeq} cannot be read`);
+    if (gap.reason === "downsampled") checkFigures(downsampled, taken.nextRow, gap.count, plan);
     taken[gap.reason] += gap.count;
     taken.nextRow += gap.count;
     return;
@@ -139,6 +144,31 @@ function takeRows({ fromSeq, records, gap, hist }: StreamBatch<"telemetry">, tak
     const [given, stored] = [JSON.stringify(rowOf(taken.nextRow++, plan)), JSON.stringify(row)];
     if (given !== stored) throw new Error(`row ${taken.nextRow} arrived as ${stored}, and was ${given}`);
     taken.delivered++;
+  }
+}
+
+/** Compares figures with those of the very rows that they stand for. */
+function checkFigures(told: readonly DownsampledRow[], first: number, count: number, plan: OfflinePlan): void {
+  const minutes = new Map<string, TelemetryRow[]>();
+  for (let n = first; n < first + count; n++) {
+    const row = rowOf(n, plan);
+    const key = `${row.asset} ${Math.floor(row.observedAtMs / 60_000)}`;
+    minutes.set(key, [...(minutes.get(key) ?? []), row]);
+  }
+  if (minutes.size !== told.length)
+    throw new Error(`figures of ${told.length} minutes, and there were ${minutes.size}`);
+  for (const { asset, observedAtMs, figures } of told) {
+    const rows = minutes.get(`${asset} ${Math.floor(observedAtMs / 60_000)}`) ?? [];
+    for (const [channel, { mean, ...rest }] of Object.entries(figures)) {
+      const values = rows.map(({ values }) => values[channel] as number);
+      const [min, max, last] = [Math.min(...values), Math.max(...values), values.at(-1)];
+      const off = mean / (values.reduce((sum, value) => sum + value, 0) / values.length) - 1;
+      const exact = isDeepStrictEqual(rest, { count: values.length, min, max, last });
+      if (!exact || Math.abs(off) > 1e-8 || rows.at(-1)?.observedAtMs !== observedAtMs) {
+        throw new Error(`${JSON.stringify(figures[channel])} of ${channel} of ${asset} at ${observedAtMs}`);
+      }
+    }
+    if (Object.keys(figures).length !== CHANNELS) throw new Error(`figures of ${Object.keys(figures).length} channels`);
   }
 }
 

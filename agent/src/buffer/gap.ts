@@ -1,16 +1,12 @@
-import { encodeBatch } from "@bellwether/protocol/batch.ts";
+import { decodeBatch, encodeBatch, type ResolutionOf } from "@bellwether/protocol/batch.ts";
 import {
   type ClockReading,
   clockReading,
+  GAP_REASONS,
+  type GapReason,
   type Stream,
-  type StreamBatch,
 } from "@bellwether/protocol/messages/stream.ts";
 import type { SeqRange } from "./eviction.ts";
-
-/** Why records are missing. */
-export type GapReason = NonNullable<StreamBatch["gap"]>["reason"];
-
-const REASONS: readonly GapReason[] = ["evicted", "expired", "unreadable"];
 
 /** What is stored of a gap besides its range. */
 interface GapBody {
@@ -31,6 +27,19 @@ export function encodeGap(stream: Stream, epoch: string, { fromSeq, toSeq }: Seq
   return encodeBatch({ v: 1, epoch, stream, fromSeq, records: [], gap, hist, clock });
 }
 
+/** The same of a gap that holds figures: they are named and numbered as the gap is now. Figures that rotted leave a gap. */
+export function encodeDownsampled(
+  epoch: string,
+  range: SeqRange,
+  stored: Uint8Array,
+  resolutionOf: ResolutionOf | undefined,
+): Uint8Array {
+  const decoded = decodeBatch("telemetry", stored);
+  const count = range.toSeq - range.fromSeq + 1;
+  if (!decoded.ok || decoded.value.gap?.count !== count) return encodeGap("telemetry", epoch, range, stored);
+  return encodeBatch({ ...decoded.value, epoch, fromSeq: range.fromSeq }, resolutionOf);
+}
+
 /** Why the records of a stored gap are missing. */
 export function gapReason(stored: Uint8Array): GapReason {
   return readGapBody(stored).reason;
@@ -40,7 +49,7 @@ export function gapReason(stored: Uint8Array): GapReason {
 function readGapBody(stored: Uint8Array): GapBody {
   try {
     const body = JSON.parse(Buffer.from(stored).toString("utf8")) as GapBody;
-    if (clockReading.check(body.clock).ok && REASONS.includes(body.reason)) return body;
+    if (clockReading.check(body.clock).ok && GAP_REASONS.includes(body.reason)) return body;
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
   }

@@ -1,10 +1,16 @@
 import { encodeChunks } from "@bellwether/protocol/batch.ts";
-import { type AckMessage, STREAMS, type Stream, type StreamBatch } from "@bellwether/protocol/messages/stream.ts";
+import {
+  type AckMessage,
+  type GapReason,
+  STREAMS,
+  type Stream,
+  type StreamBatch,
+} from "@bellwether/protocol/messages/stream.ts";
 import { judgeAck, type StreamKnowledge } from "./acknowledgement.ts";
 import { type Ages, agesAfter, agesAt, beginAges, overAge, renumberAges } from "./age.ts";
 import { BackfillPace } from "./backfill.ts";
 import { isAlsoAcked, type SeqRange } from "./eviction.ts";
-import { type GapReason, gapBody } from "./gap.ts";
+import { gapBody } from "./gap.ts";
 import { JOINED_BYTES, joinChunks } from "./join.ts";
 import { cursorsAt, isBehind, type Lane, sent, split } from "./lanes.ts";
 import { dueMarks } from "./mark.ts";
@@ -13,9 +19,17 @@ import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { Pending, type PendingCounts } from "./pending.ts";
 import { type PerStream, perStream, total } from "./per-stream.ts";
 import { EVICT_TO } from "./pressure.ts";
-import { dropAcked, expireAcked, expireOld, insertGap, makeRoom, type RoomContext } from "./room.io.ts";
+import {
+  type BufferContext,
+  dropAcked,
+  expireAcked,
+  expireOld,
+  insertGap,
+  makeRoom,
+  type SpareRows,
+} from "./room.io.ts";
 import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
-import { chunkToSend, type SendContext, waitingChunks } from "./sending.io.ts";
+import { chunkToSend, waitingChunks } from "./sending.io.ts";
 
 type LedgerOptions = Pick<
   OutboxOptions,
@@ -55,6 +69,7 @@ export class Ledger {
   #known: PerStream<StreamKnowledge>;
   /** What of each stream was acknowledged so long ago that it may go. */
   #expiredTo = perStream(() => 0);
+  readonly #spare: SpareRows = { bytes: 0 };
   #commits: number;
   readonly #credits: Record<Lane, Credits> = { live: NO_CREDITS, backfill: NO_CREDITS };
   #ages: Ages;
@@ -139,7 +154,7 @@ export class Ledger {
       for (const stream of STREAMS) evicted[stream] += lost[stream];
       for (const { stream, range, bytes, gap } of chunks) {
         if (gap) insertGap(file, context, stream, range, gap);
-        else file.insert(stream, range, bytes, false);
+        else file.insert(stream, range, bytes, "records");
       }
       for (const [input, value] of this.pending.cursors) file.saveCursor(input, value);
       for (const stream of STREAMS) {
@@ -224,12 +239,13 @@ export class Ledger {
     this.moved = true;
   }
 
-  #context(): RoomContext & SendContext {
+  #context(): BufferContext {
     return {
       epoch: this.epoch,
       known: this.#known,
       gapBodyOf: (reason) => gapBody(reason, !this.online, this.#options.clock()),
       resolutionOf: this.#options.resolutionOf,
+      spare: this.#spare,
     };
   }
 
@@ -256,7 +272,8 @@ export class Ledger {
   }
 
   #takeLane(file: OutboxFile, lane: Lane, maxBytes: number): Taken {
-    const { waiting, unreadable } = waitingChunks(file, this.#context(), lane);
+    const context = this.#context();
+    const { waiting, unreadable } = waitingChunks(file, context, lane);
     for (const stream of STREAMS) this.evicted[stream] += unreadable[stream];
     this.moved ||= total(unreadable) > 0;
     const heldMs = lane === "live" ? this.#heldMs(waiting.telemetry) : undefined;
@@ -268,7 +285,7 @@ export class Ledger {
     const chunks = picks.map((stream) => {
       const chunk = waiting[stream].shift() as HeldChunk;
       this.#known[stream] = sent(this.#known[stream], lane, chunk.toSeq);
-      return chunkToSend(file, this.epoch, stream, chunk);
+      return chunkToSend(file, context, stream, chunk);
     });
     if (picks.includes("telemetry")) this.#telemetrySentAtMs = this.#options.clock().monoMs;
     return { chunks: joinChunks(chunks, this.#options.resolutionOf), heldMs };
@@ -315,7 +332,7 @@ export class Ledger {
     const places = perStream((stream) => now.marks[stream].map(({ upTo }) => upTo) as readonly number[]);
     const epoch = file.transaction(() => {
       for (const stream of STREAMS) {
-        dropAcked(file, stream, this.#known[stream]);
+        dropAcked(file, this.#context(), stream);
         ({ next: next[stream], places: places[stream] } = file.renumber(stream, places[stream]));
         file.savePosition(stream, { next: next[stream], ackedTo: 0, evicted: this.evicted[stream], marks: [] });
       }

@@ -29,11 +29,17 @@ export interface FileOptions {
   readonly drawEpoch: () => string;
 }
 
+/**
+ * records: their batch. gap: its body is a GapBody, and it is encoded when it is sent. downsampled: a gap as well, whose body
+ * is the batch that tells of it, with the figures that are left.
+ */
+export const CHUNK_KINDS = ["records", "gap", "downsampled"] as const;
+export type ChunkKind = (typeof CHUNK_KINDS)[number];
+
 /** A held chunk, without its bytes. */
 export interface HeldChunk extends SeqRange {
   readonly size: number;
-  /** A gap: its body is a GapBody, and it is encoded when it is sent. */
-  readonly gap: boolean;
+  readonly kind: ChunkKind;
   /** Numbered or named anew since it was encoded: encoded again before it is sent. */
   readonly stale: boolean;
 }
@@ -55,6 +61,8 @@ interface StreamStatements {
   readonly gapBefore: Database.Statement<[number], SeqRangeRow>;
   readonly within: Database.Statement<[number, number, number, number], CandidateRow>;
   readonly unsent: Database.Statement<[number, number], CandidateRow>;
+  readonly records: Database.Statement<[number, number], CandidateRow>;
+  readonly recordBytes: Database.Statement<[], { bytes: number | null }>;
   readonly firstHeld: Database.Statement<[], { fromSeq: number | null }>;
   readonly deleteBodies: Database.Statement<[number, number]>;
   readonly deleteChunks: Database.Statement<[number, number]>;
@@ -229,10 +237,11 @@ export class OutboxFile {
     this.#savePosition.run(stream, next, ackedTo, evicted, JSON.stringify(marks));
   }
 
-  insert(stream: Stream, range: SeqRange, bytes: Uint8Array, gap: boolean, stale = false): void {
+  insert(stream: Stream, range: SeqRange, bytes: Uint8Array, kind: ChunkKind, stale = false): void {
     const sql = this.#streams[stream];
     const { lastInsertRowid } = sql.insertBody.run(bytes, crc32(bytes));
-    sql.insertChunk.run(range.fromSeq, range.toSeq, lastInsertRowid, bytes.length, gap ? 1 : 0, stale ? 1 : 0);
+    const place = CHUNK_KINDS.indexOf(kind);
+    sql.insertChunk.run(range.fromSeq, range.toSeq, lastInsertRowid, bytes.length, place, stale ? 1 : 0);
   }
 
   /** Chunks that reach beyond `afterSeq`, oldest first; the first of them may begin before it. */
@@ -241,7 +250,7 @@ export class OutboxFile {
     return rows
       .filter(({ toSeq }) => toSeq > afterSeq)
       .slice(0, limit)
-      .map((row) => ({ ...row, gap: row.gap === 1, stale: row.stale === 1 }));
+      .map(({ gap, stale, ...row }) => ({ ...row, kind: kindOf(gap), stale: stale === 1 }));
   }
 
   body(stream: Stream, fromSeq: number): Uint8Array {
@@ -273,7 +282,17 @@ export class OutboxFile {
     return this.#streams[stream].within.all(fromSeq, toSeq, toSeq, limit).map((row) => candidateOf(row, true));
   }
 
-  /** The oldest chunks that hold records and were not handed out. */
+  /** The oldest chunks beyond a seq that hold records. */
+  recordsAfter(stream: Stream, afterSeq: number, limit: number): Candidate[] {
+    return this.#streams[stream].records.all(afterSeq, limit).map((row) => candidateOf(row, false));
+  }
+
+  /** Bytes of all chunks that hold records. */
+  recordBytes(stream: Stream): number {
+    return this.#streams[stream].recordBytes.get()?.bytes ?? 0;
+  }
+
+  /** The oldest chunks beyond a seq that hold records, or figures of them. */
   unsentCandidates(stream: Stream, sentTo: number, limit: number): Candidate[] {
     return this.#streams[stream].unsent.all(sentTo, limit).map((row) => candidateOf(row, false));
   }
@@ -312,6 +331,11 @@ export class OutboxFile {
   }
 }
 
+/** What a number in the file means; one that nobody wrote holds what is worth trying to read. */
+export function kindOf(place: number): ChunkKind {
+  return CHUNK_KINDS[place] ?? "records";
+}
+
 function candidateOf({ fromSeq, toSeq, size }: CandidateRow, acked: boolean): Candidate {
   return { fromSeq, toSeq, bytes: size, acked };
 }
@@ -332,7 +356,9 @@ function statementsOf(db: Database.Database, stream: Stream): StreamStatements {
     within: db.prepare(
       `SELECT ${range}, size FROM ${chunk} WHERE from_seq BETWEEN ? AND ? AND to_seq <= ? ORDER BY from_seq LIMIT ?`,
     ),
-    unsent: db.prepare(`SELECT ${range}, size FROM ${chunk} WHERE from_seq > ? AND gap = 0 ORDER BY from_seq LIMIT ?`),
+    unsent: db.prepare(`SELECT ${range}, size FROM ${chunk} WHERE from_seq > ? AND gap <> 1 ORDER BY from_seq LIMIT ?`),
+    records: db.prepare(`SELECT ${range}, size FROM ${chunk} WHERE from_seq > ? AND gap = 0 ORDER BY from_seq LIMIT ?`),
+    recordBytes: db.prepare(`SELECT sum(size) AS bytes FROM ${chunk} WHERE gap = 0`),
     firstHeld: db.prepare(`SELECT min(from_seq) AS fromSeq FROM ${chunk}`),
     deleteBodies: db.prepare(
       `DELETE FROM ${body} WHERE id IN (SELECT body FROM ${chunk} WHERE from_seq BETWEEN ? AND ?)`,
@@ -342,7 +368,7 @@ function statementsOf(db: Database.Database, stream: Stream): StreamStatements {
       `UPDATE ${body} SET bytes = ?, crc = ? WHERE id = (SELECT body FROM ${chunk} WHERE from_seq = ?)`,
     ),
     replaceChunk: db.prepare(`UPDATE ${chunk} SET size = ?, stale = 0 WHERE from_seq = ?`),
-    renumber: db.prepare(`UPDATE ${chunk} SET from_seq = ?, to_seq = ?, stale = 1 - gap WHERE from_seq = ?`),
+    renumber: db.prepare(`UPDATE ${chunk} SET from_seq = ?, to_seq = ?, stale = (gap = 0) WHERE from_seq = ?`),
   };
 }
 

@@ -13,9 +13,10 @@ import { openOutbox } from "./outbox.io.ts";
 import type { Outbox, OutboxChunk, OutboxOptions } from "./outbox.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
+// A row a minute: figures of a minute would take no less room (downsample.test.ts has those that do).
 const row = (index: number, asset = "pump-1"): TelemetryRow => ({
   asset,
-  observedAtMs: 1_000 + index,
+  observedAtMs: 60_000 * index,
   values: { vib: index * 0.5, free: Math.sin(index) },
 });
 const rows = (from: number, count: number) => Array.from({ length: count }, (_, index) => row(from + index));
@@ -33,7 +34,7 @@ const inference = (index: number) => ({
 // Rows that do not compress, so that they fill a disk.
 const heavy = (index: number): TelemetryRow => ({
   asset: "pump-1",
-  observedAtMs: index,
+  observedAtMs: 60_000 * index,
   values: Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`c${at}`, Math.sin(index * 61 + at) * 1e6])),
 });
 const heavyRows = (from: number, count: number) => Array.from({ length: count }, (_, index) => heavy(from + index));

@@ -75,7 +75,7 @@ export interface OutboxOptions {
    * a device that is on counts, by its monotonic clock.
    */
   readonly maxAgeMs: number;
-  /** Longest time between taking a record and making it durable. */
+  /** Longest time between taking a record and making it durable; read whenever one waits, so that it may change. */
   readonly commitMs: number;
   /**
    * How long telemetry that is little for a message waits for more, counted from the message before; 0 when not said.

@@ -8,6 +8,7 @@ import {
   CorruptOutbox,
   type FileOptions,
   isWhole,
+  kindOf,
   OUTBOX_FORMAT,
   OutboxFile,
   type StoredBody,
@@ -177,9 +178,10 @@ function salvageStream(source: Database.Database, file: OutboxFile, stream: Stre
     if (!(count >= 1)) continue;
     const range = { fromSeq: next, toSeq: next + count - 1 };
     next += count;
-    if (found === undefined) file.insert(stream, range, gapBody("unreadable", true, clock), true);
-    else file.insert(stream, range, found.bytes, gap === 1, gap !== 1);
-    if (found !== undefined && gap !== 1) records += count;
+    const kind = kindOf(gap);
+    if (found === undefined) file.insert(stream, range, gapBody("unreadable", true, clock), "gap");
+    else file.insert(stream, range, found.bytes, kind, kind === "records");
+    if (found !== undefined && kind === "records") records += count;
   }
   file.savePosition(stream, { next, ackedTo: 0, evicted: 0, marks: [] });
   return records;

@@ -1,7 +1,9 @@
-import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
+import { decodeBatch, type ResolutionOf } from "@bellwether/protocol/batch.ts";
+import { type GapReason, STREAMS, type Stream, type StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import type { StreamKnowledge } from "./acknowledgement.ts";
+import { downsampledGap, isAlike } from "./downsample.ts";
 import { type Candidate, GIVING_WAY, planEviction, remainder, type SeqRange } from "./eviction.ts";
-import { type GapReason, gapReason } from "./gap.ts";
+import { gapReason } from "./gap.ts";
 import { isOnItsWay, mayGiveWay } from "./lanes.ts";
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { type PerStream, perStream } from "./per-stream.ts";
@@ -9,12 +11,27 @@ import { EVICT_TO, PRESSURED_FROM } from "./pressure.ts";
 
 /** Chunks looked at in one step of evicting, or deleting what is acknowledged. */
 const WINDOW = 256;
+/** Rows that are downsampled in one step, in bytes, and how many steps one commit takes: some tens of milliseconds. */
+const RUN_BYTES = 131_072;
+const RUNS_MAX = 4;
+/** Of the budget, the newest rows keep this much, however long nobody takes them. */
+const KEPT_FRACTION = 0.25;
+/** Fewer rows beyond that are not worth looking for. */
+const SPARE_FRACTION = 1 / 16;
 
-/** What making room needs to know besides the file. All of it runs within the caller's transaction. */
-export interface RoomContext {
+/** What making room and sending need to know besides the file. */
+export interface BufferContext {
+  readonly epoch: string;
   readonly known: Readonly<PerStream<StreamKnowledge>>;
   /** How a gap that is made now is stored. */
   readonly gapBodyOf: (reason: GapReason) => Uint8Array;
+  readonly resolutionOf: ResolutionOf | undefined;
+  readonly spare: SpareRows;
+}
+
+/** Bytes of telemetry rows that may be downsampled before it is counted again how many there are: counting reads them all. */
+export interface SpareRows {
+  bytes: number;
 }
 
 /** Deletes chunks up to a seq that were acknowledged long enough ago, some at a time; answers whether more are left. */
@@ -29,7 +46,7 @@ export function expireAcked(file: OutboxFile, stream: Stream, upTo: number): boo
  * Records up to a seq are over the age limit: what the server has not gives way to a gap, some chunks at a time; answers
  * how many records. What is on its way stays until the server has said whether it has it.
  */
-export function expireOld(file: OutboxFile, context: RoomContext, stream: Stream, upTo: number): number {
+export function expireOld(file: OutboxFile, context: BufferContext, stream: Stream, upTo: number): number {
   expireAcked(file, stream, Math.min(upTo, context.known[stream].ackedTo));
   const due = unsentCandidates(file, stream, context.known[stream]).filter(({ toSeq }) => toSeq <= upTo);
   for (const range of due) {
@@ -39,17 +56,72 @@ export function expireOld(file: OutboxFile, context: RoomContext, stream: Stream
   return due.reduce((sum, { fromSeq, toSeq }) => sum + toSeq - fromSeq + 1, 0);
 }
 
-/** Brings the file under its budget; answers how many records of each stream gave way to a gap. */
-export function makeRoom(file: OutboxFile, context: RoomContext, budgetBytes: number): PerStream<number> {
+/**
+ * Brings the file under its budget: what the server has goes first, then old telemetry is downsampled, and only then does
+ * anything give way. Answers how many records of each stream gave way to a gap and left nothing.
+ */
+export function makeRoom(file: OutboxFile, context: BufferContext, budgetBytes: number): PerStream<number> {
   const lost = perStream(() => 0);
   evictDownTo(file, context, budgetBytes * PRESSURED_FROM, true, lost);
+  for (let runs = 0; runs < RUNS_MAX && file.usedBytes() > budgetBytes; runs++) {
+    if (!downsampleOldest(file, context, budgetBytes)) break;
+  }
   if (file.usedBytes() > budgetBytes) evictDownTo(file, context, budgetBytes * EVICT_TO, false, lost);
   return lost;
 }
 
+/**
+ * The oldest rows that are not on their way become figures, as many as one step reads. False where there are none to spare:
+ * the newest rows stay as they are, or figures would take as much.
+ */
+function downsampleOldest(file: OutboxFile, context: BufferContext, budgetBytes: number): boolean {
+  const { known, spare, resolutionOf } = context;
+  if (spare.bytes <= 0) {
+    const bytes = file.recordBytes("telemetry") - budgetBytes * KEPT_FRACTION;
+    if (bytes < budgetBytes * SPARE_FRACTION) return false;
+    spare.bytes = bytes;
+  }
+  const { run, batches, bytes } = oldestRun(file, known.telemetry);
+  const [first, last] = [run[0], run.at(-1)];
+  if (first === undefined || last === undefined) return false;
+  const figures = downsampledGap(batches, first.fromSeq, bytes, resolutionOf);
+  if (figures === undefined) return false;
+  const range = { fromSeq: first.fromSeq, toSeq: last.toSeq };
+  file.remove("telemetry", range);
+  file.insert("telemetry", range, figures, "downsampled");
+  spare.bytes -= bytes;
+  return true;
+}
+
+interface Run {
+  readonly run: SeqRange[];
+  readonly batches: StreamBatch<"telemetry">[];
+  bytes: number;
+}
+
+/** The oldest rows that may give way: alike chunks that follow each other without a hole, as many as one step reads. */
+function oldestRun(file: OutboxFile, known: StreamKnowledge): Run {
+  const { sentTo, ackedTo } = known;
+  const found: Run = { run: [], batches: [], bytes: 0 };
+  for (const chunk of file.recordsAfter("telemetry", Math.max(sentTo, ackedTo), WINDOW)) {
+    const [before, alike] = [found.run.at(-1), found.batches[0]];
+    if (before === undefined && !mayGiveWay(known, chunk)) continue;
+    if (before !== undefined && (before.toSeq + 1 !== chunk.fromSeq || !mayGiveWay(known, chunk))) break;
+    const decoded = decodeBatch("telemetry", file.body("telemetry", chunk.fromSeq));
+    // What cannot be read is left to whoever sends it.
+    if (!decoded.ok || decoded.value.records.length !== chunk.toSeq - chunk.fromSeq + 1) break;
+    if (alike !== undefined && !isAlike(decoded.value, alike)) break;
+    found.run.push(chunk);
+    found.batches.push(decoded.value);
+    found.bytes += chunk.bytes;
+    if (found.bytes >= RUN_BYTES) break;
+  }
+  return found;
+}
+
 function evictDownTo(
   file: OutboxFile,
-  context: RoomContext,
+  context: BufferContext,
   targetBytes: number,
   onlyAcked: boolean,
   lost: PerStream<number>,
@@ -70,7 +142,7 @@ function evictDownTo(
 /** Some of what gives way next: what the server has, or else of the lowest class that has anything to give. */
 function nextToGo(
   file: OutboxFile,
-  { known }: RoomContext,
+  { known }: BufferContext,
   onlyAcked: boolean,
 ): Partial<Readonly<Record<Stream, readonly Candidate[]>>> {
   const acked = perStream((stream) => ackedCandidates(file, stream, known[stream]));
@@ -102,7 +174,7 @@ function unsentCandidates(file: OutboxFile, stream: Stream, known: StreamKnowled
 /** Stores a gap, as one with the gap before it unless that is already on its way. */
 export function insertGap(
   file: OutboxFile,
-  context: RoomContext,
+  context: BufferContext,
   stream: Stream,
   range: SeqRange,
   reason: GapReason,
@@ -115,27 +187,33 @@ export function insertGap(
       file.remove(stream, before);
     }
   }
-  file.insert(stream, { fromSeq, toSeq: range.toSeq }, context.gapBodyOf(reason), true);
+  file.insert(stream, { fromSeq, toSeq: range.toSeq }, context.gapBodyOf(reason), "gap");
 }
 
-/** Leaves of a stored gap what the server does not have. */
-export function shrinkGap(file: OutboxFile, stream: Stream, gap: HeldChunk, known: StreamKnowledge): void {
-  const stored = file.body(stream, gap.fromSeq);
+/**
+ * Leaves of a stored gap what the server does not have. Where it has some of the rows after all, figures of all of them would
+ * count those twice: then the gap stays alone.
+ */
+export function shrinkGap(file: OutboxFile, context: BufferContext, stream: Stream, gap: HeldChunk): void {
+  const known = context.known[stream];
+  const figures = gap.kind === "downsampled";
+  const stored = figures ? context.gapBodyOf("evicted") : file.body(stream, gap.fromSeq);
   file.remove(stream, gap);
-  for (const range of remainder(gap, known.ackedTo, known.also)) file.insert(stream, range, stored, true);
+  for (const range of remainder(gap, known.ackedTo, known.also)) file.insert(stream, range, stored, "gap");
 }
 
 /** Takes out everything the server has, so that a new epoch does not send it a second time. */
-export function dropAcked(file: OutboxFile, stream: Stream, known: StreamKnowledge): void {
-  const { ackedTo, also } = known;
+export function dropAcked(file: OutboxFile, context: BufferContext, stream: Stream): void {
+  const { ackedTo, also } = context.known[stream];
   while (expireAcked(file, stream, ackedTo));
-  const first = file.heldAfter(stream, ackedTo, 1)[0];
-  if (first?.gap) shrinkGap(file, stream, first, known);
+  const [first] = file.heldAfter(stream, ackedTo, 1);
+  if (first !== undefined && first.kind !== "records" && first.fromSeq <= ackedTo)
+    shrinkGap(file, context, stream, first);
   for (const [from, to] of also) {
     for (let after = from - 1; after < to; ) {
       const held = file.heldAfter(stream, after, WINDOW).filter(({ fromSeq }) => fromSeq <= to);
       for (const chunk of held) {
-        if (chunk.gap) shrinkGap(file, stream, chunk, known);
+        if (chunk.kind !== "records") shrinkGap(file, context, stream, chunk);
         else if (from <= chunk.fromSeq && chunk.toSeq <= to) file.remove(stream, chunk);
       }
       after = held.at(-1)?.toSeq ?? to;

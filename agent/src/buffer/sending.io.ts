@@ -1,31 +1,23 @@
-import { BATCH_BYTES_MAX, decodeBatch, encodeBatch, type ResolutionOf } from "@bellwether/protocol/batch.ts";
+import { BATCH_BYTES_MAX, decodeBatch, encodeBatch } from "@bellwether/protocol/batch.ts";
 import { STREAMS, type Stream } from "@bellwether/protocol/messages/stream.ts";
 import type { StreamKnowledge } from "./acknowledgement.ts";
 import { isAlsoAcked, remainder } from "./eviction.ts";
-import { encodeGap, type GapReason } from "./gap.ts";
+import { encodeDownsampled, encodeGap } from "./gap.ts";
 import { type Lane, laneOf } from "./lanes.ts";
 import type { OutboxChunk } from "./outbox.ts";
 import type { HeldChunk, OutboxFile } from "./outbox-file.io.ts";
 import { type PerStream, perStream } from "./per-stream.ts";
-import { shrinkGap } from "./room.io.ts";
+import { type BufferContext, shrinkGap } from "./room.io.ts";
 
 /** Chunks of a stream looked at in one step. */
 const WINDOW = 32;
 /** A chunk that is encoded again under another epoch and seq may be a little longer than it was. */
 const REENCODED_BYTES_MAX = BATCH_BYTES_MAX + 1_000;
 
-/** What sending needs to know besides the file. */
-export interface SendContext {
-  readonly epoch: string;
-  readonly known: Readonly<PerStream<StreamKnowledge>>;
-  readonly gapBodyOf: (reason: GapReason) => Uint8Array;
-  readonly resolutionOf: ResolutionOf | undefined;
-}
-
 /** The next chunks of each stream in a lane, in order, as they may be sent; and how many records turned out unreadable. */
 export function waitingChunks(
   file: OutboxFile,
-  context: SendContext,
+  context: BufferContext,
   lane: Lane,
 ): { readonly waiting: PerStream<HeldChunk[]>; readonly unreadable: PerStream<number> } {
   const waiting = perStream((stream) => waitingOf(file, stream, context.known[stream], lane));
@@ -57,16 +49,23 @@ function waitingOf(file: OutboxFile, stream: Stream, known: StreamKnowledge, lan
 }
 
 /** The bytes of a chunk that `waitingChunks` gave. */
-export function chunkToSend(file: OutboxFile, epoch: string, stream: Stream, chunk: HeldChunk): OutboxChunk {
-  const { fromSeq, toSeq, gap } = chunk;
+export function chunkToSend(file: OutboxFile, context: BufferContext, stream: Stream, chunk: HeldChunk): OutboxChunk {
+  const { fromSeq, toSeq, kind } = chunk;
   const stored = file.body(stream, fromSeq);
-  return { stream, fromSeq, toSeq, bytes: gap ? encodeGap(stream, epoch, chunk, stored) : stored };
+  return { stream, fromSeq, toSeq, bytes: bytesToSend[kind](stored, context, stream, chunk) };
 }
+
+type ToSend = (stored: Uint8Array, context: BufferContext, stream: Stream, chunk: HeldChunk) => Uint8Array;
+const bytesToSend: Readonly<Record<HeldChunk["kind"], ToSend>> = {
+  records: (stored) => stored,
+  gap: (stored, { epoch }, stream, chunk) => encodeGap(stream, epoch, chunk, stored),
+  downsampled: (stored, { epoch, resolutionOf }, _, chunk) => encodeDownsampled(epoch, chunk, stored, resolutionOf),
+};
 
 /** What must be done to a chunk first: a new epoch made it stale, or the server has part of the gap after all. */
 function refreshing(
   file: OutboxFile,
-  context: SendContext,
+  context: BufferContext,
   stream: Stream,
   chunk: HeldChunk,
   unreadable: PerStream<number>,
@@ -79,14 +78,14 @@ function refreshing(
       },
     ];
   }
-  if (!chunk.gap) return [];
+  if (chunk.kind === "records") return [];
   const [only, ...more] = remainder(chunk, known.ackedTo, known.also);
   const whole = more.length === 0 && only?.fromSeq === chunk.fromSeq && only.toSeq === chunk.toSeq;
-  return whole ? [] : [() => shrinkGap(file, stream, chunk, known)];
+  return whole ? [] : [() => shrinkGap(file, context, stream, chunk)];
 }
 
 /** False when the stored bytes cannot be read: a gap then stands in their place. */
-function reencode(file: OutboxFile, context: SendContext, stream: Stream, chunk: HeldChunk): boolean {
+function reencode(file: OutboxFile, context: BufferContext, stream: Stream, chunk: HeldChunk): boolean {
   const decoded = decodeBatch(stream, file.body(stream, chunk.fromSeq));
   const readable = decoded.ok && decoded.value.records.length === chunk.toSeq - chunk.fromSeq + 1;
   const bytes = readable
@@ -97,6 +96,6 @@ function reencode(file: OutboxFile, context: SendContext, stream: Stream, chunk:
     return true;
   }
   file.remove(stream, chunk);
-  file.insert(stream, chunk, context.gapBodyOf("unreadable"), true);
+  file.insert(stream, chunk, context.gapBodyOf("unreadable"), "gap");
   return false;
 }

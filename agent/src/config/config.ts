@@ -199,8 +199,10 @@ export interface BufferConfig {
   readonly maxBytes: number;
   /** Records that were held this long while the device was on give way, counted, although there is room. */
   readonly maxAgeHours: number;
-  /** Longest time between taking a record and making it durable. */
+  /** Longest time between taking a record and making it durable, while the budget of writing lasts. */
   readonly commitMs: number;
+  /** Bytes this program may have its disk write in a day before commits stand further apart. */
+  readonly writeBytesPerDay: number;
   /** How long a little telemetry waits to travel in one message. */
   readonly joinMs: number;
   /** How long acknowledged records stay, for a server that is restored from a backup. */

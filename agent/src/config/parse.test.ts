@@ -51,6 +51,7 @@ test("a whole configuration, its defaults filled in", () => {
   expect(config.buffer).toEqual({
     maxBytes: 10_000_000,
     maxAgeHours: 2_160,
+    writeBytesPerDay: 17_179_869_184,
     commitMs: 250,
     joinMs: 2_000,
     retainAckedHours: 1,

@@ -30,6 +30,7 @@ const bufferDefault = {
   maxBytes: 268_435_456,
   maxAgeHours: 90 * 24,
   commitMs: 250,
+  writeBytesPerDay: 17_179_869_184,
   joinMs: 2_000,
   retainAckedHours: 1,
 };
@@ -108,6 +109,7 @@ function shape(assets: readonly string[]) {
         maxBytes: withDefault(integer(1_048_576, 2 ** 40), bufferDefault.maxBytes),
         maxAgeHours: withDefault(number(1, 10 * 366 * 24), bufferDefault.maxAgeHours),
         commitMs: withDefault(integer(10, 10_000), bufferDefault.commitMs),
+        writeBytesPerDay: withDefault(integer(1_048_576, 2 ** 50), bufferDefault.writeBytesPerDay),
         joinMs: withDefault(integer(0, 60_000), bufferDefault.joinMs),
         retainAckedHours: withDefault(number(0, 30 * 24), bufferDefault.retainAckedHours),
       }),

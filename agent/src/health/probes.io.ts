@@ -2,7 +2,15 @@ import { readFileSync } from "node:fs";
 import { readdir, readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { otherProbes } from "./other-probes.io.ts";
-import { type CpuTicks, cpuLoadBetween, diskUsedFraction, hottestC, parseCpuTicks, parseMemory } from "./probes.ts";
+import {
+  type CpuTicks,
+  cpuLoadBetween,
+  diskUsedFraction,
+  hottestC,
+  parseCpuTicks,
+  parseMemory,
+  parseWrittenBytes,
+} from "./probes.ts";
 
 /** Reads the device's own condition: on Linux cheap enough (about 0.1 ms) to be asked every second. */
 export interface Probes {
@@ -16,6 +24,8 @@ export interface Probes {
   temperatureC(): Promise<number | undefined>;
   /** Resident memory of this process in MB. */
   rssMb(): number;
+  /** Bytes this process had its disks write since it began; undefined where the kernel does not count them. */
+  writtenBytes(): number | undefined;
 }
 
 /** Probes of this machine. Each holds its own last CPU reading: callers with different periods have their own probes. */
@@ -49,10 +59,11 @@ export function createLinuxProbes(sensors = "/sys/class"): Probes {
       return hottestC(zones) ?? hottestC(await readAll(join(sensors, "hwmon"), /^hwmon\d+$/, /^temp\d+_input$/));
     },
     rssMb: () => process.memoryUsage.rss() / 1_048_576,
+    writtenBytes: () => parseWrittenBytes(readProc("self/io")),
   };
 }
 
-function readProc(name: "stat" | "meminfo"): string {
+function readProc(name: "stat" | "meminfo" | "self/io"): string {
   try {
     return readFileSync(`/proc/${name}`, "utf8");
   } catch {

@@ -58,3 +58,10 @@ export function hottestC(readings: readonly string[]): number | undefined {
     .filter((celsius) => celsius > -40 && celsius < 150);
   return plausible.length === 0 ? undefined : Math.max(...plausible);
 }
+
+/** Bytes that a process had its disks write (proc_pid_io(5)), without what was deleted before it was. */
+export function parseWrittenBytes(io: string): number | undefined {
+  const of = (key: string) => new RegExp(`^${key}: (\\d+)$`, "m").exec(io)?.[1];
+  const [written, cancelled] = [of("write_bytes"), of("cancelled_write_bytes")];
+  return written === undefined ? undefined : Number(written) - Number(cancelled ?? 0);
+}

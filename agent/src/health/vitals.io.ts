@@ -43,7 +43,7 @@ export function readVitals(probes: Probes, stateDir: string, figures: () => Pipe
     latest() {
       const now = figures();
       if (now === undefined) return undefined;
-      const { outbox, models, lastRowAtMs } = now;
+      const { outbox, models, lastRowAtMs, disk } = now;
       const lastInferenceAtMs = Math.max(0, ...models.map(({ lastAtMs }) => lastAtMs ?? 0));
       return {
         rssMb: round(probes.rssMb()),
@@ -55,6 +55,7 @@ export function readVitals(probes: Probes, stateDir: string, figures: () => Pipe
         outboxBytesMax: outbox.bytesMax,
         outboxPhase: outbox.phase,
         evictedRecords: outbox.evictedRecords,
+        ...(disk === undefined ? {} : { disk }),
         ...(lastRowAtMs === undefined ? {} : { lastRowAtMs }),
         ...(lastInferenceAtMs === 0 ? {} : { lastInferenceAtMs }),
       };

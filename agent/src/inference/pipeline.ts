@@ -65,6 +65,18 @@ export interface PipelineFigures {
   readonly rows: number;
   readonly lastRowAtMs?: number;
   readonly inputs: readonly InputFigures[];
+  /** What this process has its disk write; absent where the system does not tell. */
+  readonly disk?: DiskFigures;
+}
+
+/** Bytes written to the disk, beside the budget for a day. */
+export interface DiskFigures {
+  /** How much of the last 24 hours the figure covers, in ms. */
+  readonly coversMs: number;
+  readonly writtenBytes: number;
+  readonly budgetBytesPerDay: number;
+  /** How far commits stand apart now. */
+  readonly commitMs: number;
 }
 
 /** One input since the agent started. */

@@ -5,6 +5,7 @@ import type { ChannelBirth } from "@bellwether/protocol/messages/device.ts";
 import type { EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Outbox, OutboxEntry, OutboxOptions } from "../buffer/outbox.ts";
+import { COMMIT_MS_MAX, WearBudget } from "../buffer/wear.ts";
 import type { BufferConfig, InputConfig, MqttOutputConfig } from "../config/config.ts";
 import { createHeart, type Heart } from "../health/watchdog.ts";
 import type { AssetChannels, InputAdapter, InputContext, JsonValue } from "../inputs/input.ts";
@@ -12,7 +13,14 @@ import type { ConnectPublisher, Output, OutputContext } from "../outputs/output.
 import type { VerifiedModel } from "../trust/verified-model.ts";
 import { Engine, isSavedMemory } from "./engine.ts";
 import { Intake } from "./intake.ts";
-import type { FromPipeline, InputFigures, PipelineFigures, PipelineStart, ToPipeline } from "./pipeline.ts";
+import type {
+  DiskFigures,
+  FromPipeline,
+  InputFigures,
+  PipelineFigures,
+  PipelineStart,
+  ToPipeline,
+} from "./pipeline.ts";
 import type { TensorCodec } from "./predictor.ts";
 import { Sessions } from "./sessions.io.ts";
 
@@ -42,6 +50,8 @@ export interface PipelineParts {
   readonly tensors: TensorCodec;
   readonly verify: (slotDir: string) => Promise<Result<VerifiedModel>>;
   readonly clock: OutboxOptions["clock"];
+  /** Bytes this process has had its disk write since it began; undefined where the system does not tell. */
+  readonly writtenBytes: () => number | undefined;
 }
 
 /** The pipeline thread: everything between the inputs and the link, in one place that never waits for the network. */
@@ -81,6 +91,9 @@ class Pipeline {
   readonly #newest = new Map<string, NonNullable<InputFigures["problem"]>>();
   #timers: NodeJS.Timeout[] = [];
   #commitTimer: NodeJS.Timeout | undefined;
+  #commitAtMs = 0;
+  readonly #wear: WearBudget;
+  #writes = false;
   #outbox!: Outbox;
   #engine!: Engine;
   #sessions!: Sessions;
@@ -93,11 +106,13 @@ class Pipeline {
     this.#tell = tell;
     this.#start = start;
     this.#parts = parts;
+    const { writeBytesPerDay, commitMs } = start.config.buffer;
+    this.#wear = new WearBudget(writeBytesPerDay, commitMs, parts.clock().monoMs);
     this.#heart = createHeart(new Int32Array(start.beat));
     this.#intake = new Intake({
       process: (rows) => this.#engine.process(rows),
       append: (entry) => this.#append(entry),
-      commit: (when) => (when === "now" ? this.#commit() : this.#commitIn(start.config.buffer.commitMs)),
+      commit: (when) => (when === "now" ? this.#commit() : this.#commitIn(this.#wear.commitMs)),
       failed: (cause) => this.#problem("models", problem("INFERENCE_FAILED", { model: "all", reason: String(cause) })),
       rowsPerCommit: ROWS_PER_COMMIT,
     });
@@ -107,8 +122,12 @@ class Pipeline {
   async open(): Promise<Result<void>> {
     const { config, stateDir, active } = this.#start;
     const channels = new Map<string, ChannelBirth[]>();
+    const wear = this.#wear;
     const outbox = this.#parts.openOutbox(join(stateDir, "outbox.sqlite"), {
       ...outboxLimits(config.buffer),
+      get commitMs() {
+        return wear.commitMs;
+      },
       backfillBytesPerSecond: config.link.backfillBytesPerSecond,
       resolutionOf: (asset, channel) => channels.get(asset)?.find((one) => one.channel === channel)?.resolution,
       clock: this.#parts.clock,
@@ -246,11 +265,17 @@ class Pipeline {
 
   #append(entry: OutboxEntry): void {
     this.#outbox.append(entry);
+    // An alarm waits for no budget.
+    if (entry.events !== undefined && entry.events.length > 0) this.#commitIn(this.#start.config.buffer.commitMs);
     for (const output of this.#outputs) output.take(entry);
   }
 
   #commitIn(delayMs: number): void {
-    this.#commitTimer ??= setTimeout(() => this.#commit(), delayMs);
+    const atMs = performance.now() + delayMs;
+    if (this.#commitTimer !== undefined && this.#commitAtMs <= atMs) return;
+    clearTimeout(this.#commitTimer);
+    this.#commitAtMs = atMs;
+    this.#commitTimer = setTimeout(() => this.#commit(), delayMs);
   }
 
   #answerTake(): void {
@@ -277,8 +302,22 @@ class Pipeline {
   }
 
   #everySecond(): void {
+    this.#countWrites();
     this.#tell({ kind: "present", figures: this.#figures() });
     if (!this.#quiet && performance.now() - this.#memoriesAtMs > MEMORIES_EVERY_MS) this.#saveMemories();
+  }
+
+  #countWrites(): void {
+    const bytes = this.#parts.writtenBytes();
+    if (bytes === undefined) return;
+    this.#writes = true;
+    this.#wear.wrote(bytes, this.#parts.clock().monoMs);
+    if (!this.#wear.isSpent) return;
+    const { writeBytesPerDay } = this.#start.config.buffer;
+    this.#problem(
+      "outbox",
+      problem("WRITE_BUDGET_SPENT", { bytesPerDay: writeBytesPerDay, seconds: COMMIT_MS_MAX / 1_000 }),
+    );
   }
 
   #saveMemories(): void {
@@ -346,12 +385,19 @@ class Pipeline {
       rows: inputs.reduce((sum, { rows }) => sum + rows, 0),
       ...(lastRowAtMs === 0 ? {} : { lastRowAtMs }),
       inputs,
+      ...(this.#writes ? { disk: this.#diskFigures() } : {}),
     };
+  }
+
+  #diskFigures(): DiskFigures {
+    const { coversMs, sums } = this.#wear.day(this.#parts.clock().monoMs);
+    const { writeBytesPerDay: budgetBytesPerDay } = this.#start.config.buffer;
+    return { coversMs, writtenBytes: sums.written ?? 0, budgetBytesPerDay, commitMs: this.#wear.commitMs };
   }
 }
 
-function outboxLimits({ maxAgeHours, retainAckedHours, ...same }: BufferConfig) {
-  return { ...same, maxAgeMs: maxAgeHours * HOUR_MS, keepAckedMs: retainAckedHours * HOUR_MS };
+function outboxLimits({ maxBytes, maxAgeHours, joinMs, retainAckedHours }: BufferConfig) {
+  return { maxBytes, joinMs, maxAgeMs: maxAgeHours * HOUR_MS, keepAckedMs: retainAckedHours * HOUR_MS };
 }
 
 function asJson(saved: unknown): JsonValue {

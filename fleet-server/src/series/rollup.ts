@@ -1,3 +1,4 @@
+import type { DownsampledRow } from "@bellwether/protocol/messages/stream.ts";
 import type { StoredRow } from "../store/ingest.ts";
 import { addSample, type Figures, figuresOfSample, MINUTE_MS } from "./figures.ts";
 
@@ -63,6 +64,21 @@ export class MinuteRollup {
       [...channels.values()].flatMap(({ minutes }) => [...minutes.values()]),
     );
   }
+}
+
+/** What a device has left of rows that gave way, as minutes. */
+export function minutesOfDownsampled(
+  { site, offsetMs, hist }: { readonly site: string; readonly offsetMs: number; readonly hist: boolean },
+  rows: readonly DownsampledRow[],
+): MinuteFigures[] {
+  return rows.flatMap(({ asset, observedAtMs, figures }) => {
+    const lastAtMs = observedAtMs + offsetMs;
+    return Object.entries(figures).map(([channel, { count, min, mean, max, last }]) => ({
+      series: { site, asset, channel },
+      minute: Math.floor(lastAtMs / MINUTE_MS),
+      ...{ count, hist: hist ? count : 0, min: min + 0, max: max + 0, sum: mean * count, sumError: 0, last, lastAtMs },
+    }));
+  });
 }
 
 /** Minutes one piece of a slice holds: the store's writer is done with it in some ten milliseconds. */

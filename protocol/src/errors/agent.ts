@@ -303,6 +303,13 @@ export const AGENT_ERRORS = {
     sentence: "The outbox cannot be written or read: {reason}.",
     remedy: "Check the device's disk; the agent goes on in memory and tries again.",
   },
+  WRITE_BUDGET_SPENT: {
+    http: 507,
+    sentence:
+      "The agent has its disk write more than {bytesPerDay} bytes a day: to spare the flash, rows wait up to {seconds} s for their commit.",
+    remedy:
+      "Nothing is lost. Read fewer rows, raise buffer.commitMs, or raise buffer.writeBytesPerDay to what the flash bears.",
+  },
   OUTBOX_SHEDDING: {
     http: 507,
     sentence:

@@ -53,6 +53,16 @@ export const StateMessage = Type.Object({
       outboxBytesMax: Type.Integer(),
       outboxPhase: Type.Union([Type.Literal("normal"), Type.Literal("pressured"), Type.Literal("shedding")]),
       evictedRecords: Type.Integer(),
+      /** Bytes the agent had its disk write in the last 24 hours, or since it began, and its budget for a day. */
+      disk: Type.Optional(
+        Type.Object({
+          coversMs: Type.Integer({ minimum: 0 }),
+          writtenBytes: Type.Integer({ minimum: 0 }),
+          budgetBytesPerDay: Type.Integer({ minimum: 0 }),
+          /** How far its commits stand apart now. */
+          commitMs: Type.Integer({ minimum: 0 }),
+        }),
+      ),
       /** MQTT bytes of the last 24 hours by class, or since the agent began if that is less. */
       line: Type.Optional(Type.Object({ coversMs: Type.Integer({ minimum: 0 }), bytes: LineBytes })),
       lastRowAtMs: Type.Optional(TimeMs),

@@ -30,6 +30,25 @@ export interface TelemetryRow {
   readonly quality?: Readonly<Record<string, "uncertain" | "bad">>;
 }
 
+/** What is kept of a channel's values in a bucket of time; `mean` to nine digits. */
+export interface BucketFigures {
+  readonly count: number;
+  readonly min: number;
+  readonly mean: number;
+  readonly max: number;
+  readonly last: number;
+}
+export const BUCKET_FIGURES = ["count", "min", "mean", "max", "last"] as const;
+
+/** What is kept of an asset's rows in one bucket when they gave way. */
+export interface DownsampledRow {
+  readonly asset: string;
+  /** Of the last of the rows. */
+  readonly observedAtMs: number;
+  /** By channel; of values that were read. */
+  readonly figures: Readonly<Record<string, BucketFigures>>;
+}
+
 const OutputValue = Type.Union([
   Type.Number(),
   Type.Boolean(),
@@ -124,6 +143,10 @@ export const ClockReading = Type.Object({
 export type ClockReading = Static<typeof ClockReading>;
 export const clockReading = validator("The clock reading", ClockReading);
 
+/** Why records are missing. */
+export const GAP_REASONS = ["evicted", "expired", "unreadable", "downsampled"] as const;
+export type GapReason = (typeof GAP_REASONS)[number];
+
 /**
  * The unit of every durable stream: records with consecutive seq from `fromSeq`, or a counted gap that takes the place
  * of records the outbox had to evict. (device, epoch, stream, seq) names one record for ever.
@@ -136,9 +159,11 @@ export interface StreamBatch<S extends Stream = Stream> {
   readonly records: readonly StreamRecords[S][];
   /**
    * With a gap `records` is empty; the gap consumes `count` numbers from `fromSeq`. evicted: the disk budget was used up;
-   * expired: over the age limit; unreadable: the records fit no packet, or rotted.
+   * expired: over the age limit; unreadable: the records fit no packet, or rotted; downsampled: only figures of them are left.
    */
-  readonly gap?: { readonly count: number; readonly reason: "evicted" | "expired" | "unreadable" };
+  readonly gap?: { readonly count: number; readonly reason: GapReason };
+  /** With a gap of telemetry that was downsampled: what is left of its rows, by the minute. */
+  readonly downsampled?: readonly DownsampledRow[];
   /** Taken while the link was down: backfill, which never pages people. */
   readonly hist: boolean;
   readonly clock: ClockReading;
@@ -152,7 +177,7 @@ export const batchEnvelope = {
   gap: Type.Optional(
     Type.Object({
       count: Type.Integer({ minimum: 1, maximum: 1e12 }),
-      reason: Type.Union([Type.Literal("evicted"), Type.Literal("expired"), Type.Literal("unreadable")]),
+      reason: oneOf(GAP_REASONS),
     }),
   ),
   hist: Type.Boolean(),

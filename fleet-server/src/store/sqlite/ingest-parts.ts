@@ -4,12 +4,14 @@ import type { DriftRecord } from "@bellwether/protocol/messages/drift.ts";
 import type { EventRecord, StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import type { Database } from "better-sqlite3";
 import type { Range } from "../../ingest/ranges.ts";
+import { minutesOfDownsampled } from "../../series/rollup.ts";
 import type { MessageSource } from "../ingest.ts";
 import { statement } from "./command.ts";
 import { addDriftWindow } from "./drift.ts";
 import type { IngestGroup, OpenStream } from "./ingest-group.ts";
 import { keepAlarm, type StoredAt } from "./ingest-latest.ts";
 import { noteSecurity } from "./security.ts";
+import { addMinutes } from "./series-rollup.ts";
 
 /** A message of a group: its bytes begin at `from` and end before `to`. */
 export interface Message extends MessageSource {
@@ -48,7 +50,13 @@ export function storePart(
 ): void {
   const { device, stream, receivedAtMs } = message;
   if (view.gap) {
-    addGap(db, { ...at, stream, range: [first, last], reason: view.gap.reason, nowMs: receivedAtMs });
+    const { count, reason } = view.gap;
+    const partly = reason === "downsampled" && last - first + 1 < count;
+    // Of rows that arrived after all, figures of all of them would count twice.
+    addGap(db, { ...at, stream, range: [first, last], reason: partly ? "evicted" : reason, nowMs: receivedAtMs });
+    if (!partly && view.downsampled) {
+      addMinutes(db, minutesOfDownsampled({ ...at, hist: view.hist }, view.downsampled));
+    }
     return;
   }
   const whole = last - first + 1 === view.count;

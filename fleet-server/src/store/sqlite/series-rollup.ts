@@ -1,7 +1,7 @@
 import type { Database } from "better-sqlite3";
 import { BLOCK_SLOTS, decodeBlock, emptyColumns, encodeBlock, figuresAt, setRow } from "../../series/block.ts";
 import { type Figures, HOUR_MS, MINUTE_MS, merge } from "../../series/figures.ts";
-import { MinuteRollup, type SeriesKey } from "../../series/rollup.ts";
+import { type MinuteFigures, MinuteRollup, type SeriesKey } from "../../series/rollup.ts";
 import type { RollupSlice, SeriesStore } from "../series.ts";
 import { statement } from "./command.ts";
 import { BATCH_COLUMNS, type BatchRow, recordsOfBatch } from "./ingest-batches.ts";
@@ -47,6 +47,14 @@ export function keepPiece(db: Database, { slice, minutes, last }: Parameters<Ser
   const state = rollupState(db);
   const begun = state.done === 0 || state.to === slice.to;
   if (state.from !== slice.from || state.done !== slice.done || !begun) return false;
+  addMinutes(db, minutes);
+  const next = last ? { from: slice.to, to: slice.to, done: 0 } : { ...slice, done: slice.done + 1 };
+  statement(db, "UPDATE rollup_state SET from_id = @from, to_id = @to, done = @done").run(next);
+  return true;
+}
+
+/** Adds minutes to those that are there. */
+export function addMinutes(db: Database, minutes: readonly MinuteFigures[]): void {
   const ids = new Map<SeriesKey, number>();
   // A slice has some thousand minutes: what can be done once for all of them is.
   const find = statement(db, FIND_MINUTE);
@@ -60,9 +68,6 @@ export function keepPiece(db: Database, { slice, minutes, last }: Parameters<Ser
     const { count, hist, min, max, sum, sumError, last: newest, lastAtMs } = figures;
     put.run(id, later.minute, count, hist, min, max, sum, sumError, newest, lastAtMs);
   }
-  const next = last ? { from: slice.to, to: slice.to, done: 0 } : { ...slice, done: slice.done + 1 };
-  statement(db, "UPDATE rollup_state SET from_id = @from, to_id = @to, done = @done").run(next);
-  return true;
 }
 
 function seriesId(db: Database, key: SeriesKey): number {
