@@ -107,6 +107,7 @@ CREATE INDEX IF NOT EXISTS gap_${stream} ON chunk_${stream} (to_seq) WHERE gap =
 export class OutboxFile {
   readonly #db: Database.Database;
   readonly #drawEpoch: () => string;
+  readonly #pageBytes: number;
   readonly #streams: Readonly<Record<Stream, StreamStatements>>;
   readonly #savePosition: Database.Statement<[string, number, number, number, string]>;
   readonly #saveCursor: Database.Statement<[string, string]>;
@@ -116,6 +117,7 @@ export class OutboxFile {
   private constructor(db: Database.Database, drawEpoch: () => string) {
     this.#db = db;
     this.#drawEpoch = drawEpoch;
+    this.#pageBytes = pragma(db, "page_size");
     this.#streams = Object.fromEntries(STREAMS.map((stream) => [stream, statementsOf(db, stream)])) as Record<
       Stream,
       StreamStatements
@@ -135,8 +137,7 @@ export class OutboxFile {
       db.pragma("journal_mode = WAL");
       // WAL's default is NORMAL, which loses what was reported durable when the power fails.
       db.pragma("synchronous = FULL");
-      const pageBytes = Number(db.pragma("page_size", { simple: true }));
-      db.pragma(`wal_autocheckpoint = ${Math.max(16, Math.floor(walBytes / 2 / pageBytes))}`);
+      db.pragma(`wal_autocheckpoint = ${Math.max(16, Math.floor(walBytes / 2 / pragma(db, "page_size")))}`);
       db.pragma(`journal_size_limit = ${walBytes}`);
       db.transaction(() => {
         db.exec(SCHEMA);
@@ -326,9 +327,12 @@ export class OutboxFile {
 
   /** Bytes of the file's pages that hold something. */
   usedBytes(): number {
-    const pragma = (name: string) => Number(this.#db.pragma(name, { simple: true }));
-    return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size");
+    return (pragma(this.#db, "page_count") - pragma(this.#db, "freelist_count")) * this.#pageBytes;
   }
+}
+
+function pragma(db: Database.Database, name: string): number {
+  return Number(db.pragma(name, { simple: true }));
 }
 
 /** What a number in the file means; one that nobody wrote holds what is worth trying to read. */

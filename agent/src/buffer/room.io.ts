@@ -62,6 +62,7 @@ export function expireOld(file: OutboxFile, context: BufferContext, stream: Stre
  */
 export function makeRoom(file: OutboxFile, context: BufferContext, budgetBytes: number): PerStream<number> {
   const lost = perStream(() => 0);
+  if (file.usedBytes() <= budgetBytes * PRESSURED_FROM) return lost;
   evictDownTo(file, context, budgetBytes * PRESSURED_FROM, true, lost);
   for (let runs = 0; runs < RUNS_MAX && file.usedBytes() > budgetBytes; runs++) {
     if (!downsampleOldest(file, context, budgetBytes)) break;
