@@ -1,12 +1,28 @@
+import { relative } from "node:path";
 import { configDefaults, defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const report = process.env["BELLWETHER_TEST_REPORT"];
 
 /** What holds something against the clock: run after everything else, one at a time, so that it measures us and not its neighbours. */
 const TIMED = ["test/attacks/{broker,models}.test.ts", "test/e2e/swap-gap.test.ts"];
 
+/** Suites of real processes, the longest first: begun last, one of two minutes is what everybody waits for while a core idles. */
+const LONGEST_FIRST = ["test/attacks/", "test/sim/", "test/interop/", "test/crash/", "test/e2e/"];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const place = LONGEST_FIRST.findIndex((folder) => relative(import.meta.dirname, moduleId).startsWith(folder));
+      return place === -1 ? LONGEST_FIRST.length : place;
+    };
+    return (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other));
+  }
+}
+
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,
