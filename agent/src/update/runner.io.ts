@@ -9,6 +9,7 @@ import { ok, type Result } from "@bellwether/protocol/result.ts";
 import { claimsOf } from "@bellwether/protocol/trust/director.ts";
 import { askMetadata, askServerTime, type IntakePorts, takeDocument } from "./director-intake.io.ts";
 import { downloadBlob } from "./download.io.ts";
+import { type InTurn, inTurn } from "./in-turn.ts";
 import {
   downloadPackage,
   type InstallPorts,
@@ -152,7 +153,9 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
   let cancelLook: () => void = () => undefined;
   let cancelRetry: () => void = () => undefined;
   const diskRetries = new Set<() => void>();
-  const served = new Map<string, Promise<unknown>>();
+  const served = new Map<string, InTurn>();
+  /** Each takes a child, its memory and a processor of a device that serves meanwhile: one at a time, whatever their number. */
+  const selfTests = inTurn();
 
   function save(): void {
     kept = { ...kept, models: [...states.values()] };
@@ -278,26 +281,8 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
         const present: InstallResult = slots.has(model, digest) ? { ok: true } : verifyPackage(slots, effect.target);
         return settle(model, digest, present, { kind: "verified", digest });
       }
-      case "selfTest": {
-        const { manifestDigest: digest } = effect.target;
-        const slotDir = slots.pathOf(model, digest);
-        const manifest = readManifest(slotDir, effect.target);
-        const abort = underWay.get(model) ?? new AbortController();
-        underWay.set(model, abort);
-        const limits = {
-          cpuMs: SELF_TEST_CPU_MS,
-          wallMs: SELF_TEST_WALL_MS,
-          memoryBytes: (manifest.ok ? manifest.value.limits.memoryMb : 256) * 1024 * 1024,
-        };
-        const tested = manifest.ok ? await machine.selfTest(slotDir, limits, abort.signal) : manifest;
-        if (abort.signal.aborted) return;
-        if (!tested.ok) {
-          const starved = tested.error.code === "SELF_TEST_STARVED";
-          const again = starved && (states.get(model)?.attempts ?? 0) + 1 < SELF_TESTS_STARVED_MAX;
-          handle(model, { kind: "stepFailed", digest, problem: tested.error, again });
-        } else handle(model, { kind: "selfTested", digest, findings: tested.value });
-        return;
-      }
+      case "selfTest":
+        return testInTurn(model, effect.target);
       case "serve":
         return serve(model, effect.answer);
       case "cleanUp": {
@@ -310,6 +295,31 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
         );
       }
     }
+  }
+
+  async function testInTurn(model: string, target: Target): Promise<void> {
+    const { manifestDigest: digest } = target;
+    const abort = underWay.get(model) ?? new AbortController();
+    underWay.set(model, abort);
+    // While it waits its phase is kept as ever, nothing of its limits is spent, and it may be wanted no more.
+    const tested = await selfTests(() => {
+      const { phase, target: wanted } = states.get(model) ?? idleModel(model);
+      if (abort.signal.aborted || phase !== "selfTesting" || wanted?.manifestDigest !== digest) return undefined;
+      return runSelfTest(target, abort.signal);
+    });
+    if (tested === undefined || abort.signal.aborted) return;
+    if (tested.ok) return void handle(model, { kind: "selfTested", digest, findings: tested.value });
+    const starved = tested.error.code === "SELF_TEST_STARVED";
+    const again = starved && (states.get(model)?.attempts ?? 0) + 1 < SELF_TESTS_STARVED_MAX;
+    handle(model, { kind: "stepFailed", digest, problem: tested.error, again });
+  }
+
+  async function runSelfTest(target: Target, signal: AbortSignal): Promise<Result<SelfTestFindings>> {
+    const slotDir = slots.pathOf(target.model, target.manifestDigest);
+    const manifest = readManifest(slotDir, target);
+    if (!manifest.ok) return manifest;
+    const memoryBytes = manifest.value.limits.memoryMb * 1024 * 1024;
+    return machine.selfTest(slotDir, { cpuMs: SELF_TEST_CPU_MS, wallMs: SELF_TEST_WALL_MS, memoryBytes }, signal);
   }
 
   /** From the bundle that brought the target and from the server in turn, for a stick is pulled out and a line comes back. */
@@ -354,13 +364,12 @@ export function createUpdater(ports: UpdaterPorts, machine: UpdaterMachine): Upd
   async function serve(model: string, answer: Extract<UpdateEffect, { kind: "serve" }>["answer"]): Promise<void> {
     const digest = states.get(model)?.target?.manifestDigest ?? "";
     // One after another, each as the state is by then: an earlier call that is slow must not undo a later one.
-    const before = (served.get(model) ?? Promise.resolve()).catch(() => undefined);
-    const turn = before.then(() => {
+    const turns = served.get(model) ?? inTurn();
+    served.set(model, turns);
+    const outcome = await turns(() => {
       const state = states.get(model);
       return ports.serve(model, state && servingOf(state, runningOf));
     });
-    served.set(model, turn);
-    const outcome = await turn;
     const problem = outcome.problem ?? outcome.shadowProblem;
     if (answer === "nothing") return;
     if (answer === "rolledBack") {
