@@ -107,6 +107,8 @@ const DOWN = {
   },
 } satisfies Record<DownKind, Omit<Channel, "topic">>;
 
+const FEED_ROWS =
+  "Every committed row; while more is taken in than can be told as well, some are left out and counted (`bellwether_feed_left_out_total`), and `last` stays the newest.";
 const FEED = {
   last: {
     message: "LastFeed",
@@ -114,7 +116,7 @@ const FEED = {
     retained: true,
     says: "The newest row of an asset and what each model said last; follows within 0.2 s.",
   },
-  telemetry: { message: "TelemetryFeed", schema: TelemetryFeed, retained: false, says: "Every committed row." },
+  telemetry: { message: "TelemetryFeed", schema: TelemetryFeed, retained: false, says: FEED_ROWS },
   prediction: {
     message: "PredictionFeed",
     schema: PredictionFeed,

@@ -13,6 +13,7 @@ import { type Caller, callerName } from "./api/caller.ts";
 import { matchingDevices } from "./api/devices.ts";
 import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
+import { BROKER_LIMITS } from "./broker/limits.ts";
 import { createDeviceLogin } from "./broker/login.io.ts";
 import { createDirector, documentExpiry } from "./devices/director.io.ts";
 import { Instances } from "./devices/instances.ts";
@@ -42,7 +43,7 @@ import { createPerformance } from "./retraining/performance.io.ts";
 import { createRetrainings } from "./retraining/retrainings.io.ts";
 import { createTrainingRuns } from "./retraining/runs.io.ts";
 import { createCompatibility } from "./rollouts/compatibility.io.ts";
-import { createRolloutOrders } from "./rollouts/orders.io.ts";
+import { createRolloutOrders, type RolloutOrders } from "./rollouts/orders.io.ts";
 import { createScheduler } from "./rollouts/scheduler.io.ts";
 import { startUpkeep } from "./series/upkeep.io.ts";
 import type { Settings } from "./settings.ts";
@@ -177,11 +178,10 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     store,
     key: () => repository.directorKey,
     releaseOf: (model, version) => repository.releases().find((one) => one.model === model && one.version === version),
-    publish: (device, document) =>
-      void store.devices.get({ device }).then(
-        (record) => record && theBroker().toDevice(device, deviceTopic(record.site, device).down("desired"), document),
-        (cause) => report("director", cause),
-      ),
+    publish(device, document) {
+      const site = theBroker().siteOf(device);
+      if (site !== undefined) theBroker().toDevice(device, deviceTopic(site, device).down("desired"), document);
+    },
     now,
   });
   const expiries = createExpiryWatch({
@@ -237,7 +237,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     now,
     report,
   });
-  const orders = createRolloutOrders({
+  const { create, order } = createRolloutOrders({
     store,
     scheduler,
     matching,
@@ -247,6 +247,15 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     newId: () => `r-${randomBytes(8).toString("hex")}`,
     now,
   });
+  const orders: RolloutOrders = {
+    create,
+    async order(id, ordered) {
+      const answer = await order(id, ordered);
+      // What was ordered begins now, not at the next look.
+      void scheduler.tick();
+      return answer;
+    },
+  };
   const sendCarried = async (device: string, site: string) => {
     const topic = deviceTopic(site, device).down("baseline");
     for (const { body, ...carried } of await store.devices.carriedBaselines({ device })) {
@@ -342,6 +351,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     rule: settings.presence,
     ingest: () => ingest.counts(),
     broker: () => theBroker().counts(),
+    feed,
     expiries: () => expiries.expiries(),
     now,
   });
@@ -410,7 +420,8 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     log("info", "the server's certificate was renewed");
   });
   const host = options.listen?.host ?? "127.0.0.1";
-  const serving = await onPort(options.port, () => app.listen({ host, port: options.port }));
+  const { backlog } = BROKER_LIMITS;
+  const serving = await onPort(options.port, () => app.listen({ host, port: options.port, backlog }));
   if (!serving.ok) return serving;
   // Before the API closes: an upload that waits for its validation is given up, not waited for.
   closers.push(() => registry.stop());

@@ -49,7 +49,7 @@ export async function startLinkServer(
       sent.push({ topic, text: Buffer.from(payload).toString("utf8") });
       return !server.mute && broker.toDevice(device, topic, payload);
     },
-    feed: { wanted: () => false, committed: () => undefined, presence: () => undefined },
+    feed: { asks: () => ({ withRecords: false }), committed: () => undefined, presence: () => undefined },
     onOpened: () => undefined,
     onReported: () => undefined,
     now,

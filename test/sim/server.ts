@@ -116,7 +116,7 @@ export class SimServer {
       {
         store,
         toDevice,
-        feed: { wanted: () => false, committed: () => undefined, presence: () => undefined },
+        feed: { asks: () => ({ withRecords: false }), committed: () => undefined, presence: () => undefined },
         onOpened: () => undefined,
         onReported: () => undefined,
         now,

@@ -8,10 +8,10 @@ import { Aedes, type Client } from "aedes";
 import type { DevicesStore } from "../store/devices.ts";
 import { BackPressure, type QuotaUse, Sender } from "./back-pressure.io.ts";
 import { claimOf, type Identity, identify } from "./identity.io.ts";
-import { guardPackets, readPublishes } from "./inside.io.ts";
+import { forgetLogin, guardPackets, readPublishes } from "./inside.io.ts";
 import { BROKER_LIMITS, type BrokerLimits } from "./limits.ts";
 import type { DeviceLogin } from "./login.io.ts";
-import { Outgoing } from "./outgoing.io.ts";
+import { Outgoing, publishPacket } from "./outgoing.io.ts";
 import { PublishReader } from "./publishes.ts";
 import { type NewSubscription, Subscribers } from "./subscribers.io.ts";
 import { handshake } from "./tls.io.ts";
@@ -51,6 +51,8 @@ export interface Broker {
   readonly port: number;
   /** Takes over a connection of the HTTP port that asked to speak MQTT over WebSocket, under the bounds of this one. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** The site of a device that is connected and listens; undefined of any other. */
+  siteOf(device: string): string | undefined;
   /** Sends to a device that is connected and listens; false when it is not. */
   toDevice(device: string, topic: string, payload: Uint8Array): boolean;
   /** Sends to every subscriber whose filter matches; one whose connection is full is passed over and counted. */
@@ -207,6 +209,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     listening.set(identity.name, client);
     options.onDeviceListening(identity.name, identity.site);
   });
+  aedes.on("clientReady", (client) => forgetLogin(client));
   aedes.on("unsubscribe", (filters, client) => subscribers.remove(client, filters));
   const stoodStill = new WeakSet<Client>();
   aedes.on("clientError", (client, error) => {
@@ -261,7 +264,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   await aedes.listen();
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(options.port, options.host ?? "127.0.0.1", resolve);
+    // A fleet that comes back at once waits in the kernel; whom it turns away there tries again only after a second.
+    server.listen({ port: options.port, host: options.host ?? "127.0.0.1", backlog: limits.backlog }, resolve);
   }).catch(async (cause) => {
     await new Promise<void>((resolve) => aedes.close(() => resolve()));
     throw cause;
@@ -271,10 +275,14 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   return {
     port: typeof address === "object" && address ? address.port : options.port,
     upgrade: webSockets.upgrade,
+    siteOf(device) {
+      const client = listening.get(device);
+      return client && senders.get(client)?.site;
+    },
     toDevice(device, topic, payload) {
       const client = listening.get(device);
       if (!client || client.closed) return false;
-      if (outgoing.send(client, topic, payload, false)) return true;
+      if (outgoing.send(client, publishPacket(topic, payload, false))) return true;
       // What a device is told must not be skipped: cut off, it connects again and everything is sent anew.
       counts.dropped++;
       client.close();

@@ -1,5 +1,6 @@
 import type { Stream } from "@bellwether/protocol/messages/stream.ts";
 import type { Client } from "aedes";
+import mqttPacket from "mqtt-packet";
 import type { BrokerLimits } from "./limits.ts";
 import type { FoundPackets, PublishReader } from "./publishes.ts";
 
@@ -9,6 +10,7 @@ interface ClientInside {
     packet: { length: number };
     readonly _list: { readonly length: number };
     readonly _stateCounter: number;
+    settings: { readonly protocolVersion?: number | undefined };
     parse(bytes: Buffer): number;
     _parseLength(): boolean;
     _emitError(error: Error): void;
@@ -23,6 +25,9 @@ interface ClientInside {
   pause(): void;
   resume(): void;
 }
+
+// A buffer ready for each of 65,536 packet numbers, which would take 13 MB and is made at the first packet.
+(mqttPacket.writeToStream as object as { cacheNumbers: boolean }).cacheNumbers = false;
 
 function insideOf(client: Client): ClientInside {
   return client as object as ClientInside;
@@ -44,6 +49,12 @@ export function guardPackets(client: Client, limits: BrokerLimits, onOversized: 
     parser._emitError(new Error(`a packet of ${parser.packet.length} bytes, more than ${limit}`));
     return false;
   };
+}
+
+/** Lets go of what a client said to log in: aedes would keep it, and the bytes it lies in, for as long as it is connected. */
+export function forgetLogin(client: Client): void {
+  const { _parser } = insideOf(client);
+  _parser.settings = { protocolVersion: _parser.settings.protocolVersion };
 }
 
 /** Whether the client's login was accepted. */
@@ -105,6 +116,18 @@ function confirm(client: Client, packetIds: number[]): void {
   // As aedes does it: a client is read on when it has taken what it was told, and dropped when it does not.
   inside._parsingBatch++;
   inside.waitForDrain(inside._nextBatch);
+}
+
+/** Writes whole packets; `taken` is called when the socket has them, or never will. False where it is full. */
+export function writeTo(client: Client, bytes: Uint8Array, taken: () => void): boolean {
+  if (!insideOf(client).closed && !client.conn.destroyed) return client.conn.write(bytes, taken);
+  setImmediate(taken);
+  return true;
+}
+
+/** Has a client dropped that takes nothing of what waits for it for the time of the broker's `drainTimeout`. */
+export function dropWhenStill(client: Client): void {
+  insideOf(client).waitForDrain(() => undefined);
 }
 
 /** Stops reading a client: TCP makes it wait. */

@@ -7,6 +7,8 @@ export interface BrokerLimits {
   /** Connections that have not logged in yet; they have `connectTimeoutMs` to do so. */
   readonly loginsMax: number;
   readonly connectTimeoutMs: number;
+  /** Connections that wait to be taken; the kernel's own bound (net.core.somaxconn) may be lower. */
+  readonly backlog: number;
   /** Bytes of one client, and of all together, that may wait for the store before clients are not read any more. */
   readonly waitingBytesMax: number;
   readonly waitingBytesTotalMax: number;
@@ -27,6 +29,7 @@ export const BROKER_LIMITS: BrokerLimits = {
   connectionsMax: 20_000,
   loginsMax: 1_000,
   connectTimeoutMs: 10_000,
+  backlog: 4_096,
   waitingBytesMax: 524_288,
   waitingBytesTotalMax: 67_108_864,
   messagesPerMinute: Number.POSITIVE_INFINITY,

@@ -13,13 +13,16 @@ export interface FoundPackets {
 const PUBLISH_BITS = 0b1111_0111;
 const PUBLISH_QOS_1 = 0b0011_0010;
 const NOTHING = Buffer.alloc(0);
+/** How the topics of one device end. */
+const ENDS = STREAMS.map((stream) => ({ stream, bytes: Buffer.from(stream, "latin1") }));
 
 /**
  * Takes the bytes of a device's connection apart where packets end, and recognises its durable messages by their bytes:
  * nearly all that a device says, at a fraction of what reading any packet costs.
  */
 export class PublishReader {
-  readonly #topics: readonly { readonly stream: Stream; readonly bytes: Buffer }[];
+  /** What the topics of the device begin with. */
+  readonly #begin: Buffer;
   readonly #packetBytesMax: number;
   /** The begin of a packet whose end has not come, as pieces, and how long it must become. */
   #pieces: Buffer[] = [];
@@ -27,8 +30,8 @@ export class PublishReader {
   #needed = 0;
 
   constructor(site: string, device: string, packetBytesMax: number) {
-    const { up } = deviceTopic(site, device);
-    this.#topics = STREAMS.map((stream) => ({ stream, bytes: Buffer.from(up(stream), "latin1") }));
+    const topic = deviceTopic(site, device).up(STREAMS[0]);
+    this.#begin = Buffer.from(topic.slice(0, -STREAMS[0].length), "latin1");
     this.#packetBytesMax = packetBytesMax;
   }
 
@@ -67,17 +70,19 @@ export class PublishReader {
     this.#needed = needed || begin.length + 1;
   }
 
-  #isPublish(bytes: Buffer, at: number, { body, end }: Header, found: FoundPackets): boolean {
-    if (((bytes[at] as number) & PUBLISH_BITS) !== PUBLISH_QOS_1 || end - body < 4) return false;
+  #isPublish(bytes: Buffer, at: number, { body, end: packetEnd }: Header, found: FoundPackets): boolean {
+    if (((bytes[at] as number) & PUBLISH_BITS) !== PUBLISH_QOS_1 || packetEnd - body < 4) return false;
     const topicBytes = bytes.readUInt16BE(body);
     const payloadAt = body + 2 + topicBytes + 2;
-    if (payloadAt > end) return false;
-    for (const { stream, bytes: topic } of this.#topics) {
-      if (topic.length !== topicBytes || !standsAt(bytes, body + 2, topic)) continue;
+    if (payloadAt > packetEnd) return false;
+    const begin = this.#begin;
+    for (const { stream, bytes: end } of ENDS) {
+      if (begin.length + end.length !== topicBytes || !standsAt(bytes, body + 2 + begin.length, end)) continue;
+      if (!standsAt(bytes, body + 2, begin)) return false;
       const packetId = bytes.readUInt16BE(payloadAt - 2);
       // MQTT-2.3.1-1: a packet has a number that is not zero.
       if (packetId === 0) return false;
-      found.publish(stream, end === payloadAt ? NOTHING : bytes.subarray(payloadAt, end), packetId);
+      found.publish(stream, packetEnd === payloadAt ? NOTHING : bytes.subarray(payloadAt, packetEnd), packetId);
       return true;
     }
     return false;
@@ -102,7 +107,7 @@ function headerAt(bytes: Buffer, at: number): Header | "malformed" | undefined {
   return "malformed";
 }
 
-/** Whether a text stands at a place. From its end: topics of one device differ there only. */
+/** Whether a text stands at a place. */
 function standsAt(bytes: Buffer, at: number, text: Buffer): boolean {
   for (let index = text.length - 1; index >= 0; index--) if (bytes[at + index] !== text[index]) return false;
   return true;

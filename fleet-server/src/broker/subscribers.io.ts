@@ -1,6 +1,6 @@
 import { topicMatches } from "@bellwether/protocol/topics.ts";
 import type { Client } from "aedes";
-import type { Outgoing } from "./outgoing.io.ts";
+import { type Outgoing, publishPacket } from "./outgoing.io.ts";
 
 /** One SUBSCRIBE of an account: what is retained below its filters is to be given to it. */
 export interface NewSubscription {
@@ -20,9 +20,14 @@ interface Subscriber {
   sentLive: Set<string> | undefined;
 }
 
+/** Topics whose listeners are remembered: there are a few for each asset. */
+const TOPICS_MAX = 50_000;
+
 /** Who listens to the feed. Only direct sends: nothing of the feed goes through the broker's own routing. */
 export class Subscribers {
   readonly #subscribers = new Map<Client, Subscriber>();
+  /** By topic, until anybody's filters change. */
+  readonly #listeners = new Map<string, readonly Subscriber[]>();
   /** Filters being granted: one SUBSCRIBE may hold hundreds. */
   readonly #granting = new WeakMap<Client, Set<string>>();
   readonly #outgoing: Outgoing;
@@ -59,6 +64,7 @@ export class Subscribers {
     const known = this.#subscribers.get(client);
     const subscriber = known ?? { client, sites, filters: new Set(), fresh: [], sentLive: undefined };
     this.#subscribers.set(client, subscriber);
+    this.#listeners.clear();
     for (const filter of filters) subscriber.filters.add(filter);
     const idle = subscriber.fresh.length === 0 && subscriber.sentLive === undefined;
     subscriber.fresh.push(...filters);
@@ -67,6 +73,7 @@ export class Subscribers {
 
   remove(client: Client, filters?: readonly string[]): void {
     const subscriber = this.#subscribers.get(client);
+    if (subscriber) this.#listeners.clear();
     for (const filter of filters ?? []) {
       subscriber?.filters.delete(filter);
       this.#granting.get(client)?.delete(filter);
@@ -76,19 +83,28 @@ export class Subscribers {
 
   /** Whether anybody listens to a topic. */
   wants(topic: string): boolean {
-    return this.#subscribers.values().some((subscriber) => listens(subscriber, topic));
+    return this.#listenersOf(topic).length > 0;
   }
 
   /** Sends to everyone who listens; one with too much on its way already misses it, and that is counted. */
   send(topic: string, payload: () => Uint8Array): void {
-    let bytes: Uint8Array | undefined;
-    for (const subscriber of this.#subscribers.values()) {
-      if (!listens(subscriber, topic)) continue;
-      bytes ??= payload();
-      subscriber.sentLive?.add(topic);
-      // MQTT-3.3.1-9: to those who listened already it is no retained message but news.
-      this.#outgoing.send(subscriber.client, topic, bytes, false);
+    const listeners = this.#listenersOf(topic);
+    if (listeners.length === 0) return;
+    // MQTT-3.3.1-9: to those who listened already it is no retained message but news.
+    const packet = publishPacket(topic, payload(), false);
+    for (const { sentLive, client } of listeners) {
+      sentLive?.add(topic);
+      this.#outgoing.send(client, packet);
     }
+  }
+
+  #listenersOf(topic: string): readonly Subscriber[] {
+    const known = this.#listeners.get(topic);
+    if (known !== undefined) return known;
+    if (this.#listeners.size >= TOPICS_MAX) this.#listeners.clear();
+    const found = [...this.#subscribers.values()].filter((subscriber) => listens(subscriber, topic));
+    this.#listeners.set(topic, found);
+    return found;
   }
 
   /** One reading after the other: an account that subscribes in a loop makes no more work than one. */
@@ -101,7 +117,7 @@ export class Subscribers {
       subscriber.sentLive = sentLive;
       const give = async (topic: string, payload: Uint8Array) => {
         if (!(await this.#outgoing.room(client)) || !here()) return false;
-        if (!sentLive.has(topic)) this.#outgoing.send(client, topic, payload, true);
+        if (!sentLive.has(topic)) this.#outgoing.send(client, publishPacket(topic, payload, true));
         return true;
       };
       const matches = (topic: string) => filters.some((filter) => topicMatches(filter, topic));

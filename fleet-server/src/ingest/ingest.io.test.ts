@@ -23,7 +23,11 @@ async function start(change: (store: Store) => Partial<Pick<Store, "devices" | "
       acks.push({ device, ack: JSON.parse(Buffer.from(payload).toString()) });
       return true;
     },
-    feed: { wanted: () => false, committed: (batches) => void fed.push(batches.length), presence: () => undefined },
+    feed: {
+      asks: () => ({ withRecords: false }),
+      committed: ({ batches }) => void fed.push(batches.length),
+      presence: () => undefined,
+    },
     onOpened: () => undefined,
     onReported: () => undefined,
     now: () => nowMs,

@@ -7,7 +7,7 @@ import type { Time } from "@bellwether/protocol/process/time.ts";
 import { err } from "@bellwether/protocol/result.ts";
 import { deviceTopic, type UpKind } from "@bellwether/protocol/topics.ts";
 import type { DeviceSender } from "../broker/broker.io.ts";
-import { type CommittedBatch, type CommittedGroup, INGEST_OUTCOMES, type MessageSource } from "../store/ingest.ts";
+import { type AskedRecords, type CommittedGroup, INGEST_OUTCOMES, type MessageSource } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
 import { MessageGroupDraft } from "./message-group.ts";
 
@@ -15,10 +15,10 @@ import { MessageGroupDraft } from "./message-group.ts";
 export interface IngestPorts {
   readonly store: Pick<Store, "devices" | "ingest">;
   toDevice(device: string, topic: string, payload: Uint8Array): boolean;
-  /** Committed batches for the feed, with their records only where somebody listens; it neither waits nor throws. */
+  /** Committed batches for the feed, with their records as far as it asks for them; it neither waits nor throws. */
   readonly feed: {
-    wanted(): boolean;
-    committed(batches: readonly CommittedBatch[]): void;
+    asks(messages: number): AskedRecords;
+    committed(group: Pick<CommittedGroup, "batches" | "leftOut">): void;
     presence(device: string): void;
   };
   /** A process of a device opened a session; undefined for one that gives no name. */
@@ -103,9 +103,9 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
       const group = next.draft.finish();
       const { sources, sourceOf } = group;
       try {
-        const committed = await ports.store.ingest.commit({ group, withRecords: ports.feed.wanted() });
+        const committed = await ports.store.ingest.commit({ group, ...ports.feed.asks(group.ends.length) });
         acknowledge(sources, sourceOf, committed);
-        if (committed.batches.length > 0) ports.feed.committed(committed.batches);
+        ports.feed.committed(committed);
       } catch (cause) {
         // Not acknowledged: the devices keep it and send it again.
         ports.report("ingest", cause);

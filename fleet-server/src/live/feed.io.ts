@@ -12,14 +12,18 @@ import type { Broker, NewSubscription } from "../broker/broker.io.ts";
 import { type Presence, type PresenceRule, presenceOf } from "../devices/presence.ts";
 import type { CohortVerdict } from "../drift/verdict.ts";
 import type { DeviceRecord } from "../store/devices.ts";
-import type { CommittedBatch } from "../store/ingest.ts";
+import type { AskedRecords, CommittedBatch, CommittedGroup } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
+import { FeedBudget } from "./budget.ts";
 import { cohortDriftMessage } from "./feed.ts";
 
 /** The committed feed to MQTT subscribers. Never awaited by ingest; who reads too slowly misses, and that is counted. */
 export interface Feed {
-  wanted(): boolean;
-  committed(batches: readonly CommittedBatch[]): void;
+  /** Which records of so many messages it wants once they are committed: those it can tell without being in ingest's way. */
+  asks(messages: number): AskedRecords;
+  committed(group: Pick<CommittedGroup, "batches" | "leftOut">): void;
+  /** Rows and predictions that were not told, because taking and acknowledging others came first. */
+  leftOutRecords(): number;
   /** A cohort entered another drift phase; told to each of its assets. */
   cohortDrift(verdict: CohortVerdict, assets: readonly { site: string; device: string; asset: string }[]): void;
   /** A device spoke of itself. */
@@ -34,6 +38,10 @@ const RETAINED_EVERY_MS = 200;
 /** How often it is looked who has fallen silent: nobody else would say so. */
 const PRESENCE_EVERY_MS = 1_000;
 const DEVICES_AT_ONCE = 500;
+/** What comes over the network is looked at again after so long, however much there is to tell. */
+const SLICE_MS = 2;
+/** Records that may wait to be told. */
+const WAITING_MAX = 50_000;
 
 /** A feed over the broker; what is retained is read from the store, so a restart forgets nothing. */
 export function createFeed(ports: {
@@ -48,6 +56,12 @@ export function createFeed(ports: {
   const spoke = new Set<string>();
   /** What subscribers were told last of each device. */
   const told = new Map<string, Presence>();
+  const budget = new FeedBudget();
+  /** Committed, and still to be told. */
+  const waiting: CommittedBatch[] = [];
+  let waitingRecords = 0;
+  let leftOutRecords = 0;
+  let telling = false;
   let closed = false;
   let retainedTimer: NodeJS.Timeout | undefined;
 
@@ -77,6 +91,57 @@ export function createFeed(ports: {
       retainedTimer = undefined;
       if (changed.size > 0 || spoke.size > 0) publishSoon();
     }
+  }
+
+  /** Tells what waits, a little at a time: ingest comes first. */
+  function tellOn(): void {
+    if (telling || waiting.length === 0) return;
+    telling = true;
+    setImmediate(() => {
+      telling = false;
+      apart(tellSome);
+      tellOn();
+    });
+  }
+
+  function tellSome(): void {
+    const fromMs = performance.now();
+    let batches = 0;
+    try {
+      while (batches < waiting.length && performance.now() - fromMs < SLICE_MS)
+        tell(waiting[batches++] as CommittedBatch);
+    } finally {
+      waiting.splice(0, batches);
+      budget.spent(batches, (performance.now() - fromMs) * 1_000);
+      if (changed.size > 0) publishSoon();
+    }
+  }
+
+  /** Keeps a batch until it is told. Alarms and drift are few, and never left out. */
+  function keep(batch: CommittedBatch): void {
+    const { stream, records } = batch;
+    const many = stream === "telemetry" || stream === "inference";
+    if (many && waitingRecords + records.length > WAITING_MAX) {
+      leftOutRecords += records.length;
+      for (const asset of assetsOf(batch)) changes(batch.site, asset);
+      return;
+    }
+    waitingRecords += records.length;
+    waiting.push(batch);
+  }
+
+  function tell(batch: CommittedBatch): void {
+    waitingRecords -= batch.records.length;
+    for (const message of feedOf(batch, wanted)) publish(message);
+    for (const asset of assetsOf(batch)) changes(batch.site, asset);
+  }
+
+  function changes(site: string, asset: string): void {
+    if (wanted(lastTopic(site, asset))) changed.set(`${site}/${asset}`, { site, asset });
+  }
+
+  function wanted(topic: string): boolean {
+    return ports.broker().wanted(topic);
   }
 
   async function messageOf(device: DeviceRecord): Promise<FeedMessage> {
@@ -115,21 +180,19 @@ export function createFeed(ports: {
   }, PRESENCE_EVERY_MS);
 
   return {
-    wanted: () => ports.broker().wanted(),
-    committed(batches) {
+    asks: (messages) => ({
+      withRecords: ports.broker().wanted(),
+      telemetryEvery: budget.every(messages, performance.now()),
+    }),
+    committed({ batches, leftOut }) {
       if (!ports.broker().wanted()) return;
-      apart(() => {
-        const wanted = (topic: string) => ports.broker().wanted(topic);
-        for (const batch of batches) {
-          for (const message of feedOf(batch, wanted)) publish(message);
-          for (const asset of assetsOf(batch)) {
-            const { site } = batch;
-            if (wanted(lastTopic(site, asset))) changed.set(`${site}/${asset}`, { site, asset });
-          }
-        }
-        if (changed.size > 0) publishSoon();
-      });
+      leftOutRecords += leftOut.rows;
+      for (const batch of batches) keep(batch);
+      tellOn();
+      for (const { site, asset } of leftOut.assets) changes(site, asset);
+      if (changed.size > 0) publishSoon();
     },
+    leftOutRecords: () => leftOutRecords,
     cohortDrift(verdict, assets) {
       if (!ports.broker().wanted()) return;
       for (const asset of assets) publish(cohortDriftMessage(verdict, asset));

@@ -136,7 +136,7 @@ describe("the feed", () => {
       expect(trouble).toEqual([]);
     });
     const commit = async (...batches: IncomingBatch[]) =>
-      feed.committed((await store.ingest.commit({ group: groupOf(batches), withRecords: true })).batches);
+      feed.committed(await store.ingest.commit({ group: groupOf(batches), withRecords: true }));
     const welcome = async (matches = everything as (topic: string) => boolean, sites = ["s"]) => {
       const given = new Map<string, unknown>();
       await feed.welcome({
@@ -221,7 +221,7 @@ describe("the feed", () => {
       report: (_problem, detail) => void trouble.push(detail),
     });
     onTestFinished(() => feed.close());
-    feed.committed([committed("telemetry", [row("pump-1", 1, 1)])]);
+    feed.committed({ batches: [committed("telemetry", [row("pump-1", 1, 1)])], leftOut: { rows: 0, assets: [] } });
     await eventually("the report", () => trouble.length > 0);
     expect(String(trouble[0])).toContain("no disk");
   });

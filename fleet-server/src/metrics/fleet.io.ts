@@ -11,6 +11,7 @@ export interface FleetMetricsPorts {
   readonly rule: PresenceRule;
   ingest(): IngestCounts;
   broker(): BrokerCounts;
+  readonly feed: { leftOutRecords(): number };
   /** What expires, and how many days from now. */
   expiries(): Promise<readonly { readonly role: string; readonly daysLeft: number }[]>;
   now(): number;
@@ -111,7 +112,7 @@ function addIngestMetrics(metrics: Metrics, { ingest }: FleetMetricsPorts): void
   });
 }
 
-function addBrokerMetrics(metrics: Metrics, { broker }: FleetMetricsPorts): void {
+function addBrokerMetrics(metrics: Metrics, { broker, feed }: FleetMetricsPorts): void {
   metrics.gauge("bellwether_mqtt_connections", "Open MQTT connections.", () => [{ value: broker().connections }]);
   metrics.reading("bellwether_mqtt_refused_total", "Refused MQTT logins.", () => [{ value: broker().refused }]);
   metrics.gauge("bellwether_mqtt_subscribers", "Subscribers among them.", () => [{ value: broker().subscribers }]);
@@ -139,6 +140,11 @@ function addBrokerMetrics(metrics: Metrics, { broker }: FleetMetricsPorts): void
   metrics.reading("bellwether_mqtt_oversized_total", "Connections cut for a packet over its limit.", () => [
     { value: broker().oversized },
   ]);
+  metrics.reading(
+    "bellwether_feed_left_out_total",
+    "Rows and predictions that were not told to subscribers, because ingest came first.",
+    () => [{ value: feed.leftOutRecords() }],
+  );
   metrics.reading("bellwether_feed_skipped_total", "Feed messages that a subscriber was too slow for.", () => [
     { value: broker().skipped },
   ]);

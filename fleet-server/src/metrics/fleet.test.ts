@@ -70,6 +70,7 @@ it("counts active devices by presence with the oldest age of each, over a real s
       dropped: 0,
       skipped: 4,
     }),
+    feed: { leftOutRecords: () => 6 },
     expiries: async () => [{ role: "targets", daysLeft: 29.5 }],
   });
   const text = await metrics.render();

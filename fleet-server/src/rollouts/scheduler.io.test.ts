@@ -169,6 +169,16 @@ describe("a rollout over the store", () => {
     await room.tick(MINUTE_MS, DEVICES);
     expect(asked()).toBe(5);
   });
+
+  it("asks a whole wave in one look, each device once and by a document of its own", async () => {
+    const many = Array.from({ length: 300 }, (_, n) => `d${n}`);
+    const room = await RolloutRoom.open(many);
+    await room.version(1);
+    await room.start(1, { waves: AT_ONCE! });
+    await room.tick();
+    expect([...room.documents.keys()].sort()).toEqual(many.toSorted());
+    for (const device of many) expect(room.asked(device)).toBe(1);
+  });
 });
 
 describe("its gates fail closed", () => {

@@ -257,7 +257,9 @@ async function requeueFailed(ports: SchedulerPorts, rollout: RolloutRecord, wave
 }
 
 /** Devices asked in one tick: more would hold the tick up for long, the next one goes on. */
-const ASSIGNMENTS_PER_TICK_MAX = 100;
+const ASSIGNMENTS_PER_TICK_MAX = 10_000;
+/** Devices asked side by side: what is stored of them is one commit. */
+const ASSIGNED_AT_ONCE = 250;
 
 /** Asks the queued devices of all waves up to this one, no more in a minute than the plan allows. */
 async function deployQueued(ports: SchedulerPorts, rollout: RolloutRecord, wave: number): Promise<void> {
@@ -266,9 +268,9 @@ async function deployQueued(ports: SchedulerPorts, rollout: RolloutRecord, wave:
   const lately = views.filter((view) => view.assignedAtMs !== null && nowMs - view.assignedAtMs < 60_000).length;
   const room = Math.min(ASSIGNMENTS_PER_TICK_MAX, rollout.plan.maximumPerMinute - lately);
   const queued = views.filter((view) => view.phase === "queued" && view.wave <= wave).slice(0, Math.max(0, room));
-  for (const view of queued) {
-    await assignOne(ports, rollout, view, rollout.plan.version, "inProgress", view.reported?.active ?? null);
-  }
+  await assignAll(queued, (view) =>
+    assignOne(ports, rollout, view, rollout.plan.version, "inProgress", view.reported?.active ?? null),
+  );
 }
 
 async function revertTouched(ports: SchedulerPorts, rollout: RolloutRecord): Promise<void> {
@@ -276,8 +278,14 @@ async function revertTouched(ports: SchedulerPorts, rollout: RolloutRecord): Pro
   const touched = views.filter(
     (view) => view.assignedAtMs !== null && !["reverting", "reverted", "superseded"].includes(view.phase),
   );
-  for (const view of touched.slice(0, ASSIGNMENTS_PER_TICK_MAX)) {
-    await assignOne(ports, rollout, view, view.previous?.version ?? null, "reverting", view.previous);
+  await assignAll(touched.slice(0, ASSIGNMENTS_PER_TICK_MAX), (view) =>
+    assignOne(ports, rollout, view, view.previous?.version ?? null, "reverting", view.previous),
+  );
+}
+
+async function assignAll(views: readonly ExecutionView[], assign: (view: ExecutionView) => Promise<void>) {
+  for (let at = 0; at < views.length; at += ASSIGNED_AT_ONCE) {
+    await Promise.all(views.slice(at, at + ASSIGNED_AT_ONCE).map(assign));
   }
 }
 

@@ -50,8 +50,23 @@ export interface CommittedGroup {
   readonly outcomes: Uint8Array;
   /** Where each source's stream stands now; undefined where not even an epoch could be read. */
   readonly acks: readonly (StreamAck | undefined)[];
-  /** Messages with something new in them; left out where nobody asked for records. */
+  /** Messages with something new in them, as far as somebody asked for their records. */
   readonly batches: readonly CommittedBatch[];
+  /** New rows whose records were not asked for although somebody listens, and the assets they are about. */
+  readonly leftOut: { readonly rows: number; readonly assets: readonly SiteAsset[] };
+}
+
+/** An asset, as the feed names it. */
+export interface SiteAsset {
+  readonly site: string;
+  readonly asset: string;
+}
+
+/** Which records a commit answers with. */
+export interface AskedRecords {
+  readonly withRecords: boolean;
+  /** Of how many telemetry messages one comes with its rows; 0: none does. All by default. */
+  readonly telemetryEvery?: number;
 }
 
 /** What was new in a message, for those who listen. */
@@ -144,7 +159,7 @@ export interface DeadLetter {
 
 export interface IngestStore {
   /** Commits a group of messages in one transaction, in the order given. `group` is handed over: its bytes are gone after. */
-  commit(args: { readonly group: MessageGroup; readonly withRecords: boolean }): Promise<CommittedGroup>;
+  commit(args: AskedRecords & { readonly group: MessageGroup }): Promise<CommittedGroup>;
   /**
    * A session begins: what the device no longer holds and never arrived becomes counted gaps. Answers where each stream
    * stands, so that the device sends again what a restored store lacks. `conflict` when the store knows more of this

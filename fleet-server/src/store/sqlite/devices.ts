@@ -76,7 +76,7 @@ function changed(db: Database, device: string, set: string, value: unknown): Res
 /** A session number may only rise: what an older life of a device said is history. True when this one counts. */
 function advanceSession(db: Database, device: string, session: number): boolean {
   return (
-    db.prepare("UPDATE devices SET session = ? WHERE device = ? AND session <= ?").run(session, device, session)
+    statement(db, "UPDATE devices SET session = ? WHERE device = ? AND session <= ?").run(session, device, session)
       .changes === 1
   );
 }
@@ -117,7 +117,8 @@ export const devices = {
   setLabels: write((db, { device, labels }) => changed(db, device, "labels", JSON.stringify(labels))),
 
   seen: write((db, { at }) => {
-    const note = db.prepare(
+    const note = statement(
+      db,
       "UPDATE devices SET last_seen_at_ms = max(coalesce(last_seen_at_ms, 0), ?) WHERE device = ?",
     );
     for (const [device, atMs] of at) note.run(atMs, device);
@@ -128,7 +129,8 @@ export const devices = {
     const { streams: _streams, ...state } = message;
     // A last will carries no time of now: it was written when the device connected.
     const aheadMs = message.online && message.atMs !== undefined ? message.atMs - nowMs : null;
-    db.prepare(
+    statement(
+      db,
       `UPDATE devices SET state = ?, heartbeat_ms = coalesce(?, heartbeat_ms), clock_ahead_ms = coalesce(?, clock_ahead_ms)
        WHERE device = ?`,
     ).run(JSON.stringify(state), message.heartbeatMs ?? null, aheadMs, device);

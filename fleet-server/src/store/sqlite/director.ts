@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { DesiredState, DirectorStore } from "../director.ts";
-import { type Commands, read, write } from "./command.ts";
+import { type Commands, read, statement, write } from "./command.ts";
 
 export const directorMigrations = [
   `CREATE TABLE desired (
@@ -10,7 +10,7 @@ export const directorMigrations = [
 ];
 
 function get(db: Database, device: string): DesiredState | undefined {
-  const row = db.prepare("SELECT * FROM desired WHERE device = ?").get(device) as
+  const row = statement(db, "SELECT * FROM desired WHERE device = ?").get(device) as
     | { version: number; models: string; remove: string; issued_at_ms: number }
     | undefined;
   if (!row) return undefined;
@@ -20,7 +20,7 @@ function get(db: Database, device: string): DesiredState | undefined {
 
 /** The newest document a device says it has accepted: every later one must have a higher number. */
 function seenBy(db: Database, device: string): number {
-  return (db.prepare("SELECT director_version FROM devices WHERE device = ?").pluck().get(device) as number) ?? 0;
+  return (statement(db, "SELECT director_version FROM devices WHERE device = ?").pluck().get(device) as number) ?? 0;
 }
 
 function change(db: Database, { device, set, remove, nowMs }: Parameters<DirectorStore["change"]>[0]): DesiredState {
@@ -36,7 +36,8 @@ function change(db: Database, { device, set, remove, nowMs }: Parameters<Directo
     remove: remove !== undefined ? [...removed, remove] : removed,
     issuedAtMs: nowMs,
   };
-  db.prepare(
+  statement(
+    db,
     `INSERT INTO desired VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET version = excluded.version,
        models = excluded.models, remove = excluded.remove, issued_at_ms = excluded.issued_at_ms`,
   ).run(device, next.version, JSON.stringify(next.models), JSON.stringify(next.remove), nowMs);

@@ -107,3 +107,27 @@ test("a group and its answer come out of the threads' wire as they went in, and 
   const unpacked = ingestWire.unpackAnswer({ group, withRecords }, structuredClone(ingestWire.packAnswer(answer)));
   expect(unpacked).toEqual(answer);
 });
+
+test("rows that are not asked for are committed all the same, and it is said how many they are and whose; events always come", () => {
+  const { db, rows } = room();
+  const event = { atMs: 1, kind: "device", severity: "info", code: "X", text: "x" };
+  const messages = [
+    message("telemetry", 1, [row(1)]),
+    message("telemetry", 2, [row(2, "pump-2"), row(3)]),
+    message("event", 1, [event]),
+    message("telemetry", 4, [row(4)]),
+  ];
+  const asked = (telemetryEvery: number) =>
+    ingest.commit.run(db, { group: groupOf(messages), withRecords: true, telemetryEvery });
+  const answer = asked(3);
+  expect(answer.batches.map(({ stream, records }) => [stream, records])).toEqual([
+    ["telemetry", [row(1)]],
+    ["event", [event]],
+    ["telemetry", [row(4)]],
+  ]);
+  expect(answer.leftOut.rows).toBe(2);
+  expect(answer.leftOut.assets.map(({ asset }) => asset).sort()).toEqual(["pump-1", "pump-2"]);
+  expect(rows().map(([, seq]) => seq)).toEqual([1, 2, 3, 4]);
+  // What came again is nothing new: nobody misses it.
+  expect(asked(0)).toMatchObject({ batches: [], leftOut: { rows: 0, assets: [] } });
+});

@@ -11,6 +11,7 @@ import {
   type IngestStore,
   type MessageGroup,
   type MessageSource,
+  type SiteAsset,
 } from "../ingest.ts";
 import { type Commands, write } from "./command.ts";
 import { keepDeadLetter } from "./dead-letters.ts";
@@ -26,9 +27,16 @@ export { ingestMigrations } from "./ingest-schema.ts";
 
 export const ingest = {
   ...ingestReads,
-  commit: write((db, { group, withRecords }) => {
+  commit: write((db, { group, withRecords, telemetryEvery = 1 }) => {
     const count = group.ends.length;
-    const start = (): Answers => ({ outcomes: new Uint8Array(count), acks: [], batches: [], withRecords });
+    const start = (): Answers => ({
+      outcomes: new Uint8Array(count),
+      acks: [],
+      batches: [],
+      leftOut: { rows: 0, assets: new Map() },
+      withRecords,
+      telemetryEvery,
+    });
     let answers = start();
     try {
       inSavepoint(db, group, 0, count, answers);
@@ -38,8 +46,8 @@ export const ingest = {
       answers = start();
       for (let index = 0; index < count; index++) commitAlone(db, group, index, answers);
     }
-    const { outcomes, acks, batches } = answers;
-    return { outcomes, acks, batches };
+    const { outcomes, acks, batches, leftOut } = answers;
+    return { outcomes, acks, batches, leftOut: { rows: leftOut.rows, assets: [...leftOut.assets.values()] } };
   }, ingestWire),
 
   openSession: write((db, { device, epoch, streams, nowMs }) => {
@@ -79,7 +87,9 @@ interface Answers {
   readonly outcomes: Uint8Array;
   readonly acks: (StreamAck | undefined)[];
   readonly batches: CommittedBatch[];
+  readonly leftOut: { rows: number; readonly assets: Map<string, SiteAsset> };
   readonly withRecords: boolean;
+  readonly telemetryEvery: number;
 }
 
 function messageOf(group: MessageGroup, bytes: Buffer, index: number): Message {
@@ -182,12 +192,28 @@ function commitParts(
   const at: StoredAt = { site, device, epochNo: open.epochNo, hist: view.hist ? 1 : 0, offsetMs };
   for (const part of parts) storePart(db, group, open, message, view, at, part);
   group.keepPosition(open, after);
-  if (answers.withRecords) {
-    const all = view.gap ? [] : view.batch().records;
-    const records = parts.flatMap(([first, last]) => all.slice(first - view.fromSeq, last - view.fromSeq + 1));
-    answers.batches.push({ device, site, stream, hist: view.hist, offsetMs, records });
+  if (answers.withRecords && !view.gap) {
+    if (isAsked(answers, message)) {
+      const all = view.batch().records;
+      const records = parts.flatMap(([first, last]) => all.slice(first - view.fromSeq, last - view.fromSeq + 1));
+      answers.batches.push({ device, site, stream, hist: view.hist, offsetMs, records });
+    } else leaveOut(answers, site, view, parts);
   }
   return { outcome: "committed", ack: { epoch: view.epoch, ...after } };
+}
+
+/** Whether the records of a message were asked for. */
+function isAsked({ telemetryEvery }: Answers, { stream, index }: Message): boolean {
+  return stream !== "telemetry" || (telemetryEvery > 0 && index % telemetryEvery === 0);
+}
+
+/** Counts rows that nobody reads, and keeps whose they are: what their assets said last is told all the same. */
+function leaveOut({ leftOut }: Answers, site: string, view: BatchView, parts: readonly Range[]): void {
+  for (const [first, last] of parts) leftOut.rows += last - first + 1;
+  for (const { asset } of view.assets) {
+    const key = `${site}/${asset}`;
+    if (!leftOut.assets.has(key)) leftOut.assets.set(key, { site, asset });
+  }
 }
 
 /** Keeps a message as a dead letter; what it says of its records is acknowledged, so that its device goes on. */

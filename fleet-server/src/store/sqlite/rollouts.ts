@@ -12,7 +12,7 @@ import type {
   RolloutRecord,
   RolloutsStore,
 } from "../rollouts.ts";
-import { type Commands, read, write } from "./command.ts";
+import { type Commands, read, statement, write } from "./command.ts";
 import { latencyQuantile } from "./prediction-sums.ts";
 
 export const rolloutsMigrations = [
@@ -271,7 +271,8 @@ export const rollouts = {
   }),
 
   assigned: write((db, { id, device, phase, directorVersion, previous, nowMs }) => {
-    db.prepare(
+    statement(
+      db,
       `UPDATE rollout_executions SET phase = @phase, director_version = @directorVersion, updated_at_ms = @nowMs,
          error_code = CASE WHEN @phase = 'reverting' THEN error_code END,
          assigned_at_ms = CASE WHEN @phase = 'reverting' THEN assigned_at_ms ELSE @nowMs END,
@@ -287,7 +288,8 @@ export const rollouts = {
       previousVersion: previous?.version ?? null,
       previousDigest: previous?.digest ?? null,
     });
-    db.prepare(
+    statement(
+      db,
       `UPDATE rollout_executions SET phase = 'superseded', updated_at_ms = @nowMs
        WHERE device = @device AND rollout <> @id AND phase IN ('queued', 'inProgress', 'stale', 'reverting')
          AND rollout IN (SELECT old.id FROM rollouts old JOIN rollouts new ON new.id = @id

@@ -124,7 +124,11 @@ function commandOf(call: StoreCall): Command<unknown, unknown> {
 
 function runCommand(db: Database.Database, call: StoreCall): unknown {
   const { run, wire } = commandOf(call);
-  return wire ? wire.packAnswer(run(db, wire.unpackArgs(call.args))) : run(db, call.args);
+  if (!wire) return run(db, call.args);
+  const args = wire.unpackArgs(call.args);
+  const answer = wire.packAnswer(run(db, args));
+  wire.release?.(args);
+  return answer;
 }
 
 type Post = (reply: StoreReply) => void;
