@@ -5,13 +5,23 @@ export interface Goal {
   readonly most?: number;
 }
 
-/** One benchmark, as the registry knows it. Baseline files run alone too: `npm run bench -- NAME --baseline`. */
-export interface Bench {
+/** What a figure is. */
+export interface Measurable {
   /** For readers of docs/BENCHMARKS.md: what is measured, and over what. */
   readonly what: string;
   readonly over: string;
   readonly unit: string;
   readonly goal: Goal;
+}
+
+/** A figure that comes out of another benchmark's rounds. */
+export interface Beside extends Measurable {
+  /** The benchmark that measures it. */
+  readonly with: string;
+}
+
+/** One benchmark, as the registry knows it. Baseline files run alone too: `npm run bench -- NAME --baseline`. */
+export interface Bench extends Measurable {
   /** Rounds of value and baseline in turn; 5 unless one round takes minutes. */
   readonly rounds?: number;
   /** Why it cannot run on this machine. */
@@ -27,7 +37,18 @@ export interface Bench {
 export interface OpenBench {
   value(): Promise<number>;
   baseline?(): Promise<number>;
+  /** What the round before gave of the figures that are measured with this one, by name. */
+  beside?(): Readonly<Record<string, Round>>;
+  /** What a fleet of each size cost in the round before, for a plot. */
+  sizes?(): readonly FleetCost[];
   close(): Promise<void>;
+}
+
+/** What one device of a fleet of this size costs its server. */
+export interface FleetCost {
+  readonly devices: number;
+  readonly cpuMsPerMinute: number;
+  readonly memoryKb: number;
 }
 
 /** Median, least and most of the rounds. */
@@ -53,6 +74,7 @@ export interface Figure {
 export interface Outcome {
   readonly figure: Figure;
   readonly spread: { readonly value: Spread; readonly baseline?: Spread; readonly ratio?: Spread };
+  readonly sizes?: readonly FleetCost[];
 }
 
 /** Rounds of one benchmark, value and baseline side by side. */

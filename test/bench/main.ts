@@ -4,7 +4,7 @@
  * the named ones take their new figures there.
  */
 import { parseArgs } from "node:util";
-import { type Bench, type Outcome, outcomeOf, type Round, type Spread, short } from "./bench.ts";
+import { type Bench, type Measurable, type Outcome, outcomeOf, type Round, type Spread, short } from "./bench.ts";
 import { figureOf } from "./child.io.ts";
 import { BENCHES } from "./registry.ts";
 import { writeReport } from "./report.io.ts";
@@ -20,8 +20,10 @@ if (unknown.length > 0) {
   console.error(`There is no benchmark ${unknown.join(", ")}; there are ${Object.keys(BENCHES).join(", ")}.`);
   process.exit(2);
 }
-const names = positionals.length > 0 ? positionals : Object.keys(BENCHES);
-const outcomes: Outcome[] = [];
+const wanted = positionals.length > 0 ? positionals : Object.keys(BENCHES);
+/** Figures that come out of the rounds of another are measured with it. */
+const names = new Set(wanted.map((name) => withOf(name) ?? name));
+const outcomes = new Map<string, Outcome>();
 for (const name of names) {
   const bench = BENCHES[name] as Bench;
   const missing = bench.missing?.();
@@ -29,34 +31,49 @@ for (const name of names) {
   else if (options.baseline) await baselineOf(name, bench);
   else await measured(name, bench);
 }
-if (!options.baseline && (options.write || positionals.length === 0)) writeReport(BENCHES, outcomes);
+if (!options.baseline && (options.write || positionals.length === 0)) writeReport(BENCHES, outcomes.values());
+
+function withOf(name: string): string | undefined {
+  const bench = BENCHES[name];
+  return bench !== undefined && "with" in bench ? bench.with : undefined;
+}
 
 /** One that cannot be measured does not take the others' figures with it. */
 async function measured(name: string, bench: Bench): Promise<void> {
   try {
-    outcomes.push(await measure(name, bench));
+    await measure(name, bench);
   } catch (cause) {
     process.exitCode = 1;
     say(`${name}: not measured: ${(cause as Error).stack}`);
   }
 }
 
-async function measure(name: string, bench: Bench): Promise<Outcome> {
+async function measure(name: string, bench: Bench): Promise<void> {
   const count = Number(options.rounds ?? bench.rounds ?? ROUNDS);
-  const rounds: Round[] = [];
+  const rounds: Record<string, Round[]> = {};
   const open = await bench.open();
   try {
     for (let i = 1; i <= count; i++) {
       const value = await open.value();
       const baseline = await open.baseline?.();
-      rounds.push({ value, ...(baseline === undefined ? {} : { baseline }) });
-      say(
-        `${name} ${i}/${count}: ${short(value)} ${bench.unit}${baseline === undefined ? "" : `, baseline ${short(baseline)}`}`,
-      );
+      const own: Round = baseline === undefined ? { value } : { value, baseline };
+      for (const [figure, round] of Object.entries({ [name]: own, ...open.beside?.() })) {
+        rounds[figure] = [...(rounds[figure] ?? []), round];
+        const beside = round.baseline === undefined ? "" : `, baseline ${short(round.baseline)}`;
+        say(`${figure} ${i}/${count}: ${short(round.value)} ${BENCHES[figure]?.unit}${beside}`);
+      }
     }
   } finally {
     await open.close();
   }
+  for (const [figure, own] of Object.entries(rounds)) {
+    const outcome = tell(figure, BENCHES[figure] as Measurable, own);
+    const sizes = figure === name ? open.sizes?.() : undefined;
+    outcomes.set(figure, sizes === undefined ? outcome : { ...outcome, sizes });
+  }
+}
+
+function tell(name: string, bench: Measurable, rounds: readonly Round[]): Outcome {
   const outcome = outcomeOf(name, bench, rounds);
   const { value, baseline, ratio } = outcome.spread;
   say(

@@ -1,6 +1,7 @@
 import { agentPath } from "./agent/agent-path.ts";
 import { apiList } from "./api/api-list.ts";
-import type { Bench } from "./bench.ts";
+import type { Bench, Beside } from "./bench.ts";
+import { connections, connectionsBeside } from "./connections/connections.ts";
 import { driftFold } from "./drift/drift-fold.ts";
 import { footprint } from "./footprint/footprint.ts";
 import { gbdtTrain } from "./gbdt/gbdt-train.ts";
@@ -13,7 +14,7 @@ import { updateNoop } from "./update/noop.ts";
 import { wireBytes } from "./wire/wire-bytes.ts";
 
 /** Every benchmark by name, in the order in which they run and are told. */
-export const BENCHES: Readonly<Record<string, Bench>> = {
+export const BENCHES: Readonly<Record<string, Bench | Beside>> = {
   "agent-path": agentPath(1, 0.5),
   "agent-path-32": agentPath(32, 2),
   ingest,
@@ -23,6 +24,8 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   "ingest-100B-subscribed": ingestSubscribed("100B"),
   "ingest-1kB-subscribed": ingestSubscribed("1kB"),
   "ingest-10kB-subscribed": ingestSubscribed("10kB"),
+  "connections-10k": connections,
+  ...connectionsBeside,
   "outbox-append": outboxAppend,
   "agent-footprint": footprint("mb", 115),
   "agent-start": footprint("ms", 500),

@@ -1,14 +1,14 @@
-import { type Bench, type Figure, reached, type Spread, short } from "./bench.ts";
+import { type Beside, type Measurable, type Outcome, reached, type Spread, short } from "./bench.ts";
 
 /** A benchmark's newest figures, and where and when they were measured. */
-export interface Measured {
-  readonly figure: Figure;
-  readonly spread: { readonly value: Spread; readonly baseline?: Spread; readonly ratio?: Spread };
+export interface Measured extends Outcome {
   readonly machine: string;
   readonly day: string;
 }
 
-export type Benches = Readonly<Record<string, Pick<Bench, "what" | "over" | "goal">>>;
+export type Benches = Readonly<
+  Record<string, Pick<Measurable, "what" | "over" | "goal"> & Partial<Pick<Beside, "with">>>
+>;
 
 /** The part of docs/BENCHMARKS.md between its two marks: figures, what they are, and the command that made each. */
 export function figuresText(benches: Benches, measured: Readonly<Record<string, Measured>>): string {
@@ -21,7 +21,8 @@ export function figuresText(benches: Benches, measured: Readonly<Record<string, 
     return `| \`${name}\` | ${range(spread.value)} ${unit} | ${range(spread.baseline)} | ${range(spread.ratio)} | ${goal} | ${pass ? "reached" : "**not reached**"} |`;
   });
   const explained = known.map(
-    ({ name, bench, day }) => `- \`npm run bench -- ${name}\` (${day}): ${bench.what}. Baseline: ${bench.over}.`,
+    ({ name, bench, day }) =>
+      `- \`npm run bench -- ${bench.with ?? name}\` (${day})${bench.with ? `, \`${name}\`` : ""}: ${bench.what}. Baseline: ${bench.over}.`,
   );
   const machines = [...new Set(known.map(({ machine }) => machine))].map((machine) => `- ${machine}`);
   return [

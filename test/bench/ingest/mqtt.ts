@@ -7,6 +7,12 @@ export interface Login {
   readonly clientId: string;
   readonly username?: string;
   readonly password?: string;
+  /** Seconds; without it the broker waits for ever. */
+  readonly keepaliveS?: number;
+  /** At QoS 1, retained. */
+  readonly will?: { readonly topic: string; readonly payload: string };
+  /** Where the connection comes from; the whole of 127/8 is this machine. */
+  readonly localAddress?: string;
 }
 
 /** What a connection is told. */
@@ -40,7 +46,9 @@ export function openMqtt(
   heard: Heard,
 ): Promise<MqttConnection> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, "127.0.0.1", () => socket.write(connectPacket(login)));
+    const { localAddress } = login;
+    const to = { port, host: "127.0.0.1", ...(localAddress === undefined ? {} : { localAddress }) };
+    const socket = connect(to, () => socket.write(connectPacket(login)));
     socket.setNoDelay(true);
     let packetId = 0;
     const connection: MqttConnection = {
@@ -132,10 +140,13 @@ export function packetOf(first: number, ...parts: readonly Buffer[]): Buffer {
 }
 
 /** A CONNECT of a clean session. */
-export function connectPacket({ clientId, username, password }: Login): Buffer {
-  const flags = 2 | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
-  const payload = [clientId, username, password].filter((part) => part !== undefined).map((part) => text(part));
-  return packetOf(0x10, text("MQTT"), Buffer.from([4, flags, 0, 0]), ...payload);
+export function connectPacket({ clientId, username, password, keepaliveS = 0, will }: Login): Buffer {
+  const flags =
+    2 | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40) | (will === undefined ? 0 : 0x2c);
+  const parts = [clientId, will?.topic, will?.payload, username, password];
+  const payload = parts.filter((part) => part !== undefined).map((part) => text(part));
+  const head = Buffer.from([4, flags, keepaliveS >> 8, keepaliveS & 0xff]);
+  return packetOf(0x10, text("MQTT"), head, ...payload);
 }
 
 /** A SUBSCRIBE at QoS 1. */
