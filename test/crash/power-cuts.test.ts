@@ -14,7 +14,8 @@ import { startLane } from "../kit/update-lane.ts";
 import { endedOn, goesOn, settle } from "../kit/update-lives.ts";
 import { OLD, PATIENT } from "../kit/victims.ts";
 
-const CUTS = process.env["BELLWETHER_CAMPAIGN"] === "full" ? 50 : 2;
+const FULL = process.env["BELLWETHER_CAMPAIGN"] === "full";
+const CUTS = FULL ? 50 : 2;
 const LOOK_MS = 2;
 const PHASE_MS_MAX = 60_000;
 const GOOD = releaseOf(testPackage(timesModel(20), [20, 40, 60], PATIENT), 2);
@@ -79,6 +80,7 @@ test(`after each of ${CUTS} power cuts during an update the agent goes on with w
     expect(() => lane.kept(), "what the update keeps can be read").not.toThrow();
     struck.push(`${phase} -> ${lane.kept()?.phase ?? "none"}`);
     expect(await goesOn(lane, "edge-1", [OLD, GOOD]), `cut ${cut}, ${struck.at(-1)}`).toBeGreaterThanOrEqual(10);
+    if (FULL) console.log(`cut ${cut + 1} of ${CUTS}: ${struck.at(-1)}`);
   }
   console.log(`${CUTS} power cuts, the phase wanted and the one on the disk after it: ${struck.sort().join(", ")}`);
 });

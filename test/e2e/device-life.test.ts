@@ -7,6 +7,8 @@ import { startFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { runProcess } from "../kit/processes.ts";
 
+const CLOCK_HOOK = new URL("../crash/skewed-clock.ts", import.meta.url).pathname;
+const DAY_MS = 86_400_000;
 const online = ({ link }: { readonly link: { readonly phase: string } }) => link.phase === "online";
 
 /** A golden image's configuration: it names a token, and where this machine keeps its serial number. */
@@ -15,7 +17,7 @@ function imageOf(folder: string, url: string): string {
   return replayOf(folder) + enrol;
 }
 
-test("a machine of a golden image enrols itself, changes its key, and is wiped and comes back as itself", async () => {
+test("a machine of a golden image enrols itself, changes its key, has its clock set, and is wiped and comes back as itself", async () => {
   const folder = temporaryFolder();
   const fleet = await startFleet(join(folder, "server"));
   const show = (device: string) => fleet.call(`GET /v1/devices/${device}`);
@@ -62,8 +64,13 @@ test("a machine of a golden image enrols itself, changes its key, and is wiped a
   await snapshotWhere("it is online with its new key", stateDir, (one) => online(one) && one.link.sessions > 1);
   expect(readdirSync(stateDir).filter((name) => name.startsWith("device.key"))).toEqual(["device.key"]);
   expect((await agent.stop()).ended).toBe(0);
-  const again = startAgentProcess(folder, stateDir, imageOf(folder, fleet.url));
+  const clock = join(folder, "clock-ahead-ms");
+  const env = { NODE_OPTIONS: `--import ${CLOCK_HOOK}`, CLOCK_FILE: clock };
+  const again = startAgentProcess(folder, stateDir, imageOf(folder, fleet.url), { env });
   await snapshotWhere("and after a restart", stateDir, online);
+  writeFileSync(clock, String(400 * DAY_MS));
+  const jumped = async () => (await notes("gw-A-1")).includes("CLOCK_JUMPED");
+  await eventually("the audit log hears that its clock was set", jumped, 60_000, 200);
   expect((await again.stop()).ended).toBe(0);
 
   const wiped = await runProcess("bellwether-agent", ["wipe", "--yes", "--state", stateDir]);
@@ -71,7 +78,7 @@ test("a machine of a golden image enrols itself, changes its key, and is wiped a
   expect(JSON.parse(wiped.stdout)).toMatchObject({ device: "gw-A-1", told: true });
   expect(readdirSync(stateDir)).toEqual([]);
   expect((await show("gw-A-1")).phase).toBe("wiped");
-  expect((await notes("gw-A-1")).toSorted()).toEqual(["DEVICE_WIPED", "KEY_ROTATED"]);
+  expect((await notes("gw-A-1")).toSorted()).toEqual(["CLOCK_JUMPED", "DEVICE_WIPED", "KEY_ROTATED"]);
 
   // The same machine comes back as the same device, with a key of its own, and no second one beside it.
   const back = startAgentProcess(folder, stateDir, imageOf(folder, fleet.url));

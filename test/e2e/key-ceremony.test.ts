@@ -92,6 +92,17 @@ test(
       { role: "snapshot", alarm: null, renewedBy: "server" },
       { role: "timestamp", alarm: null, renewedBy: "server" },
     ]);
+
+    // A fourth holder comes, and one of the first three goes.
+    const [gone] = root.roles.root.keyids.map((id: string) => root.keys[id].keyval.public as string);
+    for (const [order, ...key] of [["add"], ["revoke", gone.slice(0, 12)]] as const) {
+      await sign("keys", "keys", order, "root", ...key, "--out", `${order}.json`);
+      await run("release", "publish", `${order}.json`);
+    }
+    expect((await rootOf(server, 3)).roles.root.keyids).toHaveLength(4);
+    const { keys, roles } = await rootOf(server, 4);
+    expect(roles.root.keyids).toHaveLength(3);
+    expect(JSON.stringify(keys)).not.toContain(gone);
     const updater = await client(server);
     expect(await updater.getTargetInfo(`models/pump-rul/${version}/manifest.json`)).toBeDefined();
   },

@@ -9,6 +9,7 @@ import { enrolArgs, enrolDevice, startFleet } from "../kit/fleet.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { runProcess } from "../kit/processes.ts";
 import { updateDevice } from "../kit/release.ts";
+import { eventsOf } from "../kit/update-lives.ts";
 
 const DAY_MS = 86_400_000;
 const settings = "rollouts: {tickMs: 200}\n";
@@ -42,6 +43,8 @@ test("a device pins the CA by its fingerprint, is updated over TLS, and speaks t
   const { link } = await snapshotWhere("it doubts", stateDir, (snapshot) => snapshot.link.problem !== undefined);
   expect(link).toMatchObject({ sessions: 0, problem: { code: "TLS_CA_UNKNOWN" } });
   expect((await doubting.stop()).ended).toBe(0);
+  const told = eventsOf(stateDir).filter(({ kind }) => kind === "security");
+  expect(told).toMatchObject([{ code: "TLS_CA_UNKNOWN" }]);
 
   writeFileSync(pinned, own);
   const plain = `${replayOf(folder)}server: {mqttUrl: "${fleet.mqttUrl.replace("mqtts", "mqtt")}"}\n`;
