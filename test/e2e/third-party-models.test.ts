@@ -12,7 +12,7 @@ import { runProcess } from "../kit/processes.ts";
 import {
   difference,
   MODELS_MISSING,
-  SAID,
+  saidOf,
   theirGolden,
   theirHistory,
   theirModel,
@@ -65,7 +65,7 @@ async function bring(fleet: TestFleet, folder: string, name: string) {
     // Thirteen models load and serve beside each other on whatever machine tests: latency is not what this is about.
     "--latency",
     "10000",
-    ...SAID[name]!,
+    ...saidOf(name)!,
   );
   await command("models", "upload", out, "--release", "--alias", "champion");
   const read = (file: string) => JSON.parse(readFileSync(join(out, file), "utf8"));

@@ -9,9 +9,10 @@ import { cli } from "../kit/cli.ts";
 import { temporaryFolder } from "../kit/folder.ts";
 import { programSpawner } from "../kit/programs.ts";
 import {
+  BAD,
   difference,
   MODELS_MISSING,
-  SAID,
+  saidOf,
   theirGolden,
   theirHistory,
   theirModel,
@@ -29,7 +30,7 @@ async function init(kind: "good" | "odd", name: string) {
   writeFileSync(history, theirHistory(name));
   const out = join(dir, "package");
   mkdirSync(out);
-  const said = SAID[name] ?? ["--meaning", "value"];
+  const said = saidOf(name) ?? ["--meaning", "value"];
   const run = await model("init", theirModel(kind, name), "--history", history, "--out", out, "--units", "1", ...said);
   return { run, out };
 }
@@ -72,20 +73,26 @@ describe("models of others", () => {
     if (good.length > 0) expect(outcomes).toEqual(ODD);
   });
 
-  test("bad ones are refused with at least five codes, whatever their names", async () => {
+  test("bad ones are refused with a code of their content, of five or more, and a sentence, whatever their names", async () => {
     const dir = temporaryFolder("bad-");
     const history = join(dir, "history.csv");
     writeFileSync(history, "x,y\n1,2\n");
-    const codes = new Set<string>();
-    for (const [i, name] of theirModels("bad").entries()) {
-      const renamed = join(dir, `model-${i}.onnx`);
-      writeFileSync(renamed, readFileSync(theirModel("bad", name)));
-      const run = await model("init", renamed, "--history", history, "--units", "1", "--meaning", "value");
+    const refusal = async (path: string) => {
+      const run = await model("init", path, "--history", history, "--units", "1", "--meaning", "value");
       expect(run.exitCode).toBe(1);
-      expect(run.stderr).toMatch(/^ONNX_[A-Z_]+: .*\.\n$/);
-      codes.add(run.stderr.split(":")[0]!);
+      expect(run.stderr).toMatch(/^[A-Z_]+: [A-Z].*\.\n$/);
+      return run.stderr.replaceAll(path, "THE FILE");
+    };
+    const codes: Record<string, string> = {};
+    for (const name of theirModels("bad")) {
+      const renamed = join(dir, theirModels("good")[0] as string);
+      writeFileSync(renamed, readFileSync(theirModel("bad", name)));
+      const said = await refusal(theirModel("bad", name));
+      expect(await refusal(renamed), name).toBe(said);
+      codes[name] = said.split(":")[0] as string;
     }
-    if (good.length > 0) expect(codes.size).toBeGreaterThanOrEqual(5);
+    if (good.length > 0) expect(codes).toEqual(BAD);
+    expect(new Set(Object.values(BAD)).size).toBeGreaterThanOrEqual(5);
   });
 });
 
