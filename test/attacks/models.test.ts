@@ -1,12 +1,15 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { expect, onTestFinished, test } from "vitest";
 import { type Bellwether, startBellwether } from "../kit/bellwether.ts";
 import { referencesOf, slowModel, type TestPackage, testPackage, timesModel } from "../kit/packages.ts";
 import { sharedModels } from "../kit/shared.ts";
-import { theirModel, theirModels } from "../kit/third-party.ts";
+import { BAD, theirModel, theirModels } from "../kit/third-party.ts";
 import { UPLOADS } from "./table/models.ts";
+
+const ANSWER_MS_MAX = 30_000;
 
 /** Uploads like anybody with a token: files first, then the manifest. */
 async function upload(server: Bellwether, { manifest, files }: TestPackage, changes: object = {}) {
@@ -23,8 +26,20 @@ async function upload(server: Bellwether, { manifest, files }: TestPackage, chan
     http: answer.http,
     code: answer.body.code as string,
     text: answer.body.detail,
+    backMs: 1_000 * Number(answer.headers.get("retry-after")),
     tookMs: performance.now() - startMs,
   };
+}
+
+/** The same as often as the server says to come back; every answer comes within half a minute. */
+async function uploadPatiently(...[server, bad, changes]: Parameters<typeof upload>) {
+  for (;;) {
+    const answer = await upload(server, bad, changes);
+    expect(answer.tookMs, bad.manifest.model).toBeLessThan(ANSWER_MS_MAX);
+    if (answer.code !== "VALIDATION_BUSY") return answer;
+    expect([answer.http, answer.backMs > 0]).toEqual([503, true]);
+    await wait(answer.backMs);
+  }
 }
 
 /** Asks /healthz all the time; what it took, and the most memory any child of the server had meanwhile. */
@@ -74,14 +89,11 @@ test("uploads that loop, allocate, compute without end or have 200,000 nodes are
   for (const [index, { attack, code, bend }] of UPLOADS.entries()) {
     const model = `attacked-${index}`;
     const good = testPackage();
-    expect((await upload(server, { ...good, manifest: { ...good.manifest, model } })).http, attack).toBe(201);
+    expect((await uploadPatiently(server, { ...good, manifest: { ...good.manifest, model } })).http, attack).toBe(201);
     const { package: bad = good, changes } = bend();
-    const refused = await upload(server, { ...bad, manifest: { ...bad.manifest, model } }, changes);
-    // A machine that others keep too busy to tell says so: it takes nothing either.
-    const busy = code.startsWith("CHILD_") && refused.code === "VALIDATION_BUSY";
-    if (!busy) expect([attack, refused.code]).toEqual([attack, code]);
-    expect(busy ? [503] : [400, 422]).toContain(refused.http);
-    expect(refused.tookMs, attack).toBeLessThan(30_000);
+    const refused = await uploadPatiently(server, { ...bad, manifest: { ...bad.manifest, model } }, changes);
+    expect([attack, refused.code]).toEqual([attack, code]);
+    expect([400, 422]).toContain(refused.http);
     expect(refused.text).toMatch(/\.$/);
     const { items } = (await server.call(`GET /v1/models/${model}/versions`)).body;
     const valid = items.filter(({ phase }: { phase: string }) => phase !== "invalid");
@@ -93,7 +105,7 @@ test("uploads that loop, allocate, compute without end or have 200,000 nodes are
   expect(childMb).toBeLessThan(1_024);
   // And a good one is taken after all of that, in a number that was refused before.
   const { manifest, files } = testPackage(timesModel(20), [20, 40, 60]);
-  expect((await upload(server, { manifest: { ...manifest, model: "attacked-0" }, files })).http).toBe(201);
+  expect((await uploadPatiently(server, { manifest: { ...manifest, model: "attacked-0" }, files })).http).toBe(201);
   expect((await server.call("GET /v1/models/attacked-0")).body).toMatchObject({ versions: 2, newest: 2 });
 });
 
@@ -107,7 +119,7 @@ test("six who upload hours of computing at once are all answered in time, the la
     }),
   );
   for (const { tookMs, text } of all) {
-    expect(tookMs).toBeLessThan(30_000);
+    expect(tookMs).toBeLessThan(ANSWER_MS_MAX);
     expect(text).toMatch(/\.$/);
   }
   const codes = all.map(({ code, http }) => `${http} ${code}`).toSorted();
@@ -120,14 +132,11 @@ test("six who upload hours of computing at once are all answered in time, the la
 test("every bad model of others is refused by its content, and nothing of the server's disk is read for it", async () => {
   if (sharedModels("bad") === undefined) return expect(theirModels("bad")).toEqual([]);
   const server = await startBellwether();
-  const codes = new Set<string>();
   for (const name of theirModels("bad")) {
-    const { http, code } = await upload(server, testPackage(readFileSync(theirModel("bad", name))));
-    expect(http).toBe(422);
-    codes.add(code);
+    const { http, code, text } = await uploadPatiently(server, testPackage(readFileSync(theirModel("bad", name))));
+    expect([name, http, code]).toEqual([name, 422, BAD[name]]);
+    expect(text).toMatch(/^[A-Z].*\.$/);
   }
-  expect(codes.size).toBeGreaterThanOrEqual(5);
-  expect([...codes].every((code) => code.startsWith("ONNX_"))).toBe(true);
 });
 
 test("files that are not what the manifest says, and manifests that are not what they should be", async () => {

@@ -11,6 +11,7 @@ import type { ReleaseRequest } from "./release-request.ts";
 import type { ReleaseRepository, RetrainingView, WantedChange } from "./repository.io.ts";
 import type { Publication, RoleName } from "./repository-state.ts";
 import type { Sandbox } from "./sandbox.io.ts";
+import { createUnheard } from "./unheard.io.ts";
 
 /** A manifest whose version the registry may choose. */
 export type ManifestDraft = Omit<Manifest, "version"> & { readonly version?: number };
@@ -44,7 +45,8 @@ export interface Registry {
   /**
    * Keeps a new version, whose blobs must be there already, and validates it in the sandbox. A refusal is answered with
    * the sandbox's code; the version stays readable as `invalid` until its number is used again. `VALIDATION_BUSY` where
-   * others are before it for too long; nothing is kept then.
+   * others are before it for too long, nothing is kept then; and where the machine gives the sandbox so little of its
+   * processor that it is not done: it goes on, and the same upload by the same person has its outcome.
    */
   upload(args: { readonly manifest: ManifestDraft; readonly by: string }): Promise<Result<VersionRecord>>;
   /** For programs inside the server: the same, with the files at hand; they wait for their turn however long it takes. */
@@ -92,21 +94,26 @@ export interface Registry {
 
 /** Validations that may wait: one runs at a time, a child may take a whole core. */
 const WAITING_MAX = 8;
-/** With the child's own limit, every client has its answer within half a minute. */
 const WAIT_MS = 7_000;
-const RETRY_AFTER_SECONDS = 10;
+/** Every client has an answer within half a minute: what there is to say by then, or when to come back. */
+const ANSWER_MS = 25_000;
+const RETRY_AFTER_SECONDS_MIN = 10;
+const RETRY_AFTER_SECONDS_MAX = 60;
 /** Tries of what the server itself brings in, each as long as the sandbox may take. */
-const ADD_TRIES_MAX = 30;
+const ADD_TRIES_MAX = 3;
 /** Blobs that no version names are removed after a day: an upload that was given up. */
 const ORPHAN_MS = 86_400_000;
 const SWEEP_EVERY_MS = 3_600_000;
 
-/** The registry over its ports; call `start` once. */
-export function createRegistry(ports: RegistryPorts): Registry {
+/** The registry over its ports; call `start` once. An upload is answered after `answerMs`, whatever it waits for. */
+export function createRegistry(ports: RegistryPorts, { answerMs = ANSWER_MS } = {}): Registry {
   const { blobs, sandbox, repository } = ports;
   const store = ports.store.registry;
   const stopping = new AbortController();
   const line = createLine(WAITING_MAX);
+  const unheard = createUnheard<Result<VersionRecord> | undefined>(ports.now);
+  /** When the validation that runs, or ran last, began. */
+  let validatingSinceMs = 0;
   let numbering: Promise<unknown> = Promise.resolve();
   let sweeper: NodeJS.Timeout | undefined;
 
@@ -134,6 +141,7 @@ export function createRegistry(ports: RegistryPorts): Registry {
 
   async function validate({ model, version, manifest, manifestDigest }: VersionRecord): Promise<Result<VersionRecord>> {
     const { files } = manifest;
+    validatingSinceMs = ports.now();
     const report = await sandbox.validate(
       {
         manifest: blobs.path(manifestDigest),
@@ -148,9 +156,14 @@ export function createRegistry(ports: RegistryPorts): Registry {
     const name = { model, version, from: ["validating"] as const, nowMs: ports.now() };
     if (report.ok) return store.move({ ...name, to: "valid", report: report.value });
     await store.move({ ...name, to: "invalid", problem: report.error });
-    if (report.error.code === "CHILD_STARVED")
-      return err("VALIDATION_BUSY", { retryAfterSeconds: RETRY_AFTER_SECONDS });
-    return report;
+    return report.error.code === "CHILD_STARVED" ? busy() : report;
+  }
+
+  /** As long again as the validation under way has run so far: sooner it is hardly done. */
+  function busy(): ReturnType<typeof err> {
+    const seconds = Math.ceil((ports.now() - validatingSinceMs) / 1_000);
+    const retryAfterSeconds = Math.min(Math.max(seconds, RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX);
+    return err("VALIDATION_BUSY", { retryAfterSeconds });
   }
 
   async function upload(manifest: ManifestDraft, by: string): Promise<Result<VersionRecord>> {
@@ -238,8 +251,8 @@ export function createRegistry(ports: RegistryPorts): Registry {
 
   return {
     async upload({ manifest, by }) {
-      const done = await line.run(() => upload(manifest, by), WAIT_MS);
-      return done ?? err("VALIDATION_BUSY", { retryAfterSeconds: RETRY_AFTER_SECONDS });
+      const begin = () => line.run(() => upload(manifest, by), WAIT_MS);
+      return (await unheard.outcome(JSON.stringify([by, manifest]), begin, answerMs)) ?? busy();
     },
     async add({ manifest, files, by }) {
       const named: Record<string, BlobReference> = {};

@@ -1,15 +1,17 @@
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { err, ok, type Result, unwrap } from "@bellwether/protocol/result.ts";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { eventually } from "../../../test/kit/eventually.ts";
 import { temporaryFolder } from "../../../test/kit/folder.ts";
 import { ownedRepository, ownerOf, registryOwner } from "../../../test/kit/owner.ts";
 import { hungryModel, referencesOf, slowModel, testPackage, timesModel } from "../../../test/kit/packages.ts";
 import { memoryRoom } from "../../../test/kit/room.ts";
 import type { RegistryStore, ValidationReport } from "../store/registry.ts";
 import { registry as commands, registryMigrations } from "../store/sqlite/registry.ts";
-import { openBlobs } from "./blobs.io.ts";
+import { type BlobStore, openBlobs } from "./blobs.io.ts";
 import { createRegistry, type RegistryPorts } from "./registry.io.ts";
 import { createSandbox, SANDBOX_LIMITS, type Sandbox, type SandboxRole } from "./sandbox.io.ts";
 
@@ -22,7 +24,7 @@ const report: ValidationReport = {
 type Validating = Pick<Sandbox, "validate">;
 const trusting: Validating = { validate: async () => ok(report) };
 
-async function room(sandbox: Validating = trusting, changes: Partial<RegistryPorts> = {}) {
+async function room(sandbox: Validating = trusting, changes: Partial<RegistryPorts> = {}, patience = {}) {
   const blobs = await openBlobs(temporaryFolder("blobs-"));
   const store = { registry: memoryRoom<RegistryStore>(commands, registryMigrations) };
   const dir = join(temporaryFolder("repository-"), "repository");
@@ -35,7 +37,7 @@ async function room(sandbox: Validating = trusting, changes: Partial<RegistryPor
     report: (_, detail) => problems.push(detail),
     ...changes,
   };
-  const registry = createRegistry(ports);
+  const registry = createRegistry(ports, patience);
   onTestFinished(() => registry.stop());
   /** The owner of the keys signs and publishes; what was released then, as the store has it. */
   const own = registryOwner(registry, dir);
@@ -47,6 +49,17 @@ async function room(sandbox: Validating = trusting, changes: Partial<RegistryPor
 }
 const add = (registry: Awaited<ReturnType<typeof room>>["registry"], one = testPackage()) =>
   registry.add({ ...one, by: "tester" });
+/** A manifest whose files are there; the registry chooses its version. */
+async function draftIn(blobs: BlobStore) {
+  const { manifest, files } = testPackage();
+  for (const bytes of Object.values(files)) unwrap(await blobs.put(digestOf(bytes), Readable.from([bytes])));
+  return { ...manifest, files: referencesOf(files) };
+}
+/** A sandbox that says nothing until it is told to. */
+function held() {
+  const { promise, resolve } = Promise.withResolvers<Result<ValidationReport>>();
+  return { validate: () => promise, finish: () => resolve(ok(report)) };
+}
 const codeOf = (result: Result<unknown>) => (result.ok ? "ok" : result.error.code);
 
 /** However busy the machine of the tests is: what a model takes of a processor is the same. */
@@ -102,6 +115,25 @@ test("a machine too busy to try a model says nothing against it: uploads hear wh
   });
 });
 
+test("an upload whose validation takes longer than anybody waits goes on, and whoever sends the same again has its outcome", async () => {
+  const { validate, finish } = held();
+  const { registry, store, blobs } = await room({ validate }, {}, { answerMs: 5 });
+  const manifest = await draftIn(blobs);
+  const busy = { error: { code: "VALIDATION_BUSY", detail: { retryAfterSeconds: 10 } } };
+  const send = () => registry.upload({ manifest, by: "tester" });
+  expect(await send()).toMatchObject(busy);
+  expect(await send()).toMatchObject(busy);
+  finish();
+  const heard = async () => {
+    const answer = await send();
+    return answer.ok ? answer.value : undefined;
+  };
+  expect(await eventually("its outcome", heard)).toMatchObject({ version: 1, phase: "valid" });
+  expect(await store.model({ model: "pump-rul" })).toMatchObject({ versions: 1 });
+  // Once heard it is over: the same again is another upload.
+  expect(await eventually("another outcome", heard)).toMatchObject({ version: 2 });
+});
+
 describe("versions", () => {
   test("are numbered one after another; a number is given again only after a refusal", async () => {
     const answers: Result<ValidationReport>[] = [
@@ -143,23 +175,9 @@ describe("versions", () => {
   });
 
   test("an upload over the number that may wait is told to come back, and keeps nothing", async () => {
-    let finish = () => {};
-    const held = new Promise<void>((resolve) => {
-      finish = resolve;
-    });
-    const { registry, blobs, store } = await room({ validate: () => held.then(() => ok(report)) });
-    const { manifest, files } = testPackage();
-    for (const bytes of Object.values(files)) {
-      unwrap(
-        await blobs.put(
-          digestOf(bytes),
-          (async function* () {
-            yield bytes;
-          })(),
-        ),
-      );
-    }
-    const draft = { ...manifest, files: referencesOf(files) };
+    const { validate, finish } = held();
+    const { registry, blobs, store } = await room({ validate });
+    const draft = await draftIn(blobs);
     const all = Array.from({ length: 9 }, () => registry.upload({ manifest: draft, by: "tester" }));
     expect(await Promise.race(all)).toMatchObject({
       error: { code: "VALIDATION_BUSY", detail: { retryAfterSeconds: 10 } },

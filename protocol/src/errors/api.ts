@@ -90,7 +90,7 @@ export const API_ERRORS = {
   VALIDATION_BUSY: {
     http: 503,
     sentence: "The server is too busy with other uploads, or with other work, to validate this one.",
-    remedy: "Send it again in {retryAfterSeconds} seconds.",
+    remedy: "Send the same again in {retryAfterSeconds} seconds: a validation that has begun goes on meanwhile.",
   },
   UNAVAILABLE: {
     http: 503,
