@@ -46,9 +46,9 @@ export function recoveryRoutes({ store, restored }: RecoveryRoutesDeps): Route[]
       role: "admin",
       wholeFleet: true,
       answer: RestoredView,
-      errors: ["NOT_FOUND"],
+      errors: ["NOT_RESTORED"],
       handler: async () => {
-        if (!restored) return err("NOT_FOUND", { what: "restore", name: "of this server" });
+        if (!restored) return err("NOT_RESTORED");
         const gaps = await store.ingest.gaps({ limit: 1_000 });
         const lostRecords = gaps
           .filter(({ reason, atMs }) => reason === "lost" && atMs >= restored.restoredAtMs)

@@ -47,6 +47,11 @@ export const FLEET_ERRORS = {
     sentence: "{dir} holds something already; a restore writes over nothing.",
     remedy: "Move it away, and keep it: it may hold what the backup lacks.",
   },
+  NOT_RESTORED: {
+    http: 404,
+    sentence: "This server was not brought back from a backup, so there is nothing that a restore lost.",
+    remedy: "`bellwether restore` brings one back; until then there is nothing to list.",
+  },
   STORE_NEWER: {
     http: 503,
     sentence: "The store was written by a newer version: its room {room} is at {version}, this program knows {known}.",
