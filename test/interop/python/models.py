@@ -82,7 +82,7 @@ REGRESSORS = {
     "gradient_boosting": ensemble.GradientBoostingRegressor(n_estimators=30),
     "histogram_boosting": ensemble.HistGradientBoostingRegressor(max_iter=30),
     "adaboost": ensemble.AdaBoostRegressor(n_estimators=10),
-    "mlp": make_pipeline(StandardScaler(), neural_network.MLPRegressor((16, 8), max_iter=300)),
+    "mlp": make_pipeline(StandardScaler(), neural_network.MLPRegressor(hidden_layer_sizes=(16, 8), max_iter=300)),
     "svr": make_pipeline(StandardScaler(), svm.SVR()),
     "neighbours": neighbors.KNeighborsRegressor(4),
     "pca_linear": make_pipeline(MinMaxScaler(), PCA(3), linear_model.LinearRegression()),
@@ -94,7 +94,7 @@ CLASSIFIERS = {
     "naive_bayes": (naive_bayes.GaussianNB(), STATE),
     "forest_three": (ensemble.RandomForestClassifier(15, max_depth=5), STATE),
     "svc": (svm.SVC(), LABEL),
-    "mlp_two": (neural_network.MLPClassifier((12,), max_iter=300), LABEL),
+    "mlp_two": (neural_network.MLPClassifier(hidden_layer_sizes=(12,), max_iter=300), LABEL),
     "histogram_boosting_two": (ensemble.HistGradientBoostingClassifier(max_iter=20), LABEL),
 }
 for name, estimator in REGRESSORS.items():
@@ -107,7 +107,7 @@ sklearn("logistic_zipmap", linear_model.LogisticRegression(), LABEL, CLASS)
 probability = ["--meaning", "probability", "--primary", "probabilities:1"]
 sklearn("logistic_probability", linear_model.LogisticRegression(), LABEL, probability, options={"zipmap": False})
 opset = {"": 17, "ai.onnx.ml": 3}
-sklearn("isolation_forest", ensemble.IsolationForest(15, random_state=1), None, SCORE, target_opset=opset)
+sklearn("isolation_forest", ensemble.IsolationForest(n_estimators=15, random_state=1), None, SCORE, target_opset=opset)
 sklearn("one_class_svm", svm.OneClassSVM(), None, SCORE)
 sklearn("kmeans", KMeans(3, n_init=2), None, CLASS)
 
