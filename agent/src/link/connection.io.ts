@@ -113,6 +113,8 @@ function clientOptions(version: 4 | 5, options: ConnectionOptions): IClientOptio
     reconnectPeriod: 0,
     resubscribe: false,
     queueQoSZero: false,
+    // A buffer for each of 65,536 packet numbers would take 13 MB of the device.
+    writeCache: false,
   };
 }
 
