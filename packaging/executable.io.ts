@@ -40,6 +40,7 @@ function bundle(work: string): BundledFiles {
   // The package's own entry searches for its addon at run time; this one requires it by name, which esbuild understands.
   const sqlite = join(MODULES, `better-sqlite3/lib/${THIS_MACHINE}.js`);
   const metafile = join(work, "inputs.json");
+  const schemas = compileSchemas(work);
   runTool(
     join(MODULES, ".bin/esbuild"),
     [
@@ -62,6 +63,7 @@ function bundle(work: string): BundledFiles {
       "--loader:.node=copy",
       "--asset-names=[name]",
       `--alias:better-sqlite3=${sqlite}`,
+      `--alias:${COMPILES_SCHEMAS}=${schemas}`,
       // So that only this machine's addons are found by name.
       `--define:process.platform=${JSON.stringify(platform())}`,
       `--define:process.arch=${JSON.stringify(arch())}`,
@@ -70,6 +72,16 @@ function bundle(work: string): BundledFiles {
   );
   const { inputs } = JSON.parse(readFileSync(metafile, "utf8")) as { inputs: Record<string, unknown> };
   return Object.keys(inputs);
+}
+
+/** What compiles schemas in a process that runs the sources. */
+export const COMPILES_SCHEMAS = "ajv/dist/2020.js";
+
+/** Writes, into a folder, the module that stands for it in a bundle of the agent; answers its path. */
+export function compileSchemas(folder: string): string {
+  const file = join(folder, "schemas.mjs");
+  runTool(process.execPath, [join(ROOT, "packaging/schemas.ts"), file], { cwd: ROOT });
+  return file;
 }
 
 /** Puts the bundle into the executable, a copy of this Node. */

@@ -3,7 +3,7 @@ import { type Static, type TSchema, type TString, Type } from "typebox";
 import { err, ok, type Result } from "./result.ts";
 
 // Nothing is coerced, defaulted or dropped: what was sent is what is judged (a null threshold must not become 0).
-const OPTIONS = {
+export const OPTIONS = {
   strict: true,
   // Schemas are built by TypeBox and compiled strictly; to hold them against the metaschema costs each thread twice as long.
   validateSchema: false,
@@ -52,9 +52,13 @@ export interface Validator<T> {
   parse(bytes: Uint8Array | string, maxBytes?: number): Result<T>;
 }
 
+/** Every schema there is a validator of, for who compiles them beforehand (packaging/schemas.ts). */
+export const schemas: TSchema[] = [];
+
 /** Compiles a TypeBox schema; `what` names the thing in error sentences ("The manifest"). */
 export function validator<S extends TSchema>(what: string, schema: S): Validator<Static<S>> {
   // Compiling costs milliseconds each; most processes use few of the schemas.
+  schemas.push(schema);
   let compiled: ValidateFunction | undefined;
   let checks = 0;
   const check = (value: unknown): Result<Static<S>> => {

@@ -3,6 +3,7 @@ import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type RoleSpawner, roleSpawner } from "@bellwether/protocol/process/roles.io.ts";
 import { buildSync } from "esbuild";
+import { COMPILES_SCHEMAS, compileSchemas } from "../../packaging/executable.io.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -38,6 +39,7 @@ export function programSpawner<Role extends string>(program: Program): RoleSpawn
 
 function build(workspace: string, folder: string): void {
   mkdirSync(folder, { recursive: true });
+  const alias = workspace === "agent" ? { [COMPILES_SCHEMAS]: compileSchemas(folder) } : {};
   const { outputFiles } = buildSync({
     absWorkingDir: ROOT,
     entryPoints: [join(ROOT, workspace, "src/main.ts")],
@@ -49,6 +51,7 @@ function build(workspace: string, folder: string): void {
     outdir: folder,
     outExtension: { ".js": ".mjs" },
     external: ["better-sqlite3", "onnxruntime-node"],
+    alias,
     // Packages of the older kind ask for Node's own modules by `require`.
     banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
     write: false,
@@ -59,7 +62,8 @@ function build(workspace: string, folder: string): void {
   }
   const current = new Set(outputFiles.map(({ path }) => basename(path)));
   for (const name of readdirSync(folder)) {
-    if (name.endsWith(".mjs") && !current.has(name)) rmSync(join(folder, name), { force: true });
+    if (name.endsWith(".mjs") && name !== "schemas.mjs" && !current.has(name))
+      rmSync(join(folder, name), { force: true });
   }
 }
 
