@@ -148,6 +148,8 @@ test(`${MUTANTS} mutated or random packets and payloads: all answered, dead-lett
     await Promise.all(
       devices.slice(0, SIDE_BY_SIDE).map((device, n) => members(server, device, randoms[n] as Random, packets, lines)),
     );
+    // What they said last has ended when what is said after it has.
+    await honest.acknowledged("telemetry", await honest.send("telemetry", rowsOf("pump-9", 5)), HONEST_MS_MAX);
     const before = await outcomes(server);
     const said = await Promise.all(
       devices.slice(SIDE_BY_SIDE).map((device, n) => {
