@@ -302,7 +302,10 @@ export class SimAgent {
       ...slots,
       save: guarded("save", (state) => {
         slots.save(state);
-        this.#device.truth.expectsModel = state.models.some(({ active }) => active !== undefined);
+        // A first model that is taken back leaves none; every other leaves the one before it.
+        this.#device.truth.expectsModel = state.models.some(({ phase, active, previous }) =>
+          phase === "rollingBack" ? previous !== undefined : active !== undefined,
+        );
       }),
       promote: guarded("promote", slots.promote),
       discard: guarded("discard", slots.discard),
