@@ -14,6 +14,8 @@ const GAP_MS_MAX = 250;
 const ROUNDS_MAX = 4;
 /** Far less than rows come apart, so that no prediction is missed. */
 const LOOK_MS = 5;
+/** Predictions that are looked at, at least. */
+const LOOKED_MIN = 10;
 
 const LARGE = releaseOf(testPackage(largeModel(20, 5), [20, 40, 60], PATIENT), 2);
 /** Good to its golden vectors, but beyond its range on every row that comes. */
@@ -26,14 +28,15 @@ const WORTHLESS = releaseOf(
 );
 const ALL = [OLD, LARGE, WORTHLESS];
 
-/** Notes when each prediction was made, until it is stopped; answers the longest time between two. */
+/** Notes when each prediction was made, until there are some and it is stopped; answers the longest time between two. */
 function watchGaps({ pipeline }: TestDevice) {
   let going = true;
   let longestMs = 0;
   let looked = 0;
   const watching = (async () => {
     let beforeMs: number | undefined;
-    while (going) {
+    // What is over in a moment is watched for a second: the gap may come with the prediction after it.
+    while (going || looked <= LOOKED_MIN) {
       const atMs = (await pipeline.figures()).models[0]?.lastAtMs;
       if (atMs !== undefined && atMs !== beforeMs) {
         if (beforeMs !== undefined) longestMs = Math.max(longestMs, atMs - beforeMs);
@@ -46,7 +49,7 @@ function watchGaps({ pipeline }: TestDevice) {
   return async () => {
     going = false;
     await watching;
-    return { longestMs, looked };
+    return longestMs;
   };
 }
 
@@ -62,8 +65,7 @@ test("a 10 Hz asset has its predictions through download, self-test, swap and ro
   const during = async (what: string, happens: () => Promise<unknown>) => {
     const stop = watchGaps(device);
     await happens();
-    const { longestMs, looked } = await stop();
-    expect(looked).toBeGreaterThan(10);
+    const longestMs = await stop();
     least[what] = Math.min(longestMs, least[what] ?? Number.POSITIVE_INFINITY);
   };
   repository.publish(2, ALL);
