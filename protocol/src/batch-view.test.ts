@@ -105,6 +105,18 @@ test("what was changed on its way is viewed as it is decoded: with the same valu
   );
 });
 
+test("a clock that is before its own beginning is refused as decoding refuses it", () => {
+  const reading = { bootId: "b", monoMs: 1.25, wallMs: 5, clockSynced: true };
+  const records = [{ asset: "pump-1", observedAtMs: 1, values: { vib: 1 } }];
+  const batch = { v: 1, epoch: EPOCH, stream: "telemetry", fromSeq: 7, records, hist: false, clock: reading } as const;
+  const json = Buffer.from(encodeBatch(batch)).toString("utf8");
+  for (const wrong of ["-1.25", "-1e-79"]) {
+    const bytes = Buffer.from(json.replace("1.25", wrong));
+    expect(decodeBatch("telemetry", bytes).ok).toBe(false);
+    expectSame("telemetry", bytes);
+  }
+});
+
 test("batches as devices send them are read without decoding them", () => {
   const records = Array.from({ length: 40 }, (_, n) => ({
     asset: `pump-${n % 3}`,

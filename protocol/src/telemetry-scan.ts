@@ -107,6 +107,7 @@ class Scanner extends JsonScan {
     const bootId = this.name();
     this.expect(MONO);
     const monoMs = this.number();
+    if (monoMs < 0) throw NOT_SCANNED;
     this.expect(WALL);
     const wallMs = this.time();
     this.expect(SYNCED);
