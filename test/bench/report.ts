@@ -64,7 +64,9 @@ function range(spread: Spread | undefined): string {
   return min === max ? text(median) : `${text(median)} (${text(min)} to ${text(max)})`;
 }
 
-function text(value: number): string {
+/** A figure that nothing came of is infinite, and null where it was read from a file. */
+function text(value: number | null): string {
+  if (value === null || !Number.isFinite(value)) return "none";
   return value >= 1_000 ? Math.round(short(value)).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 
