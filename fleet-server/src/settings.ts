@@ -1,11 +1,11 @@
-import { oneOf, validator } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf, validator } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { PRESENCE_RULE } from "./devices/presence.ts";
 import { RETAINED, type Retained } from "./store/retention.ts";
 
 type DaysName = `${Retained}Days`;
 /** Days a class of records is kept; 0 is for ever. */
-const Days = Type.Optional(Type.Integer({ minimum: 0, maximum: 36_500 }));
+const Days = Type.Optional(integer({ minimum: 0, maximum: 36_500 }));
 /** Rows and predictions for a year and what it takes to look back on it; figures per hour for as long as a machine lives. */
 const RETENTION_DAYS: Readonly<Record<Retained, number>> = {
   telemetry: 400,
@@ -33,28 +33,24 @@ export const SettingsFile = Type.Object(
       ),
     ),
     rollouts: Type.Optional(
-      Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
+      Type.Object({ tickMs: Type.Optional(integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
     ),
-    drift: Type.Optional(
-      Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
-    ),
+    drift: Type.Optional(Type.Object({ tickMs: Type.Optional(integer({ minimum: 100, maximum: 3_600_000 })) }, closed)),
     retraining: Type.Optional(
-      Type.Object({ tickMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
+      Type.Object({ tickMs: Type.Optional(integer({ minimum: 100, maximum: 3_600_000 })) }, closed),
     ),
     broker: Type.Optional(
       Type.Object(
         {
-          connectionsMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+          connectionsMax: Type.Optional(integer({ minimum: 1, maximum: 1_000_000 })),
           /** What one device may send in a minute; any amount where nothing is said. */
-          messagesPerMinute: Type.Optional(Type.Integer({ minimum: 1, maximum: 1e9 })),
-          bytesPerMinute: Type.Optional(Type.Integer({ minimum: 1_024, maximum: 1e12 })),
+          messagesPerMinute: Type.Optional(integer({ minimum: 1, maximum: 1e9 })),
+          bytesPerMinute: Type.Optional(integer({ minimum: 1_024, maximum: 1e12 })),
         },
         closed,
       ),
     ),
-    history: Type.Optional(
-      Type.Object({ bytesMax: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 50 })) }, closed),
-    ),
+    history: Type.Optional(Type.Object({ bytesMax: Type.Optional(integer({ minimum: 1, maximum: 2 ** 50 })) }, closed)),
     retention: Type.Optional(
       Type.Object(
         Object.fromEntries(RETAINED.map((name) => [`${name}Days`, Days])) as Record<DaysName, typeof Days>,

@@ -1,5 +1,6 @@
 import { type Static, type TSchema, Type } from "typebox";
 import { Name, TimeMs } from "./ids.ts";
+import { integer } from "./schema.ts";
 
 /** Most records one batch may hold; every list in it is bounded by this. */
 export const BATCH_RECORDS_MAX = 10_000;
@@ -13,8 +14,8 @@ export function columnOf<S extends TSchema>(of: S) {
 }
 
 /** Schema of places in a batch or a group, 0-based. */
-export const Indexes = columnOf(Type.Integer({ minimum: 0 }));
-const Delta = Type.Integer({ minimum: -Number.MAX_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER });
+export const Indexes = columnOf(integer({ minimum: 0 }));
+const Delta = integer();
 
 /** Time of the first row, then the difference of each further row to the one before it. */
 export const TimeColumn = { t0: TimeMs, dt: Type.Array(Delta, { maxItems: BATCH_RECORDS_MAX - 1 }) };
@@ -45,7 +46,7 @@ export const TelemetryGroup = Type.Object({
   asset: Type.Optional(Name),
   /** Where there are several: the assets, and how many of the rows are each one's. */
   assets: Type.Optional(columnOf(Name)),
-  rows: Type.Optional(columnOf(Type.Integer({ minimum: 1 }))),
+  rows: Type.Optional(columnOf(integer({ minimum: 1 }))),
   ...TimeColumn,
   channels: Type.Array(TelemetryColumn, { maxItems: 1_024 }),
 });

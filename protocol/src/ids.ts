@@ -1,4 +1,5 @@
 import { Type } from "typebox";
+import { integer } from "./schema.ts";
 
 // One name rule for everything that becomes a topic level, a file name or a URL segment: no separators, no wildcards,
 // no leading dot, bounded. Asset and channel names may keep the dots people write ("pump-3", "vib.de.rms").
@@ -30,4 +31,4 @@ export const Epoch = Type.String({ pattern: "^[0-9a-f]{16}$" });
 export const TIME_MS_MAX = 8_640_000_000_000_000;
 
 /** Schema of a time in milliseconds since 1970 UTC. */
-export const TimeMs = Type.Integer({ minimum: 0, maximum: TIME_MS_MAX });
+export const TimeMs = integer({ minimum: 0, maximum: TIME_MS_MAX });

@@ -11,12 +11,12 @@ import {
 } from "./columns.ts";
 import { Digest, Name } from "./ids.ts";
 import { InferenceRecord } from "./messages/stream.ts";
-import { mapOf } from "./schema.ts";
+import { integer, mapOf } from "./schema.ts";
 
 const Numbers = columnSchema(Type.Number());
-const Counts = columnSchema(Type.Integer({ minimum: 0 }));
+const Counts = columnSchema(integer({ minimum: 0 }));
 /** A column, or the one number that stands in every row of it. */
-const SameOrCounts = Type.Union([Type.Integer({ minimum: 0 }), Counts]);
+const SameOrCounts = Type.Union([integer({ minimum: 0 }), Counts]);
 
 const { value, outputs, error, latencyUs, alert, explanation, quality, predecessor, shadow } =
   InferenceRecord.properties;
@@ -25,7 +25,7 @@ const { value, outputs, error, latencyUs, alert, explanation, quality, predecess
 export const PredictionGroup = Type.Object({
   asset: Name,
   model: Name,
-  version: Type.Integer({ minimum: 1 }),
+  version: integer({ minimum: 1 }),
   digest: Digest,
   ...TimeColumn,
   value: Type.Optional(Numbers),

@@ -1,5 +1,5 @@
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
-import { type Static, type TSchema, type TString, Type } from "typebox";
+import { type Static, type TNumberOptions, type TSchema, type TString, Type } from "typebox";
 import { err, ok, type Result } from "./result.ts";
 
 // Nothing is coerced, defaulted or dropped: what was sent is what is judged (a null threshold must not become 0).
@@ -23,6 +23,14 @@ const CHECKS_BEFORE_THOROUGH = 500;
 /** Schema of one of these words, typed as their union. */
 export function oneOf<const Words extends readonly string[]>(words: Words) {
   return Type.Unsafe<Words[number]>({ type: "string", enum: [...words] });
+}
+
+/**
+ * Schema of a whole number that can be counted with: to JSON Schema 1e300 is an integer too, which no store has a column
+ * for, and beyond 2^53 a number that grows by one stays what it was.
+ */
+export function integer(options: TNumberOptions = {}) {
+  return Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER, ...options });
 }
 
 /** Schema of exactly two of these. (TypeBox's own tuples are written in a draft that Ajv 2020 refuses.) */

@@ -1,7 +1,7 @@
 import { globSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ERRORS } from "@bellwether/protocol/errors.ts";
-import { mapOf, validator } from "@bellwether/protocol/schema.ts";
+import { integer, mapOf, validator } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { describe, expect, it } from "vitest";
 import { DOCUMENTS } from "../../docs/generate.ts";
@@ -81,6 +81,23 @@ describe("maps", () => {
       false,
       false,
     ]);
+  });
+});
+
+describe("whole numbers", () => {
+  it("are declared with integer, which has limits", () => {
+    const bare = sources().filter(
+      ({ file, text }) => file !== "protocol/src/schema.ts" && /Type\.Integer\(/.test(text),
+    );
+    expect(bare.map(({ file }) => file)).toEqual([]);
+  });
+
+  it("are none beyond what can be counted with", () => {
+    const number = validator("The number", integer());
+    const none = [1e300, -1e300, 2 ** 53, 0.5, Number.POSITIVE_INFINITY];
+    expect(none.filter((value) => number.check(value).ok)).toEqual([]);
+    expect([-5, 0, 2 ** 53 - 1].filter((value) => number.check(value).ok).length).toBe(3);
+    expect(validator("The count", integer({ minimum: 1 })).check(0).ok).toBe(false);
   });
 });
 

@@ -1,6 +1,7 @@
 import { CHAIN_START } from "@bellwether/protocol/audit.ts";
 import { TimeMs } from "@bellwether/protocol/ids.ts";
 import { ok } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { GovernanceStore } from "../store/governance.ts";
 import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
@@ -10,14 +11,14 @@ const closed = { additionalProperties: false } as const;
 
 const EntryView = Type.Object(
   {
-    seq: Type.Integer(),
-    atMs: Type.Integer({ description: "Milliseconds since 1970 UTC." }),
+    seq: integer(),
+    atMs: integer({ description: "Milliseconds since 1970 UTC." }),
     requestId: Type.String(),
     caller: Type.String({ description: '"token:<id>:<name>", "device:<device>" or "nobody" for a public route.' }),
     operation: Type.String(),
     target: Type.String({ description: "Method and path." }),
     bodyDigest: Type.String({ description: "SHA-256 of the body; empty where there was none." }),
-    http: Type.Integer(),
+    http: integer(),
     code: Type.String({
       description: '"OK", an error code, or "OUTCOME_UNKNOWN" where the server died over the call.',
     }),
@@ -27,7 +28,7 @@ const EntryView = Type.Object(
   closed,
 );
 
-const list = cursors(Type.Object({ afterSeq: Type.Integer({ minimum: 0 }) }, closed));
+const list = cursors(Type.Object({ afterSeq: integer({ minimum: 0 }) }, closed));
 
 /** The audit log: every mutating call, oldest first, each entry chained to the one before it. */
 export function auditRoutes({ store }: { readonly store: { readonly governance: GovernanceStore } }): Route[] {
@@ -42,7 +43,7 @@ export function auditRoutes({ store }: { readonly store: { readonly governance: 
       query: {
         ...pageQuery,
         afterSeq: Type.Optional(
-          Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: "Only entries after this one." }),
+          integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: "Only entries after this one." }),
         ),
         operation: Type.Optional(Type.String({ maxLength: 100 })),
         caller: Type.Optional(Type.String({ maxLength: 200 })),
@@ -66,7 +67,7 @@ export function auditRoutes({ store }: { readonly store: { readonly governance: 
       summary: "The newest entry's number and digest: keep it elsewhere to notice a log that was cut off.",
       role: "admin",
       wholeFleet: true,
-      answer: Type.Object({ seq: Type.Integer(), digest: Type.String() }, closed),
+      answer: Type.Object({ seq: integer(), digest: Type.String() }, closed),
       handler: async () => {
         const last = await store.governance.lastEntry({});
         return ok(last ? { seq: last.seq, digest: last.digest } : { seq: 0, digest: CHAIN_START });

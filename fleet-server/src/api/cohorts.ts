@@ -1,5 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { demanded, parseSelector } from "@bellwether/protocol/selector.ts";
 import { Type } from "typebox";
 import type { CohortRecord } from "../store/devices.ts";
@@ -13,8 +14,8 @@ const CohortView = Type.Object(
   {
     cohort: Name,
     selector: Selector,
-    createdAtMs: Type.Integer({ description: "Milliseconds since 1970 UTC." }),
-    devices: Type.Integer({ minimum: 0 }),
+    createdAtMs: integer({ description: "Milliseconds since 1970 UTC." }),
+    devices: integer({ minimum: 0 }),
   },
   closed,
 );

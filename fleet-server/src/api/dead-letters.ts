@@ -1,5 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { Store } from "../store/store.ts";
 import { type Caller, siteScope } from "./caller.ts";
@@ -10,13 +11,13 @@ const closed = { additionalProperties: false } as const;
 
 const DeadLetterView = Type.Object(
   {
-    id: Type.Integer(),
+    id: integer(),
     device: Name,
     stream: Type.String({ description: "What it was sent as: a stream, or state, birth, reported." }),
     code: Type.String(),
     message: Type.String(),
-    byteCount: Type.Integer(),
-    atMs: Type.Integer({ minimum: 0, description: "Milliseconds since 1970 UTC." }),
+    byteCount: integer(),
+    atMs: integer({ minimum: 0, description: "Milliseconds since 1970 UTC." }),
   },
   closed,
 );
@@ -32,13 +33,13 @@ const DeadLetterDetail = Type.Object(
 );
 const Replayed = Type.Object(
   {
-    id: Type.Integer(),
-    records: Type.Integer({ minimum: 0, description: "Records that are stored now and were not." }),
+    id: integer(),
+    records: integer({ minimum: 0, description: "Records that are stored now and were not." }),
   },
   closed,
 );
-const letterId = { letter: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) };
-const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
+const letterId = { letter: integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) };
+const byId = cursors(Type.Object({ afterId: integer({ minimum: 0 }) }, closed));
 
 /** Messages that could not be understood: to see, and to take again. */
 export function deadLetterRoutes(store: Pick<Store, "ingest">): Route[] {

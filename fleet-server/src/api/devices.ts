@@ -2,7 +2,7 @@ import { Name } from "@bellwether/protocol/ids.ts";
 import { Labels } from "@bellwether/protocol/labels.ts";
 import { DEVICE_PHASES, ReportedModel } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { parseSelector, selects } from "@bellwether/protocol/selector.ts";
 import { Type } from "typebox";
 import type { QuotaUse } from "../broker/back-pressure.io.ts";
@@ -16,7 +16,7 @@ import { jsonArtifact } from "./repository.ts";
 import { defineRoute, type Route, WrittenJson } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+const Time = integer({ description: "Milliseconds since 1970 UTC." });
 /** A label selector as text. */
 export const Selector = Type.String({
   maxLength: 1_000,
@@ -30,9 +30,9 @@ const DeviceView = Type.Object(
     phase: oneOf(DEVICE_PHASES),
     presence: oneOf(PRESENCES),
     /** Age of the last word, in milliseconds; null when there was none. */
-    ageMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+    ageMs: Type.Union([integer({ minimum: 0 }), Type.Null()]),
     lastSeenAtMs: Type.Union([Time, Type.Null()]),
-    clockAheadMs: Type.Union([Type.Integer(), Type.Null()], {
+    clockAheadMs: Type.Union([integer(), Type.Null()], {
       description: "How far its clock was ahead of the server's when it last spoke of itself; below 0 it was behind.",
     }),
     labels: Labels,
@@ -54,13 +54,13 @@ const DeviceDetail = Type.Object(
     health: Type.Unknown({ description: "What the device last said of itself; null before." }),
     assets: Type.Array(Type.Object({ asset: Name, channels: Type.Array(Type.Unknown()) }, closed)),
     models: Type.Array(ReportedModel),
-    directorVersion: Type.Integer(),
+    directorVersion: integer(),
     quota: Type.Object(
       {
         isPaused: Type.Boolean({
           description: "It sent more than it may in a minute and is not read until it may again.",
         }),
-        pauses: Type.Integer({ minimum: 0, description: "How often that was so since the server started." }),
+        pauses: integer({ minimum: 0, description: "How often that was so since the server started." }),
       },
       closed,
     ),

@@ -2,6 +2,7 @@ import { emptySketch, fitsReference, mergeSketches } from "@bellwether/protocol/
 import { Digest, Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { DriftRecord, DriftSketch } from "@bellwether/protocol/messages/drift.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { References } from "../drift/references.io.ts";
 import { CohortVerdict } from "../drift/verdict.ts";
@@ -13,8 +14,8 @@ import { cursors, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
-const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
+const Time = integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
+const byId = cursors(Type.Object({ afterId: integer({ minimum: 0 }) }, closed));
 const HISTORY_MAX = 100;
 const WINDOWS_AT_ONCE = 1_000;
 
@@ -25,10 +26,10 @@ export interface DriftRoutesDeps {
 
 const WindowView = Type.Object(
   {
-    id: Type.Integer(),
+    id: integer(),
     device: Name,
     site: Name,
-    committedAtMs: Type.Integer(),
+    committedAtMs: integer(),
     hist: Type.Boolean(),
     record: DriftRecord,
   },
@@ -41,8 +42,8 @@ const SketchView = Type.Object(
     model: Name,
     reference: Digest,
     features: Type.Array(Type.String()),
-    windows: Type.Integer({ description: "Windows that were added up, each once." }),
-    refused: Type.Integer({ description: "Windows left out because they were made with other edges." }),
+    windows: integer({ description: "Windows that were added up, each once." }),
+    refused: integer({ description: "Windows left out because they were made with other edges." }),
     sketch: DriftSketch,
   },
   closed,

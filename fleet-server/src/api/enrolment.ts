@@ -3,6 +3,7 @@ import { Name } from "@bellwether/protocol/ids.ts";
 import { Labels } from "@bellwether/protocol/labels.ts";
 import { EnrolmentRequest, EnrolmentResponse } from "@bellwether/protocol/messages/device.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { isDeviceName } from "@bellwether/protocol/topics.ts";
 import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
 import { enrolmentBytes, verifyHex } from "@bellwether/protocol/trust/login.ts";
@@ -16,19 +17,17 @@ import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+const Time = integer({ description: "Milliseconds since 1970 UTC." });
 
 const TokenRequest = Type.Object(
   {
     site: Name,
     labels: Type.Optional(Labels),
-    uses: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 100_000, description: "Devices it lets in; 1 by default." }),
-    ),
+    uses: Type.Optional(integer({ minimum: 1, maximum: 100_000, description: "Devices it lets in; 1 by default." })),
     serials: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 128 }), { minItems: 1, maxItems: 10_000 }),
     ),
-    ttlSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 31_536_000, description: "One day by default." })),
+    ttlSeconds: Type.Optional(integer({ minimum: 60, maximum: 31_536_000, description: "One day by default." })),
     preapproved: Type.Optional(
       Type.Boolean({ description: "False: every device waits for approval. True by default." }),
     ),
@@ -42,7 +41,7 @@ const TokenView = Type.Object(
     labels: Labels,
     serials: Type.Union([Type.Array(Type.String()), Type.Null()]),
     preapproved: Type.Boolean(),
-    usesLeft: Type.Integer(),
+    usesLeft: integer(),
     expiresAtMs: Time,
     createdAtMs: Time,
     createdBy: Type.String(),
@@ -51,7 +50,7 @@ const TokenView = Type.Object(
   closed,
 );
 
-const list = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Type.String({ maxLength: 64 }) }, closed));
+const list = cursors(Type.Object({ createdAtMs: integer(), id: Type.String({ maxLength: 64 }) }, closed));
 
 /** What enrolment and login need of the other rooms. */
 export interface EnrolmentRoutesDeps {

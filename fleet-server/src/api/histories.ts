@@ -1,5 +1,6 @@
 import { Digest, Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { FleetSnapshots } from "../retraining/fleet-snapshots.io.ts";
 import type { Histories } from "../retraining/histories.io.ts";
@@ -19,7 +20,7 @@ export interface HistoryRoutesDeps {
 }
 
 const closed = { additionalProperties: false } as const;
-const listCursor = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Type.String({ maxLength: 64 }) }, closed));
+const listCursor = cursors(Type.Object({ createdAtMs: integer(), id: Type.String({ maxLength: 64 }) }, closed));
 /** Largest uploaded file. */
 export const HISTORY_FILE_BYTES_MAX = 1024 * 1024 * 1024;
 const WRITERS = ["operator", "releaser"] as const;
@@ -29,10 +30,10 @@ const HistoryView = Type.Object(
     id: Type.String(),
     label: Type.Union([Name, Type.Null()]),
     snapshot: Type.Intersect([Digest], { description: "Names the rows for ever: models carry it in their lineage." }),
-    bytes: Type.Integer(),
+    bytes: integer(),
     request: Type.Union([HistoryRequest, FleetRequest]),
     report: HistoryReport,
-    createdAtMs: Type.Integer(),
+    createdAtMs: integer(),
     createdBy: Type.String(),
   },
   closed,
@@ -60,7 +61,7 @@ function uploadRoute({ histories }: HistoryRoutesDeps): Route {
     role: WRITERS,
     body: { contentTypes: ["text/csv", "text/tab-separated-values", "text/plain", "application/octet-stream"] },
     bodyBytesMax: HISTORY_FILE_BYTES_MAX,
-    answer: Type.Object({ digest: Digest, length: Type.Integer() }, closed),
+    answer: Type.Object({ digest: Digest, length: integer() }, closed),
     status: 201,
     errors: ["HISTORY_SPACE_EXHAUSTED"],
     handler: async ({ body }) => histories.upload(body.bytes),
@@ -102,7 +103,7 @@ function importRoute({ histories }: HistoryRoutesDeps): Route {
   });
 }
 
-const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC; now without it." });
+const Time = integer({ ...TimeMs, description: "Milliseconds since 1970 UTC; now without it." });
 
 function snapshotRoute({ store, snapshots }: HistoryRoutesDeps): Route {
   return defineRoute({

@@ -1,4 +1,4 @@
-import { Type } from "typebox";
+import { integer } from "@bellwether/protocol/schema.ts";
 import type { LineageReader } from "../retraining/lineage.io.ts";
 import { Lineage } from "../retraining/lineage.ts";
 import { siteScope } from "./caller.ts";
@@ -19,7 +19,7 @@ export function lineageRoutes({ lineage }: LineageRoutesDeps): Route[] {
         "Where one prediction comes from: model digest, training run, data snapshots, and who let devices run it.",
       tag: "predictions",
       role: "viewer",
-      params: { prediction: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) },
+      params: { prediction: integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) },
       answer: Lineage,
       errors: ["NOT_FOUND"],
       handler: async ({ params, caller }) => lineage.of(params.prediction, siteScope(caller)),

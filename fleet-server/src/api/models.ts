@@ -1,7 +1,7 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { BLOB_BYTES_MAX, Manifest } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { BlobStore } from "../registry/blobs.io.ts";
 import type { Registry } from "../registry/registry.io.ts";
@@ -17,14 +17,14 @@ export interface ModelRoutesDeps {
 }
 
 const closed = { additionalProperties: false } as const;
-export const VersionNumber = Type.Integer({ minimum: 1, maximum: 1_000_000_000 });
+export const VersionNumber = integer({ minimum: 1, maximum: 1_000_000_000 });
 const Reference = Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description: "A number or an alias." });
-const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+const Time = integer({ description: "Milliseconds since 1970 UTC." });
 
 const ModelView = Type.Object(
   {
     model: Name,
-    versions: Type.Integer(),
+    versions: integer(),
     newest: VersionNumber,
     released: Type.Union([VersionNumber, Type.Null()], { description: "The newest released version." }),
     aliases: mapOf(Name, VersionNumber),
@@ -34,16 +34,16 @@ const ModelView = Type.Object(
 
 const ReportView = Type.Object(
   {
-    opset: Type.Integer(),
-    nodes: Type.Integer(),
-    cases: Type.Integer({ description: "Golden cases." }),
-    runs: Type.Integer(),
+    opset: integer(),
+    nodes: integer(),
+    cases: integer({ description: "Golden cases." }),
+    runs: integer(),
     maxDifference: Type.Number({ description: "Largest difference from the golden outputs." }),
     loadMs: Type.Number(),
     p50LatencyUs: Type.Number({ description: "Of one vector, on the server's processor." }),
     p99LatencyUs: Type.Number(),
-    peakBytes: Type.Integer({ description: "Most memory of the process that tried it." }),
-    wallMs: Type.Integer(),
+    peakBytes: integer({ description: "Most memory of the process that tried it." }),
+    wallMs: integer(),
     scoreStd: Type.Union([Type.Number(), Type.Null()]),
   },
   closed,
@@ -54,13 +54,13 @@ const summary = {
   version: VersionNumber,
   phase: oneOf(VERSION_PHASES),
   manifestDigest: Digest,
-  manifestLength: Type.Integer(),
+  manifestLength: integer(),
   problem: Type.Union([
     Type.Object({ code: Type.String(), message: Type.String(), detail: mapOf(Type.String(), Type.Unknown()) }, closed),
     Type.Null(),
   ]),
   report: Type.Union([ReportView, Type.Null()]),
-  releaseCounter: Type.Union([Type.Integer(), Type.Null()]),
+  releaseCounter: Type.Union([integer(), Type.Null()]),
   createdAtMs: Time,
   createdBy: Type.String(),
   updatedAtMs: Time,
@@ -114,7 +114,7 @@ function blobRoutes({ blobs }: ModelRoutesDeps): Route[] {
       params: { digest: Digest },
       body: { contentTypes: ["application/octet-stream"] },
       bodyBytesMax: BLOB_BYTES_MAX,
-      answer: Type.Object({ digest: Digest, length: Type.Integer() }, closed),
+      answer: Type.Object({ digest: Digest, length: integer() }, closed),
       errors: ["BLOB_DIGEST_MISMATCH", "BLOB_NOT_STORED"],
       handler: async ({ params: { digest }, body }) => {
         const stored = await blobs.put(digest, body.bytes);

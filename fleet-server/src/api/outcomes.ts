@@ -1,5 +1,6 @@
 import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { NewOutcome, Outcome } from "../outcomes/outcomes.ts";
 import type { Store } from "../store/store.ts";
@@ -10,8 +11,8 @@ import { cursors, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC." });
-const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
+const Time = integer({ ...TimeMs, description: "Milliseconds since 1970 UTC." });
+const byId = cursors(Type.Object({ afterId: integer({ minimum: 0 }) }, closed));
 const OUTCOMES_AT_ONCE = 10_000;
 const BODY_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -100,7 +101,7 @@ function retractRoute({ store, now }: OutcomeRoutesDeps): Route {
     operation: "retractOutcome",
     summary: "Takes an outcome back: it was a mistake. It stays readable.",
     role: "operator",
-    params: { outcome: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) },
+    params: { outcome: integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) },
     answer: Outcome,
     errors: ["NOT_FOUND"],
     handler: async ({ params, caller }) => {

@@ -1,5 +1,5 @@
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { type Validator, validator } from "@bellwether/protocol/schema.ts";
+import { integer, type Validator, validator } from "@bellwether/protocol/schema.ts";
 import { type Static, type TSchema, Type } from "typebox";
 
 /** Items of a page when the request does not say. */
@@ -7,7 +7,7 @@ export const PAGE_DEFAULT = 100;
 
 /** Query parameters of every list: spread them into a route's `query`. */
 export const pageQuery = {
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: "Items per page, 100 by default." })),
+  limit: Type.Optional(integer({ minimum: 1, maximum: 1000, description: "Items per page, 100 by default." })),
   cursor: Type.Optional(Type.String({ maxLength: 512, description: 'The "next" of the page before.' })),
 };
 

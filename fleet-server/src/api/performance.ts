@@ -1,5 +1,6 @@
 import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { ok } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { PerformanceMeter } from "../retraining/performance.io.ts";
 import { Performance } from "../retraining/performance.ts";
@@ -11,7 +12,7 @@ import { matchingDevices } from "./devices.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
+const Time = integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
 
 export interface PerformanceRoutesDeps {
   readonly store: Pick<Store, "devices">;
@@ -38,7 +39,7 @@ export function performanceRoutes({ store, performance }: PerformanceRoutesDeps)
         {
           target: TargetSpec,
           whole: Performance,
-          versions: Type.Array(Type.Object({ version: Type.Integer(), ...Performance.properties }, closed)),
+          versions: Type.Array(Type.Object({ version: integer(), ...Performance.properties }, closed)),
         },
         closed,
       ),

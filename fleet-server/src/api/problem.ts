@@ -1,5 +1,5 @@
 import { httpStatusOf, type Problem } from "@bellwether/protocol/errors.ts";
-import { mapOf } from "@bellwether/protocol/schema.ts";
+import { integer, mapOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 
 export const PROBLEM_TYPE = "application/problem+json";
@@ -8,7 +8,7 @@ export const PROBLEM_TYPE = "application/problem+json";
 export const ProblemBody = Type.Object({
   type: Type.String({ description: "urn:bellwether:error:<code>" }),
   title: Type.String(),
-  status: Type.Integer(),
+  status: integer(),
   detail: Type.String({ description: "What was wrong, and what to do." }),
   code: Type.String({ description: "Stable code, see docs/ERRORS.md." }),
   instance: Type.String({ description: "The request id." }),

@@ -1,5 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { RestoreReport } from "../recovery/restored.ts";
 import type { Store } from "../store/store.ts";
@@ -11,10 +12,10 @@ const LostRange = Type.Object(
   {
     device: Name,
     stream: Type.String(),
-    epoch: Type.Integer(),
-    fromSeq: Type.Integer(),
-    toSeq: Type.Integer(),
-    atMs: Type.Integer(),
+    epoch: integer(),
+    fromSeq: integer(),
+    toSeq: integer(),
+    atMs: integer(),
   },
   closed,
 );

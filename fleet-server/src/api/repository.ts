@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { TimeMs } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { ExpiryWatch } from "../registry/expiry-watch.io.ts";
 import type { ReleaseRepository } from "../registry/repository.io.ts";
@@ -20,7 +20,7 @@ const ExpiryView = Type.Object(
       description:
         "root, targets, snapshot, timestamp, a retraining role, director (the documents), tls or tls-ca (certificates).",
     }),
-    version: Type.Integer(),
+    version: integer(),
     expiresAtMs: TimeMs,
     daysLeft: Type.Number(),
     alarm: Type.Union([Type.Literal("expired"), Type.Number(), Type.Null()], {

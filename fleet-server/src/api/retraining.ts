@@ -1,6 +1,6 @@
 import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { LABELLED_ASSETS_MIN, Retraining, RetrainingPolicy } from "../retraining/job.ts";
 import type { Retrainings } from "../retraining/retrainings.io.ts";
@@ -19,7 +19,7 @@ export interface RetrainingRoutesDeps {
 
 const closed = { additionalProperties: false } as const;
 const Id = Type.String({ pattern: "^[A-Za-z0-9_-]{1,64}$" });
-const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
+const Time = integer({ ...TimeMs, description: "Milliseconds since 1970 UTC, by the sources' clocks." });
 const listCursor = cursors(Type.Object({ before: Type.String({ maxLength: 64 }) }, closed));
 /** What the rollout after it is told beside its version and cohort, judged now: it is planned days later, with nobody there. */
 const { waves, confirm, gateTimeoutMinutes } = RolloutRequest.properties;
@@ -66,7 +66,7 @@ function policyRoutes({ store, now }: RetrainingRoutesDeps): Route[] {
       body: Type.Object(
         {
           ...terms,
-          labelledAssetsMin: Type.Optional(Type.Integer({ minimum: LABELLED_ASSETS_MIN, maximum: 100_000 })),
+          labelledAssetsMin: Type.Optional(integer({ minimum: LABELLED_ASSETS_MIN, maximum: 100_000 })),
         },
         closed,
       ),

@@ -1,7 +1,7 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { DeploymentEvidence, ShadowFindings } from "@bellwether/protocol/messages/device.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { EXECUTION_PHASES, type Execution } from "../rollouts/executions.ts";
 import { COMMANDS, ROLLOUT_PHASES, type RolloutCommand, TRANSITIONS, WAVE_PHASES } from "../rollouts/machine.ts";
@@ -21,7 +21,7 @@ export interface RolloutRoutesPorts {
 
 const closed = { additionalProperties: false } as const;
 const Id = Type.String({ pattern: "^[A-Za-z0-9_-]{1,64}$" });
-const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+const Time = integer({ description: "Milliseconds since 1970 UTC." });
 
 const WaveView = Type.Object(
   {
@@ -31,8 +31,8 @@ const WaveView = Type.Object(
     startedAtMs: Type.Optional(Time),
     soakStartedAtMs: Type.Optional(Time),
     endedAtMs: Type.Optional(Time),
-    devices: Type.Integer(),
-    executions: mapOf(Type.String(), Type.Integer(), { description: "How many devices stand where." }),
+    devices: integer(),
+    executions: mapOf(Type.String(), integer(), { description: "How many devices stand where." }),
   },
   closed,
 );
@@ -41,16 +41,16 @@ const RolloutView = Type.Object(
   {
     id: Id,
     model: Name,
-    version: Type.Integer(),
+    version: integer(),
     manifestDigest: Digest,
     phase: oneOf(ROLLOUT_PHASES),
     reason: Type.Optional(Type.String()),
     selector: Type.String(),
     selection: oneOf(["SNAPSHOT", "CONTINUOUS"]),
-    waveIndex: Type.Integer(),
+    waveIndex: integer(),
     waves: Type.Array(WaveView),
-    incompatible: Type.Integer({ description: "Devices that were left out because they cannot run this version." }),
-    devicesTouched: Type.Integer({ description: "Devices that were ever asked to run this version." }),
+    incompatible: integer({ description: "Devices that were left out because they cannot run this version." }),
+    devicesTouched: integer({ description: "Devices that were ever asked to run this version." }),
     createdAtMs: Time,
     createdBy: Type.String(),
     updatedAtMs: Time,
@@ -62,12 +62,12 @@ const RolloutView = Type.Object(
 const ExecutionAnswer = Type.Object(
   {
     device: Name,
-    wave: Type.Integer(),
+    wave: integer(),
     phase: oneOf(EXECUTION_PHASES),
     assignedAtMs: Type.Union([Time, Type.Null()]),
-    directorVersion: Type.Union([Type.Integer(), Type.Null()]),
-    previousVersion: Type.Union([Type.Integer(), Type.Null()]),
-    activeVersion: Type.Union([Type.Integer(), Type.Null()]),
+    directorVersion: Type.Union([integer(), Type.Null()]),
+    previousVersion: Type.Union([integer(), Type.Null()]),
+    activeVersion: Type.Union([integer(), Type.Null()]),
     devicePhase: Type.Union([Type.String(), Type.Null()]),
     progress: Type.Union([Type.Number(), Type.Null()]),
     errorCode: Type.Union([Type.String(), Type.Null()]),
@@ -87,24 +87,24 @@ const IncompatibleAnswer = Type.Object(
 
 const GateAnswer = Type.Object(
   {
-    id: Type.Integer(),
-    wave: Type.Integer(),
+    id: integer(),
+    wave: integer(),
     gate: Type.String(),
     verdict: oneOf(["pass", "fail", "inconclusive"]),
     statistic: Type.Union([Type.Number(), Type.Null()]),
-    n: Type.Integer(),
-    controlN: Type.Integer(),
+    n: integer(),
+    controlN: integer(),
     threshold: Type.Number(),
     reason: Type.String(),
-    firstAtMs: Type.Integer({ description: "When it was first decided so." }),
-    atMs: Type.Integer({ description: "When it was last decided so; the figures are of then." }),
-    times: Type.Integer({ description: "How often in a row it was decided so." }),
+    firstAtMs: integer({ description: "When it was first decided so." }),
+    atMs: integer({ description: "When it was last decided so; the figures are of then." }),
+    times: integer({ description: "How often in a row it was decided so." }),
   },
   closed,
 );
 
-const gateCursor = cursors(Type.Object({ before: Type.Integer({ minimum: 0 }) }, closed));
-const listCursor = cursors(Type.Object({ createdAtMs: Type.Integer(), id: Id }, closed));
+const gateCursor = cursors(Type.Object({ before: integer({ minimum: 0 }) }, closed));
+const listCursor = cursors(Type.Object({ createdAtMs: integer(), id: Id }, closed));
 
 /** Routes of rollouts: create, look at, order about. */
 export function rolloutRoutes(ports: RolloutRoutesPorts): Route[] {

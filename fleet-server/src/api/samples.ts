@@ -1,7 +1,7 @@
 import { Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { STREAMS } from "@bellwether/protocol/messages/stream.ts";
 import { ok } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { IngestStore, StoredPrediction } from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
@@ -12,31 +12,31 @@ import { parquetOf } from "./parquet.io.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ ...TimeMs, description: "Milliseconds since 1970 UTC." });
+const Time = integer({ ...TimeMs, description: "Milliseconds since 1970 UTC." });
 const about = { device: Type.Optional(Name), asset: Type.Optional(Name) };
 
 const PredictionView = Type.Object({
-  id: Type.Integer(),
+  id: integer(),
   device: Name,
-  epoch: Type.Integer(),
-  seq: Type.Integer(),
+  epoch: integer(),
+  seq: integer(),
   asset: Name,
   observedAtMs: Time,
-  correctedAtMs: Type.Integer({ description: "After what is known of the device's clock." }),
+  correctedAtMs: integer({ description: "After what is known of the device's clock." }),
   committedAtMs: Time,
   hist: Type.Boolean(),
   model: Name,
-  version: Type.Integer(),
+  version: integer(),
   digest: Type.String(),
   value: Type.Optional(Type.Number()),
   error: Type.Optional(Type.String()),
 });
 const EventView = Type.Object({
-  id: Type.Integer(),
+  id: integer(),
   device: Name,
-  epoch: Type.Integer(),
-  seq: Type.Integer(),
-  correctedAtMs: Type.Integer({ description: "After what is known of the device's clock." }),
+  epoch: integer(),
+  seq: integer(),
+  correctedAtMs: integer({ description: "After what is known of the device's clock." }),
   committedAtMs: Time,
   hist: Type.Boolean(),
   atMs: Time,
@@ -49,22 +49,22 @@ const GapView = Type.Object(
   {
     device: Name,
     stream: Type.String(),
-    epoch: Type.Integer(),
-    fromSeq: Type.Integer(),
-    toSeq: Type.Integer(),
+    epoch: integer(),
+    fromSeq: integer(),
+    toSeq: integer(),
     reason: Type.String(),
     atMs: Time,
   },
   closed,
 );
 const byPlace = cursors(
-  Type.Object({ device: Name, epoch: Type.Integer({ minimum: 0 }), seq: Type.Integer({ minimum: 0 }) }, closed),
+  Type.Object({ device: Name, epoch: integer({ minimum: 0 }), seq: integer({ minimum: 0 }) }, closed),
 );
-const Seq = Type.Integer({ minimum: 0 });
+const Seq = integer({ minimum: 0 });
 const byGap = cursors(
   Type.Object({ atMs: Seq, device: Name, epoch: Seq, stream: oneOf(STREAMS), fromSeq: Seq }, closed),
 );
-const byId = cursors(Type.Object({ afterId: Type.Integer({ minimum: 0 }) }, closed));
+const byId = cursors(Type.Object({ afterId: integer({ minimum: 0 }) }, closed));
 
 export interface SampleRoutesDeps {
   readonly store: Pick<Store, "ingest">;

@@ -1,6 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { oneOf, pairOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf, pairOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { HOUR_MS, MINUTE_MS } from "../series/figures.ts";
 import type { SeriesKey } from "../series/rollup.ts";
@@ -12,7 +12,7 @@ import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery } from "./page.ts";
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ minimum: 0, maximum: 8_640_000_000_000_000, description: "Milliseconds since 1970 UTC." });
+const Time = integer({ minimum: 0, maximum: 8_640_000_000_000_000, description: "Milliseconds since 1970 UTC." });
 const Names = Type.Optional(Type.Array(Name, { maxItems: 100 }));
 
 const SeriesPlace = { site: Name, asset: Name, channel: Name };
@@ -24,8 +24,8 @@ const ValueView = Type.Object(
     ...SeriesPlace,
     value: Type.Union([Type.Number(), Type.Null()], { description: "Null where the last reading failed." }),
     quality: oneOf(["good", "uncertain", "bad"]),
-    correctedAtMs: Type.Integer({ description: "When it was measured, after what is known of the device's clock." }),
-    ageMs: Type.Integer({ description: "How long ago that is." }),
+    correctedAtMs: integer({ description: "When it was measured, after what is known of the device's clock." }),
+    ageMs: integer({ description: "How long ago that is." }),
     hist: Type.Boolean({ description: "It came as backfill." }),
   },
   closed,
@@ -36,14 +36,14 @@ const RollupView = Type.Object(
     ...SeriesPlace,
     fromMs: Time,
     toMs: Time,
-    stepMs: Type.Integer(),
+    stepMs: integer(),
     atMs: Type.Array(Time, { description: "Beginning of each step that has samples." }),
     count: Figures,
     min: Figures,
     mean: Figures,
     max: Figures,
     last: Figures,
-    backfilled: Type.Array(Type.Integer(), { description: "Places in these lists of steps with backfilled samples." }),
+    backfilled: Type.Array(integer(), { description: "Places in these lists of steps with backfilled samples." }),
     gaps: Type.Array(pairOf(Time), {
       description: "Spans between samples, from and up to, without any sample.",
     }),
@@ -125,7 +125,7 @@ function rollupsRoute(series: SeriesStore): Route {
       fromMs: Type.Optional(Time),
       toMs: Type.Optional(Time),
       stepMs: Type.Optional(
-        Type.Integer({
+        integer({
           minimum: MINUTE_MS,
           maximum: 366 * 24 * HOUR_MS,
           multipleOf: MINUTE_MS,
@@ -133,7 +133,7 @@ function rollupsRoute(series: SeriesStore): Route {
         }),
       ),
       points: Type.Optional(
-        Type.Integer({
+        integer({
           minimum: 1,
           maximum: STEPS_MAX,
           description: `Or as many steps at most, ${POINTS_DEFAULT} by default.`,

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { FEED_CLASSES } from "@bellwether/protocol/topics.ts";
 import { Type } from "typebox";
 import { hashSecret, withinSites } from "../governance/tokens.ts";
@@ -16,7 +16,7 @@ const SubscriberView = Type.Object(
     account: Name,
     sites: Type.Array(Name),
     classes: Type.Union([Classes, Type.Null()], { description: "What of the feed it may read; null is all of it." }),
-    createdAtMs: Type.Integer(),
+    createdAtMs: integer(),
     revoked: Type.Boolean(),
   },
   closed,

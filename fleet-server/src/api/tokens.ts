@@ -1,6 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import type { Tokens } from "../governance/governance.io.ts";
 import { withinSites } from "../governance/tokens.ts";
@@ -10,7 +10,7 @@ import { cursors, PAGE_DEFAULT, page, pageOf, pageQuery, seenRows } from "./page
 import { defineRoute, type Route } from "./route.ts";
 
 const closed = { additionalProperties: false } as const;
-const Time = Type.Integer({ description: "Milliseconds since 1970 UTC." });
+const Time = integer({ description: "Milliseconds since 1970 UTC." });
 const Roles = Type.Array(oneOf(ROLES), { minItems: 1, maxItems: ROLES.length, uniqueItems: true });
 const Sites = Type.Array(Name, { minItems: 1, maxItems: 100, uniqueItems: true });
 
@@ -37,7 +37,7 @@ const TokenRequest = Type.Object(
     name: Name,
     roles: Roles,
     sites: Type.Optional(Sites),
-    ttlSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 315_360_000, description: "None: until revoked." })),
+    ttlSeconds: Type.Optional(integer({ minimum: 60, maximum: 315_360_000, description: "None: until revoked." })),
   },
   closed,
 );

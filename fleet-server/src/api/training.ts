@@ -1,6 +1,6 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { TRAINING_PHASES, TrainingProgress, TrainingRequest, TrainingSummary } from "../retraining/order.ts";
 import type { TrainingRuns } from "../retraining/runs.io.ts";
@@ -30,14 +30,14 @@ const RunView = Type.Object(
     request: TrainingRequest,
     progress: orNull(TrainingProgress),
     summary: orNull(TrainingSummary),
-    result: orNull(Type.Object({ model: Name, version: Type.Integer(), manifestDigest: Digest }, closed)),
+    result: orNull(Type.Object({ model: Name, version: integer(), manifestDigest: Digest }, closed)),
     error: orNull(
       Type.Object({ code: Type.String(), message: Type.String(), detail: mapOf(Type.String(), Type.Unknown()) }),
     ),
-    createdAtMs: Type.Integer(),
+    createdAtMs: integer(),
     createdBy: Type.String(),
-    startedAtMs: orNull(Type.Integer()),
-    endedAtMs: orNull(Type.Integer()),
+    startedAtMs: orNull(integer()),
+    endedAtMs: orNull(integer()),
   },
   closed,
 );

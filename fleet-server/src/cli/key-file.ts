@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, scryptSync } from "node:crypto";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { oneOf, validator } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf, validator } from "@bellwether/protocol/schema.ts";
 import { type KeyPair, keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import { type Static, Type } from "typebox";
 
@@ -16,7 +16,7 @@ const SealedKey = Type.Object(
   {
     ...facts,
     /** Cost of guessing: kept with the key, so that it can be raised for later ones. */
-    scrypt: Type.Object({ n: Type.Integer({ minimum: 2 ** 14, maximum: 2 ** 20 }), salt: hex(16) }, closed),
+    scrypt: Type.Object({ n: integer({ minimum: 2 ** 14, maximum: 2 ** 20 }), salt: hex(16) }, closed),
     nonce: hex(12),
     /** The seed under AES-256-GCM, and the tag. */
     box: hex(48),

@@ -1,5 +1,5 @@
 import { moveOf } from "@bellwether/protocol/drift/charts.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import type { CohortEvidence, FeatureShift } from "./cohort.ts";
 import type { JudgedWindow } from "./windows.ts";
@@ -24,15 +24,15 @@ export const CohortVerdict = Type.Object(
     text: Type.String({ description: "The verdict in a sentence." }),
     /** What the newest windows say, and how often in a row: a phase is left only on several. */
     found: oneOf(COHORT_PHASES),
-    foundTimes: Type.Integer(),
-    foundToMs: Type.Integer(),
+    foundTimes: integer(),
+    foundToMs: integer(),
     /** When the phase was entered, by the server's clock, and the source time of the newest row behind it then. */
-    enteredAtMs: Type.Integer(),
-    enteredToMs: Type.Integer(),
-    judgedAtMs: Type.Integer(),
-    toMs: Type.Integer({ description: "Source time of the newest rows behind this, the middle one of all assets." }),
+    enteredAtMs: integer(),
+    enteredToMs: integer(),
+    judgedAtMs: integer(),
+    toMs: integer({ description: "Source time of the newest rows behind this, the middle one of all assets." }),
     /** Source time since when the shift is seen; null where nothing shifted. */
-    sinceMs: Type.Union([Type.Integer(), Type.Null()]),
+    sinceMs: Type.Union([integer(), Type.Null()]),
     devices: Names,
     assets: Names,
     warming: Names,

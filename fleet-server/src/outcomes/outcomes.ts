@@ -1,5 +1,5 @@
 import { Name } from "@bellwether/protocol/ids.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 
 /** What maintenance found. */
@@ -12,7 +12,7 @@ const closed = { additionalProperties: false } as const;
 const said = {
   asset: Name,
   kind: oneOf(OUTCOME_KINDS),
-  atMs: Type.Integer({ minimum: 0, maximum: 8.64e15, description: "When it was so; milliseconds since 1970 UTC." }),
+  atMs: integer({ minimum: 0, maximum: 8.64e15, description: "When it was so; milliseconds since 1970 UTC." }),
   note: Type.Optional(Type.String({ maxLength: 2_000 })),
 };
 
@@ -26,12 +26,12 @@ export type NewOutcome = Static<typeof NewOutcome>;
 /** An outcome as it is kept: never changed, at most taken back. */
 export const Outcome = Type.Object(
   {
-    id: Type.Integer(),
+    id: integer(),
     ...said,
     site: Name,
     by: Type.String(),
-    recordedAtMs: Type.Integer(),
-    retracted: Type.Union([Type.Object({ by: Type.String(), atMs: Type.Integer() }, closed), Type.Null()]),
+    recordedAtMs: integer(),
+    retracted: Type.Union([Type.Object({ by: Type.String(), atMs: integer() }, closed), Type.Null()]),
   },
   closed,
 );

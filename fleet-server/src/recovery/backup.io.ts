@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { copyFile, mkdir, open, readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { writeDurably } from "../files.io.ts";
 
@@ -10,11 +11,11 @@ import { writeDurably } from "../files.io.ts";
 export const BackupIndex = Type.Object({
   v: Type.Literal(1),
   /** Everything that was committed before is in it. */
-  atMs: Type.Integer({ minimum: 0 }),
+  atMs: integer({ minimum: 0 }),
   files: Type.Array(
     Type.Object({
       path: Type.String({ pattern: "^(?!/)(?!.*\\.\\.)[^\\u0000]{1,400}$" }),
-      bytes: Type.Integer({ minimum: 0 }),
+      bytes: integer({ minimum: 0 }),
       sha256: Type.String({ pattern: "^[0-9a-f]{64}$" }),
     }),
   ),

@@ -1,8 +1,9 @@
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import type { JournalEntry, Revocation } from "./journal.ts";
 
 const Entry = Type.Object({
-  atMs: Type.Integer(),
+  atMs: integer(),
   by: Type.String(),
   operation: Type.String(),
   target: Type.String(),
@@ -10,9 +11,9 @@ const Entry = Type.Object({
 
 /** What a restore found and did; kept in the data directory, shown by the API. */
 export const RestoreReport = Type.Object({
-  backupAtMs: Type.Integer({ description: "Everything committed before came back." }),
-  restoredAtMs: Type.Integer(),
-  raisedBy: Type.Integer({
+  backupAtMs: integer({ description: "Everything committed before came back." }),
+  restoredAtMs: integer(),
+  raisedBy: integer({
     description: "How far the numbers of online metadata and of devices' documents were moved on.",
   }),
   revocations: Type.Array(Type.Object({ ...Entry.properties, applied: Type.String() }), {
@@ -21,7 +22,7 @@ export const RestoreReport = Type.Object({
   lostChanges: Type.Array(Entry, {
     description: "Other changes since the backup, which somebody has to make again; the newest 1000.",
   }),
-  lostChangesTotal: Type.Integer(),
+  lostChangesTotal: integer(),
 });
 export type RestoreReport = Static<typeof RestoreReport>;
 

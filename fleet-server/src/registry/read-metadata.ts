@@ -1,6 +1,6 @@
 import { Digest, Name } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { oneOf, validator } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf, validator } from "@bellwether/protocol/schema.ts";
 import { RetrainingScope, releasePath, retrainingScope } from "@bellwether/protocol/trust/releases.ts";
 import { Metadata, type MetadataKind, type Root, type Targets } from "@tufjs/models";
 import { Type } from "typebox";
@@ -29,10 +29,10 @@ const releaseOf = validator(
   "The release",
   Type.Object({
     model: Name,
-    version: Type.Integer({ minimum: 1 }),
+    version: integer({ minimum: 1 }),
     manifestDigest: Digest,
-    manifestLength: Type.Integer({ minimum: 1 }),
-    releaseCounter: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+    manifestLength: integer({ minimum: 1 }),
+    releaseCounter: integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
   }),
 );
 const publicKeys = validator("The director's keys", Type.Array(PublicKey, { minItems: 1, maxItems: 8 }));

@@ -1,6 +1,6 @@
 import { Digest, Name, TimeMs } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { oneOf, validator } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf, validator } from "@bellwether/protocol/schema.ts";
 import type { KeyPair } from "@bellwether/protocol/trust/keys.ts";
 import type { Metadata, Root, Targets } from "@tufjs/models";
 import { type Static, Type } from "typebox";
@@ -16,7 +16,7 @@ import {
 import { METADATA_BYTES_MAX, readTargets } from "./read-metadata.ts";
 
 const closed = { additionalProperties: false } as const;
-const Version = Type.Integer({ minimum: 1, maximum: 1_000_000_000 });
+const Version = integer({ minimum: 1, maximum: 1_000_000_000 });
 const PublicKey = Type.String({ pattern: "^[0-9a-f]{64}$" });
 
 /** One thing the owners of the offline keys are asked to sign. */
@@ -27,8 +27,8 @@ export const TargetsChange = Type.Union([
       model: Name,
       version: Version,
       manifestDigest: Digest,
-      manifestLength: Type.Integer({ minimum: 1 }),
-      releaseCounter: Type.Integer({ minimum: 1 }),
+      manifestLength: integer({ minimum: 1 }),
+      releaseCounter: integer({ minimum: 1 }),
     },
     closed,
   ),

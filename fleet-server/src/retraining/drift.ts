@@ -4,6 +4,7 @@ import type { FeatureManifest } from "@bellwether/protocol/features/program.ts";
 import { seededRandom, shuffle } from "@bellwether/protocol/random.ts";
 import type { DriftReference } from "@bellwether/protocol/reference/drift-reference.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import type { FeaturePlan } from "./features.ts";
 import type { HistorySnapshot } from "./history/snapshot.ts";
@@ -16,7 +17,7 @@ export const DriftOptions = Type.Object(
       Type.Object(
         {
           features: Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { minItems: 1, maxItems: 16 }),
-          count: Type.Integer({ minimum: 2, maximum: 8 }),
+          count: integer({ minimum: 2, maximum: 8 }),
         },
         {
           additionalProperties: false,
@@ -24,8 +25,8 @@ export const DriftOptions = Type.Object(
         },
       ),
     ),
-    windowVectors: Type.Optional(Type.Integer({ minimum: 8, maximum: 100_000 })),
-    baselineWindows: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000 })),
+    windowVectors: Type.Optional(integer({ minimum: 8, maximum: 100_000 })),
+    baselineWindows: Type.Optional(integer({ minimum: 1, maximum: 1_000 })),
     falseAlarmsPerDeviceMonth: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1_000 })),
   },
   { additionalProperties: false },

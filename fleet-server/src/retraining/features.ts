@@ -2,6 +2,7 @@ import { compileFeatures, type FeatureManifest, featureName } from "@bellwether/
 import { Name } from "@bellwether/protocol/ids.ts";
 import { type FeatureSpec, RestartRule } from "@bellwether/protocol/package/manifest.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import type { HistorySnapshot } from "./history/snapshot.ts";
 import { livesOf } from "./targets.ts";
@@ -12,11 +13,11 @@ const Functions = Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { max
 export const FeatureOptions = Type.Object(
   {
     channels: Type.Optional(Type.Array(Name, { minItems: 1, maxItems: 1_024, description: "Learn from these only." })),
-    windowRows: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+    windowRows: Type.Optional(integer({ minimum: 1, maximum: 10_000 })),
     functions: Type.Optional(Functions),
     /** Functions whose distance from the asset's own healthy baseline is a feature. */
     relative: Type.Optional(Functions),
-    baselineVectors: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+    baselineVectors: Type.Optional(integer({ minimum: 1, maximum: 10_000 })),
     age: Type.Optional(Type.Boolean({ description: "Rows of the asset so far." })),
     restart: Type.Optional(RestartRule),
   },

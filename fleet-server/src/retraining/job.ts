@@ -1,6 +1,6 @@
 import type { Problem } from "@bellwether/protocol/errors.ts";
 import { Name } from "@bellwether/protocol/ids.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { RetrainingResult } from "./retrain.ts";
 
@@ -30,7 +30,7 @@ export function isOpen(phase: RetrainingPhase): boolean {
 const closed = { additionalProperties: false } as const;
 const Text = Type.String({ maxLength: 64 });
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()]);
-const Time = Type.Integer({ minimum: 0 });
+const Time = integer({ minimum: 0 });
 
 /** What a rollout after a retraining may be told beside its version and cohort: see `POST /v1/rollouts`. */
 export const RolloutOptions = Type.Object(
@@ -58,12 +58,12 @@ export const RetrainingPolicy = Type.Object(
     model: Name,
     cohort: Name,
     ...terms,
-    labelledAssetsMin: Type.Integer({
+    labelledAssetsMin: integer({
       minimum: 3,
       maximum: 100_000,
       description: "Assets with a failure since the change, before it begins.",
     }),
-    updatedAtMs: Type.Integer(),
+    updatedAtMs: integer(),
     updatedBy: Type.String(),
   },
   closed,
@@ -82,23 +82,23 @@ export const Retraining = Type.Object(
     phase: oneOf(RETRAINING_PHASES),
     /** When the process changed, by the source's clock; rows before it tell nothing. */
     sinceMs: Nullable(Time),
-    cutOffMs: Type.Integer(),
-    knownAtMs: Type.Integer(),
+    cutOffMs: integer(),
+    knownAtMs: integer(),
     /** Assets with a failure since the change when it began. */
-    labelledAssets: Type.Integer(),
-    champion: Type.Object({ version: Type.Integer(), digest: Type.String(), run: Type.String() }, closed),
+    labelledAssets: integer(),
+    champion: Type.Object({ version: integer(), digest: Type.String(), run: Type.String() }, closed),
     /** Id of the cohort's history. */
     history: Nullable(Type.String()),
     result: Nullable(RetrainingResult),
-    version: Nullable(Type.Integer()),
+    version: Nullable(integer()),
     digest: Nullable(Type.String()),
     /** Who let it be released: a person, or the policy. */
     approvedBy: Nullable(Type.String()),
     rolloutId: Nullable(Type.String()),
     error: Nullable(Type.Object({ code: Type.String(), message: Type.String() })),
-    createdAtMs: Type.Integer(),
+    createdAtMs: integer(),
     createdBy: Type.String(),
-    updatedAtMs: Type.Integer(),
+    updatedAtMs: integer(),
   },
   closed,
 );

@@ -1,3 +1,4 @@
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 
 const closed = { additionalProperties: false } as const;
@@ -9,10 +10,10 @@ const Snapshot = Type.Object(
     digest: Type.String(),
     label: Nullable(Type.String()),
     origin: Type.Union([Type.Literal("imported"), Type.Literal("fleet")]),
-    rows: Type.Integer(),
-    assets: Type.Integer(),
-    failures: Type.Integer(),
-    createdAtMs: Type.Integer(),
+    rows: integer(),
+    assets: integer(),
+    failures: integer(),
+    createdAtMs: integer(),
     createdBy: Type.String(),
     request: Type.Unknown(),
   },
@@ -24,10 +25,10 @@ export const Lineage = Type.Object(
   {
     prediction: Type.Object(
       {
-        id: Type.Integer(),
+        id: integer(),
         device: Type.String(),
         asset: Type.String(),
-        observedAtMs: Type.Integer(),
+        observedAtMs: integer(),
         value: Nullable(Type.Number()),
       },
       closed,
@@ -35,13 +36,13 @@ export const Lineage = Type.Object(
     model: Type.Object(
       {
         model: Type.String(),
-        version: Type.Integer(),
+        version: integer(),
         digest: Type.String(),
         phase: Type.String(),
         trainer: Type.String(),
-        seed: Nullable(Type.Integer()),
+        seed: Nullable(integer()),
         parent: Type.Union([Type.String(), Type.Null()], { description: "Digest of the version it replaced." }),
-        createdAtMs: Type.Integer(),
+        createdAtMs: integer(),
         createdBy: Type.String(),
       },
       closed,
@@ -51,7 +52,7 @@ export const Lineage = Type.Object(
         {
           kind: Type.Union([Type.Literal("training"), Type.Literal("retraining")]),
           id: Type.String(),
-          createdAtMs: Type.Integer(),
+          createdAtMs: integer(),
           createdBy: Type.String(),
           request: Type.Unknown(),
         },
@@ -61,7 +62,7 @@ export const Lineage = Type.Object(
     /** What was learnt from: the data snapshot, and for a retrained version the history of its champion as well. */
     snapshots: Type.Array(Snapshot),
     /** Who let devices run it; null for a version that nobody released. */
-    approver: Nullable(Type.Object({ by: Type.String(), atMs: Type.Integer(), scope: Type.String() }, closed)),
+    approver: Nullable(Type.Object({ by: Type.String(), atMs: integer(), scope: Type.String() }, closed)),
   },
   closed,
 );

@@ -1,3 +1,4 @@
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 
 const closed = { additionalProperties: false } as const;
@@ -6,8 +7,8 @@ const Figure = Type.Union([Type.Number(), Type.Null()]);
 /** How well a model does on assets it has not learnt from, beside the best constant. */
 export const Evaluation = Type.Object(
   {
-    rows: Type.Integer({ minimum: 0 }),
-    assets: Type.Integer({ minimum: 0 }),
+    rows: integer({ minimum: 0 }),
+    assets: integer({ minimum: 0 }),
     rmse: Figure,
     mae: Figure,
     /** Of the mean (regression) or share of ones (binary) of what was learnt from. */
@@ -23,7 +24,7 @@ export const Evaluation = Type.Object(
     f1Threshold: Type.Optional(Figure),
     /** F1 of always saying yes. */
     f1Always: Type.Optional(Figure),
-    positives: Type.Optional(Type.Integer({ minimum: 0 })),
+    positives: Type.Optional(integer({ minimum: 0 })),
   },
   closed,
 );

@@ -1,5 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { AlertRule } from "@bellwether/protocol/package/manifest.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { DriftOptions } from "./drift.ts";
 import { FeatureOptions } from "./features.ts";
@@ -17,7 +18,7 @@ export const TrainingRequest = Type.Object(
     target: TargetSpec,
     parameters: Type.Optional(GbdtOptions),
     features: Type.Optional(FeatureOptions),
-    seed: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+    seed: Type.Optional(integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     /** Assets the model never learns from; without it a fifth is drawn to measure, and the final model learns from all. */
     holdoutAssets: Type.Optional(Type.Array(Name, { minItems: 1, maxItems: 10_000 })),
     alert: Type.Optional(AlertRule),
@@ -44,8 +45,8 @@ export const TrainingProgress = Type.Object(
     ]),
     /** Share of the whole run that is done. */
     done: Type.Number({ minimum: 0, maximum: 1 }),
-    tree: Type.Optional(Type.Integer()),
-    trees: Type.Optional(Type.Integer()),
+    tree: Type.Optional(integer()),
+    trees: Type.Optional(integer()),
     loss: Type.Optional(Type.Number()),
     watchedLoss: Type.Optional(Type.Number()),
   },
@@ -56,16 +57,16 @@ export type TrainingProgress = Static<typeof TrainingProgress>;
 /** What a run found out. */
 export const TrainingSummary = Type.Object(
   {
-    rows: Type.Integer({ description: "Rows learnt from." }),
-    assets: Type.Integer({ description: "Assets learnt from." }),
+    rows: integer({ description: "Rows learnt from." }),
+    assets: integer({ description: "Assets learnt from." }),
     holdoutAssets: Type.Array(Name, { description: "Assets the figures below were measured on." }),
     refit: Type.Boolean({
       description:
         "True: after measuring, the released model was grown the same way on all assets. False: it never saw the held-out ones.",
     }),
-    thinnedBy: Type.Integer({ description: "Every n-th row was kept, to stay within memory." }),
+    thinnedBy: integer({ description: "Every n-th row was kept, to stay within memory." }),
     evaluation: Evaluation,
-    trees: Type.Integer(),
+    trees: integer(),
     features: Type.Array(Type.Object({ name: Type.String(), importance: Type.Number() }, closed), {
       description: "Features the trees use, by their share of the gain.",
     }),

@@ -1,3 +1,4 @@
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { isBinary, type TargetSpec, targetsOf } from "./targets.ts";
 
@@ -22,9 +23,9 @@ const Figure = Type.Union([Type.Number(), Type.Null()]);
 /** Errors of predictions whose labels have matured. */
 export const Performance = Type.Object(
   {
-    n: Type.Integer({ description: "Predictions whose label is known by now." }),
-    unmatured: Type.Integer({ description: "Predictions that nobody can judge yet." }),
-    assets: Type.Integer(),
+    n: integer({ description: "Predictions whose label is known by now." }),
+    unmatured: integer({ description: "Predictions that nobody can judge yet." }),
+    assets: integer(),
     rmse: Figure,
     mae: Figure,
     bias: Type.Union([Type.Number(), Type.Null()], { description: "Mean of predicted minus true." }),

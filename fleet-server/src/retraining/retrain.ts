@@ -1,6 +1,7 @@
 import { digestOf } from "@bellwether/protocol/package/check.ts";
 import { seededRandom, shuffle } from "@bellwether/protocol/random.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { type ErrorRatio, errorRatio } from "./bootstrap.ts";
 import { CANDIDATES, type CandidateInput, type CandidateName, makeCandidate, saysOf } from "./candidates.ts";
@@ -57,10 +58,10 @@ export const RetrainingResult = Type.Object(
   {
     championRmse: Type.Number({ description: "Of the champion, on the same assets and rows as the candidates." }),
     meanRmse: Type.Number({ description: "Of always saying the mean of what was learnt from." }),
-    rows: Type.Integer(),
+    rows: integer(),
     assets: Type.Array(Type.String(), { description: "Learnt from and measured on, never by the same model." }),
     holdoutAssets: Type.Array(Type.String(), { description: "Kept from both." }),
-    folds: Type.Integer(),
+    folds: integer(),
     candidates: Type.Array(CandidateResult),
     chosen: Type.Union([Type.String(), Type.Null()]),
     reason: Type.String(),

@@ -1,4 +1,5 @@
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import type { HistoryAsset, HistorySnapshot } from "./history/snapshot.ts";
 
@@ -16,7 +17,7 @@ export const TargetSpec = Type.Union([
     { ...closed, description: "Remaining useful life until the next failure." },
   ),
   Type.Object(
-    { kind: Type.Literal("binary"), horizonRows: Type.Integer(horizon) },
+    { kind: Type.Literal("binary"), horizonRows: integer(horizon) },
     { ...closed, description: "Probability of a failure within so many rows." },
   ),
   Type.Object(

@@ -1,6 +1,6 @@
 import { Name } from "@bellwether/protocol/ids.ts";
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, oneOf } from "@bellwether/protocol/schema.ts";
 import type { ConfirmRule } from "@bellwether/protocol/trust/director.ts";
 import { type Static, Type } from "typebox";
 import { GATE_NAMES } from "./gates.ts";
@@ -22,7 +22,7 @@ const GateRequest = Type.Union([
     {
       name: oneOf(GATE_NAMES),
       threshold: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
-      minSamples: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+      minSamples: Type.Optional(integer({ minimum: 1, maximum: 1_000_000 })),
     },
     closed,
   ),
@@ -64,7 +64,7 @@ export const RolloutRequest = Type.Object(
     confirm: Type.Optional(
       Type.Object(
         {
-          inferences: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+          inferences: Type.Optional(integer({ minimum: 1, maximum: 1_000_000 })),
           soakSeconds: Type.Optional(Type.Number({ minimum: 0, maximum: 2_592_000 })),
           deadlineSeconds: Type.Optional(Type.Number({ minimum: 1, maximum: 2_592_000 })),
           errorFraction: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
@@ -72,7 +72,7 @@ export const RolloutRequest = Type.Object(
           shadow: Type.Optional(
             Type.Object(
               {
-                inferences: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+                inferences: Type.Optional(integer({ minimum: 1, maximum: 1_000_000 })),
                 seconds: Type.Number({ minimum: 0, maximum: 2_592_000 }),
               },
               closed,
@@ -83,7 +83,7 @@ export const RolloutRequest = Type.Object(
       ),
     ),
     rolloutConfig: Type.Optional(
-      Type.Object({ maximumPerMinute: Type.Optional(Type.Integer({ minimum: 1, maximum: 100_000 })) }, closed),
+      Type.Object({ maximumPerMinute: Type.Optional(integer({ minimum: 1, maximum: 100_000 })) }, closed),
     ),
     abortConfig: Type.Optional(
       Type.Object(
@@ -93,7 +93,7 @@ export const RolloutRequest = Type.Object(
               {
                 action: Type.Union([Type.Literal("CANCEL"), Type.Literal("REVERT")]),
                 failureType: oneOf(FAILURE_TYPES),
-                minNumberOfExecutedThings: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+                minNumberOfExecutedThings: integer({ minimum: 1, maximum: 1_000_000 }),
                 thresholdPercentage: Type.Number({ exclusiveMinimum: 0, maximum: 100 }),
               },
               closed,

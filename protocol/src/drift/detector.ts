@@ -2,7 +2,7 @@ import { type Static, Type } from "typebox";
 import { type ChartVerdict, DRIFT_PHASES, type DriftPhase } from "../messages/drift.ts";
 import type { ChartReference, DriftReference } from "../reference/drift-reference.ts";
 import { err, ok, type Result } from "../result.ts";
-import { oneOf, validator } from "../schema.ts";
+import { integer, oneOf, validator } from "../schema.ts";
 import { distanceOf, nextSum } from "./charts.ts";
 import { statisticsOf, type WindowFigures } from "./fold.ts";
 
@@ -13,15 +13,15 @@ const Snapshot = Type.Object(
   {
     v: Type.Literal(1),
     phase: oneOf(DRIFT_PHASES),
-    windows: Type.Integer({ minimum: 0 }),
-    warmed: Type.Integer({ minimum: 0 }),
+    windows: integer({ minimum: 0 }),
+    warmed: integer({ minimum: 0 }),
     own: Type.Array(NumberOrNull),
-    ownCount: Type.Array(Type.Integer({ minimum: 0 })),
+    ownCount: Type.Array(integer({ minimum: 0 })),
     up: Type.Array(Type.Number()),
     down: Type.Array(Type.Number()),
     /** Per chart and side: since when the sum is above zero, the statistics since then and how many. */
-    runs: Type.Array(Type.Object({ sinceMs: Type.Number(), sum: Type.Number(), count: Type.Integer() })),
-    score: Type.Union([Type.Null(), Type.Object({ mean: Type.Number(), health: Type.Integer({ minimum: 0 }) })]),
+    runs: Type.Array(Type.Object({ sinceMs: Type.Number(), sum: Type.Number(), count: integer() })),
+    score: Type.Union([Type.Null(), Type.Object({ mean: Type.Number(), health: integer({ minimum: 0 }) })]),
   },
   { additionalProperties: false },
 );

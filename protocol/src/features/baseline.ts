@@ -1,9 +1,10 @@
 import { type Static, Type } from "typebox";
 import { err, ok, type Result } from "../result.ts";
+import { integer } from "../schema.ts";
 
 /** A baseline as it is saved; plain JSON. */
 export const BaselineSnapshot = Type.Object({
-  counts: Type.Array(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
+  counts: Type.Array(integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
   means: Type.Array(Type.Number()),
 });
 export type BaselineSnapshot = Static<typeof BaselineSnapshot>;

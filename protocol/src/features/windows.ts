@@ -1,6 +1,7 @@
 import { type Static, Type } from "typebox";
 import type { WindowSpec } from "../package/manifest.ts";
 import { err, ok, type Result } from "../result.ts";
+import { integer } from "../schema.ts";
 
 /** Most doubles one asset's window may hold (32 MB). */
 const CELLS_MAX = 4 * 1024 * 1024;
@@ -20,12 +21,12 @@ export interface WindowQuality {
 
 /** A window with its rows, as it is saved beside the outbox; plain JSON. */
 export const WindowSnapshot = Type.Object({
-  ageRows: Type.Integer({ minimum: 0 }),
+  ageRows: integer({ minimum: 0 }),
   firstAtMs: Type.Number(),
   dueAtMs: Type.Number(),
-  rowsSinceDue: Type.Integer({ minimum: 0 }),
-  late: Type.Integer({ minimum: 0 }),
-  lateRun: Type.Integer({ minimum: 0 }),
+  rowsSinceDue: integer({ minimum: 0 }),
+  late: integer({ minimum: 0 }),
+  lateRun: integer({ minimum: 0 }),
   timesMs: Type.Array(Type.Number()),
   /** The rows one after another as little-endian doubles, base64 (JSON knows no NaN). */
   cells: Type.String(),

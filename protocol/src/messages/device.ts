@@ -1,10 +1,10 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
 import { Labels } from "../labels.ts";
-import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
+import { integer, mapOf, oneOf, pairOf, validator } from "../schema.ts";
 import { StreamName } from "./stream.ts";
 
-const Bytes = Type.Integer({ minimum: 0 });
+const Bytes = integer({ minimum: 0 });
 const LineBytes = Type.Partial(
   Type.Object({
     event: Bytes,
@@ -19,13 +19,13 @@ const LineBytes = Type.Partial(
   }),
 );
 
-const Session = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+const Session = integer({ minimum: 0 });
 
 /** What the outbox holds of one stream when a session opens: the oldest seq still held, and the next to be given. */
 export const StreamPosition = Type.Object({
   stream: StreamName,
-  firstHeld: Type.Integer({ minimum: 1 }),
-  next: Type.Integer({ minimum: 1 }),
+  firstHeld: integer({ minimum: 1 }),
+  next: integer({ minimum: 1 }),
 });
 
 /**
@@ -37,7 +37,7 @@ export const StateMessage = Type.Object({
   session: Session,
   online: Type.Boolean(),
   atMs: Type.Optional(TimeMs),
-  heartbeatMs: Type.Optional(Type.Integer({ minimum: 100, maximum: 3_600_000 })),
+  heartbeatMs: Type.Optional(integer({ minimum: 100, maximum: 3_600_000 })),
   epoch: Type.Optional(Epoch),
   streams: Type.Optional(Type.Array(StreamPosition, { maxItems: 5 })),
   /** Random name of the agent's process, in the state that opens a session: two machines with one key show by it. */
@@ -49,22 +49,22 @@ export const StateMessage = Type.Object({
       memoryUsedFraction: Type.Number(),
       diskUsedFraction: Type.Number(),
       temperatureC: Type.Optional(Type.Number()),
-      outboxBytes: Type.Integer(),
-      outboxBytesMax: Type.Integer(),
+      outboxBytes: integer(),
+      outboxBytesMax: integer(),
       outboxPhase: Type.Union([Type.Literal("normal"), Type.Literal("pressured"), Type.Literal("shedding")]),
-      evictedRecords: Type.Integer(),
+      evictedRecords: integer(),
       /** Bytes the agent had its disk write in the last 24 hours, or since it began, and its budget for a day. */
       disk: Type.Optional(
         Type.Object({
-          coversMs: Type.Integer({ minimum: 0 }),
-          writtenBytes: Type.Integer({ minimum: 0 }),
-          budgetBytesPerDay: Type.Integer({ minimum: 0 }),
+          coversMs: integer({ minimum: 0 }),
+          writtenBytes: integer({ minimum: 0 }),
+          budgetBytesPerDay: integer({ minimum: 0 }),
           /** How far its commits stand apart now. */
-          commitMs: Type.Integer({ minimum: 0 }),
+          commitMs: integer({ minimum: 0 }),
         }),
       ),
       /** MQTT bytes of the last 24 hours by class, or since the agent began if that is less. */
-      line: Type.Optional(Type.Object({ coversMs: Type.Integer({ minimum: 0 }), bytes: LineBytes })),
+      line: Type.Optional(Type.Object({ coversMs: integer({ minimum: 0 }), bytes: LineBytes })),
       lastRowAtMs: Type.Optional(TimeMs),
       lastInferenceAtMs: Type.Optional(TimeMs),
     }),
@@ -97,8 +97,8 @@ export const BirthMessage = Type.Object({
   session: Session,
   asset: Name,
   /** Of how many births this is one, so that the server knows when it has them all. */
-  index: Type.Integer({ minimum: 0 }),
-  of: Type.Integer({ minimum: 1, maximum: 10_000 }),
+  index: integer({ minimum: 0 }),
+  of: integer({ minimum: 1, maximum: 10_000 }),
   channels: Type.Array(ChannelBirth, { maxItems: 1_024 }),
   /** Facts that selectors and compatibility see. */
   facts: mapOf(Name, Type.String({ maxLength: 128 }), { maxProperties: 64 }),
@@ -130,8 +130,8 @@ export const DeploymentEvidence = Type.Object({
   goldenMatched: Type.Boolean(),
   /** Largest distance of any number from what the golden vectors say. */
   goldenMaxError: Type.Optional(Type.Number({ minimum: 0 })),
-  inferences: Type.Integer({ minimum: 0 }),
-  errors: Type.Integer({ minimum: 0 }),
+  inferences: integer({ minimum: 0 }),
+  errors: integer({ minimum: 0 }),
   p99LatencyUs: Type.Number({ minimum: 0 }),
   firstInferenceAtMs: Type.Optional(TimeMs),
   lastInferenceAtMs: Type.Optional(TimeMs),
@@ -143,11 +143,11 @@ export type DeploymentEvidence = Static<typeof DeploymentEvidence>;
 
 /** What a version did as a shadow, on the rows of the model that served meanwhile. Times are the device's own. */
 export const ShadowFindings = Type.Object({
-  inferences: Type.Integer({ minimum: 0 }),
-  errors: Type.Integer({ minimum: 0 }),
+  inferences: integer({ minimum: 0 }),
+  errors: integer({ minimum: 0 }),
   p99LatencyUs: Type.Number({ minimum: 0 }),
   /** Vectors for which both gave a value. */
-  compared: Type.Integer({ minimum: 0 }),
+  compared: integer({ minimum: 0 }),
   /** Mean distance of the two values. */
   meanDifference: Type.Optional(Type.Number({ minimum: 0 })),
   /** Share of those vectors for which both stood on the same side of their alert's threshold. */
@@ -162,13 +162,13 @@ export const ReportedModel = Type.Object({
   model: Name,
   phase: oneOf(UPDATE_PHASES),
   /** What runs now: the last verified one, whatever the phase. */
-  active: Type.Optional(Type.Object({ version: Type.Integer({ minimum: 1 }), digest: Digest })),
+  active: Type.Optional(Type.Object({ version: integer({ minimum: 1 }), digest: Digest })),
   /** What the director asked for, with the version of the document that did. */
   target: Type.Optional(
     Type.Object({
-      version: Type.Integer({ minimum: 1 }),
+      version: integer({ minimum: 1 }),
       digest: Digest,
-      directorVersion: Type.Integer({ minimum: 1 }),
+      directorVersion: integer({ minimum: 1 }),
     }),
   ),
   /** How the last target ended. */
@@ -198,8 +198,8 @@ export type ReportedModel = Static<typeof ReportedModel>;
 export const ReportedMessage = Type.Object({
   v: Type.Literal(1),
   session: Session,
-  rev: Type.Integer({ minimum: 1 }),
-  directorVersion: Type.Integer({ minimum: 0 }),
+  rev: integer({ minimum: 1 }),
+  directorVersion: integer({ minimum: 0 }),
   models: Type.Array(ReportedModel, { maxItems: 64 }),
   /** Director documents, or models in them, that the device did not take: a wrong signature, expired metadata. */
   refusals: Type.Array(
@@ -208,7 +208,7 @@ export const ReportedMessage = Type.Object({
       message: Type.String({ maxLength: 1000 }),
       atMs: TimeMs,
       /** The number the refused document bears; absent while the device still tries. */
-      directorVersion: Type.Optional(Type.Integer({ minimum: 1 })),
+      directorVersion: Type.Optional(integer({ minimum: 1 })),
       /** The model that was refused; absent where it was the whole document. */
       model: Type.Optional(Name),
     }),

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name, TimeMs } from "../ids.ts";
-import { oneOf } from "../schema.ts";
+import { integer, oneOf } from "../schema.ts";
 
 export const DRIFT_PHASES = ["warming", "stable", "suspect", "drifted"] as const;
 export type DriftPhase = (typeof DRIFT_PHASES)[number];
@@ -10,8 +10,8 @@ export const QUALITY_KINDS = ["missing", "range", "stuck", "gap", "clock", "unit
 export type QualityKind = (typeof QUALITY_KINDS)[number];
 
 const FeatureName = Type.String({ maxLength: 200 });
-const Whole = Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER });
-const Count = Type.Integer({ minimum: 0, maximum: 1_000_000 });
+const Whole = integer();
+const Count = integer({ minimum: 0, maximum: 1_000_000 });
 const FEATURES_MAX = 256;
 
 /** One chart that stands out. */
@@ -53,7 +53,7 @@ export const DriftSketch = Type.Object({
   /** Counts in the reference's frozen bins, by the regimes that occurred. */
   bins: Type.Array(
     Type.Object({
-      regime: Type.Integer({ minimum: 0, maximum: 7 }),
+      regime: integer({ minimum: 0, maximum: 7 }),
       counts: Type.Array(Type.Array(Count, { maxItems: 32 }), { maxItems: FEATURES_MAX }),
     }),
     { maxItems: 8 },
@@ -69,7 +69,7 @@ export const DriftRecord = Type.Object({
   /** Source time of its first row. */
   fromMs: TimeMs,
   model: Name,
-  version: Type.Integer({ minimum: 1 }),
+  version: integer({ minimum: 1 }),
   /** Of the manifest. */
   digest: Digest,
   /** Digest of the reference whose bins and cells this was held against. */

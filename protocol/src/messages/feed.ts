@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name, TimeMs } from "../ids.ts";
-import { mapOf, oneOf } from "../schema.ts";
+import { integer, mapOf, oneOf } from "../schema.ts";
 import { ChartVerdict, QualityFinding } from "./drift.ts";
 import { Contribution } from "./stream.ts";
 
@@ -30,7 +30,7 @@ export type TelemetryFeed = Static<typeof TelemetryFeed>;
 
 const said = {
   model: Name,
-  version: Type.Integer({ minimum: 1 }),
+  version: integer({ minimum: 1 }),
   digest: Digest,
   /** The model's primary output; absent where the inference failed. */
   value: Type.Optional(Type.Number()),
@@ -46,7 +46,7 @@ export const PredictionFeed = Type.Object({
   /** Every output of the model, by name. */
   outputs: Type.Optional(mapOf(Name, Type.Unknown())),
   explanation: Type.Optional(Type.Array(Contribution)),
-  quality: Type.Optional(mapOf(Name, Type.Integer())),
+  quality: Type.Optional(mapOf(Name, integer())),
 });
 export type PredictionFeed = Static<typeof PredictionFeed>;
 
@@ -54,7 +54,7 @@ export type PredictionFeed = Static<typeof PredictionFeed>;
 export const DriftFeed = Type.Object({
   ...about,
   model: Name,
-  version: Type.Optional(Type.Integer({ minimum: 1 })),
+  version: Type.Optional(integer({ minimum: 1 })),
   phase: Type.String({ description: "Of the asset; of the cohort where one is named." }),
   /** The verdict in a sentence. */
   text: Type.String(),
@@ -95,14 +95,14 @@ export const DeviceFeed = Type.Object({
   time: about.time,
   presence: oneOf(["never", "online", "late", "offline"]),
   /** Age of the last word, in milliseconds; null before the first. */
-  ageMs: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+  ageMs: Type.Union([integer({ minimum: 0 }), Type.Null()]),
   labels: mapOf(Type.String(), Type.String()),
   health: Type.Optional(Type.Unknown()),
   models: Type.Array(
     Type.Object({
       model: Name,
       phase: Type.String(),
-      version: Type.Optional(Type.Integer()),
+      version: Type.Optional(integer()),
       digest: Type.Optional(Digest),
     }),
   ),

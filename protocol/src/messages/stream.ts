@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Digest, Epoch, Name, TimeMs } from "../ids.ts";
-import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
+import { integer, mapOf, oneOf, pairOf, validator } from "../schema.ts";
 import type { DriftRecord } from "./drift.ts";
 
 /** The durable streams of a device, most important first; the order is the order of eviction backwards. */
@@ -65,7 +65,7 @@ export const InferenceRecord = Type.Object({
   /** End of the window, in the source's own time. */
   observedAtMs: TimeMs,
   model: Name,
-  version: Type.Integer({ minimum: 1 }),
+  version: integer({ minimum: 1 }),
   digest: Digest,
   /** The output the manifest names primary; absent when the inference failed. */
   value: Type.Optional(Type.Number()),
@@ -79,10 +79,10 @@ export const InferenceRecord = Type.Object({
   /** Rows the window should have had, had, and of those late or missing a channel. */
   quality: Type.Optional(
     Type.Object({
-      expected: Type.Integer({ minimum: 0 }),
-      received: Type.Integer({ minimum: 0 }),
-      late: Type.Integer({ minimum: 0 }),
-      missing: Type.Integer({ minimum: 0 }),
+      expected: integer({ minimum: 0 }),
+      received: integer({ minimum: 0 }),
+      late: integer({ minimum: 0 }),
+      missing: integer({ minimum: 0 }),
     }),
   ),
   /** While a new model is being confirmed: what its predecessor says of the same vector. */
@@ -173,10 +173,10 @@ export interface StreamBatch<S extends Stream = Stream> {
 export const batchEnvelope = {
   v: Type.Literal(1),
   epoch: Epoch,
-  fromSeq: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  fromSeq: integer({ minimum: 1 }),
   gap: Type.Optional(
     Type.Object({
-      count: Type.Integer({ minimum: 1, maximum: 1e12 }),
+      count: integer({ minimum: 1, maximum: 1e12 }),
       reason: oneOf(GAP_REASONS),
     }),
   ),
@@ -195,9 +195,9 @@ export const AckMessage = Type.Object({
           Type.Object({
             epoch: Epoch,
             /** Everything up to and including this seq is committed; 0 when nothing is. */
-            upTo: Type.Integer({ minimum: 0 }),
+            upTo: integer({ minimum: 0 }),
             /** Committed ranges beyond `upTo`, both ends included. */
-            also: Type.Array(pairOf(Type.Integer({ minimum: 1 })), {
+            also: Type.Array(pairOf(integer({ minimum: 1 })), {
               maxItems: 256,
             }),
           }),
@@ -205,7 +205,7 @@ export const AckMessage = Type.Object({
       ),
     ),
   ),
-  reportedRev: Type.Optional(Type.Integer({ minimum: 0 })),
+  reportedRev: Type.Optional(integer({ minimum: 0 })),
   /** The same seq arrived with other content: the device draws a new epoch and sends everything unacknowledged again. */
   newEpoch: Type.Optional(Type.Boolean()),
 });

@@ -1,9 +1,9 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name } from "../ids.ts";
-import { mapOf, oneOf, pairOf, validator } from "../schema.ts";
+import { integer, mapOf, oneOf, pairOf, validator } from "../schema.ts";
 
-const Count = Type.Integer({ minimum: 1, maximum: 100_000 });
-const DurationMs = Type.Integer({ minimum: 1, maximum: 400 * 86_400_000 });
+const Count = integer({ minimum: 1, maximum: 100_000 });
+const DurationMs = integer({ minimum: 1, maximum: 400 * 86_400_000 });
 const closed = { additionalProperties: false } as const;
 
 /** Largest single file of a package. */
@@ -11,7 +11,7 @@ export const BLOB_BYTES_MAX = 512 * 1024 * 1024;
 
 /** A content-addressed file of the package: its digest names the blob, its length is checked before and while reading. */
 export const BlobReference = Type.Object(
-  { digest: Digest, length: Type.Integer({ minimum: 1, maximum: BLOB_BYTES_MAX }) },
+  { digest: Digest, length: integer({ minimum: 1, maximum: BLOB_BYTES_MAX }) },
   closed,
 );
 export type BlobReference = Static<typeof BlobReference>;
@@ -107,7 +107,7 @@ export const TensorBinding = Type.Object(
   {
     input: Type.String({ minLength: 1, maxLength: 200 }),
     type: oneOf(TENSOR_TYPES),
-    shape: Type.Array(Type.Union([Type.Literal("batch"), Type.Integer({ minimum: 1, maximum: 1_000_000 })]), {
+    shape: Type.Array(Type.Union([Type.Literal("batch"), integer({ minimum: 1, maximum: 1_000_000 })]), {
       maxItems: 8,
     }),
     source: TensorSource,
@@ -124,7 +124,7 @@ export const OutputBinding = Type.Object(
     name: Name,
     output: Type.String({ minLength: 1, maxLength: 200 }),
     /** Take this element of the row only; without it a row of one element is a number, a longer one an array. */
-    index: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000 })),
+    index: Type.Optional(integer({ minimum: 0, maximum: 100_000 })),
     meaning: oneOf(OUTPUT_MEANINGS),
     unit: Type.Optional(Type.String({ maxLength: 32 })),
     /** A value outside is counted as an inference error. */
@@ -143,8 +143,8 @@ export const AlertRule = Type.Object(
   {
     direction: Type.Union([Type.Literal("above"), Type.Literal("below")]),
     threshold: Type.Number(),
-    k: Type.Integer({ minimum: 1, maximum: 1_000 }),
-    n: Type.Integer({ minimum: 1, maximum: 1_000 }),
+    k: integer({ minimum: 1, maximum: 1_000 }),
+    n: integer({ minimum: 1, maximum: 1_000 }),
   },
   closed,
 );
@@ -155,7 +155,7 @@ export const Manifest = Type.Object(
   {
     v: Type.Literal(1),
     model: Name,
-    version: Type.Integer({ minimum: 1, maximum: 1_000_000_000 }),
+    version: integer({ minimum: 1, maximum: 1_000_000_000 }),
     description: Type.Optional(Type.String({ maxLength: 2_000 })),
     files: Type.Object(
       { model: BlobReference, golden: BlobReference, reference: BlobReference, card: Type.Optional(BlobReference) },
@@ -173,7 +173,7 @@ export const Manifest = Type.Object(
     alert: Type.Optional(AlertRule),
     compatibility: Type.Object(
       {
-        opset: Type.Integer({ minimum: 1, maximum: 1_000 }),
+        opset: integer({ minimum: 1, maximum: 1_000 }),
         executionProviders: Type.Array(Type.Literal("cpu"), { minItems: 1, maxItems: 1 }),
         /** As in process.arch. */
         architectures: Type.Array(Type.Union([Type.Literal("x64"), Type.Literal("arm64")]), {
@@ -192,12 +192,12 @@ export const Manifest = Type.Object(
     /** Largest difference from golden outputs: |got - expected| <= absolute + relative * |expected|. */
     tolerance: Type.Object({ absolute: Type.Number({ minimum: 0 }), relative: Type.Number({ minimum: 0 }) }, closed),
     /** Vectors per session.run: 1 for models that cannot batch. */
-    maxBatch: Type.Integer({ minimum: 1, maximum: 1_024 }),
+    maxBatch: integer({ minimum: 1, maximum: 1_024 }),
     lineage: Type.Object(
       {
         trainer: Type.String({ maxLength: 128 }),
         snapshot: Type.Optional(Digest),
-        seed: Type.Optional(Type.Integer({ maximum: Number.MAX_SAFE_INTEGER })),
+        seed: Type.Optional(integer()),
         run: Type.Optional(Type.String({ maxLength: 128 })),
         parent: Type.Optional(Digest),
       },

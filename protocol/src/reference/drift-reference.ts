@@ -1,4 +1,5 @@
 import { type Static, Type } from "typebox";
+import { integer } from "../schema.ts";
 
 /** Features that are charted at most, over all regimes together: a window's sketch must fit a packet. */
 export const DRIFT_FEATURES_MAX = 256;
@@ -48,20 +49,20 @@ export const DriftReference = Type.Object(
     /** Names of the charted features, in the order of every list below. */
     features: Type.Array(Type.String({ maxLength: 200 }), { minItems: 1, maxItems: DRIFT_FEATURES_MAX }),
     /** Vectors of one asset that make a window, and windows that make its baseline. */
-    windowVectors: Type.Integer({ minimum: 4, maximum: 100_000 }),
-    baselineWindows: Type.Integer({ minimum: 1, maximum: 1_000 }),
+    windowVectors: integer({ minimum: 4, maximum: 100_000 }),
+    baselineWindows: integer({ minimum: 1, maximum: 1_000 }),
     regimes: Regimes,
     /** Edges between states of predicted health, over the primary output. */
     healthEdges: Numbers(HEALTH_STATES_MAX - 1),
     /** Expected value and spread of each feature in each cell; cell = regime * health states + health state. */
-    cells: Type.Array(Type.Object({ n: Type.Integer({ minimum: 0 }), mean: PerFeature, spread: PerFeature }, closed), {
+    cells: Type.Array(Type.Object({ n: integer({ minimum: 0 }), mean: PerFeature, spread: PerFeature }, closed), {
       minItems: 1,
       maxItems: REGIMES_MAX * HEALTH_STATES_MAX,
     }),
     /** Per regime and feature: edges of bins of equal mass, frozen, and what the reference had in them. */
     bins: Type.Array(
       Type.Array(
-        Type.Object({ edges: Numbers(31), counts: Type.Array(Type.Integer({ minimum: 0 }), { maxItems: 32 }) }, closed),
+        Type.Object({ edges: Numbers(31), counts: Type.Array(integer({ minimum: 0 }), { maxItems: 32 }) }, closed),
         { maxItems: DRIFT_FEATURES_MAX },
       ),
       { minItems: 1, maxItems: REGIMES_MAX },
@@ -77,7 +78,7 @@ export const DriftReference = Type.Object(
      */
     limit: Type.Object(
       {
-        windows: Type.Integer({ minimum: 1 }),
+        windows: integer({ minimum: 1 }),
         location: Type.Number(),
         scale: Type.Number({ exclusiveMinimum: 0 }),
         falseAlarmsPerDeviceMonth: Type.Number({ exclusiveMinimum: 0 }),
@@ -96,7 +97,7 @@ export const DriftReference = Type.Object(
           max: Type.Number(),
           missing: Type.Number({ minimum: 0, maximum: 1 }),
           /** Longest run of one value. */
-          stuckRows: Type.Integer({ minimum: 0 }),
+          stuckRows: integer({ minimum: 0 }),
         },
         closed,
       ),

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { err, ok, type Result } from "../result.ts";
-import { mapOf, validator } from "../schema.ts";
+import { integer, mapOf, validator } from "../schema.ts";
 import { canonicalBytes } from "../trust/canonical.ts";
 import { checkDrift, DriftReference } from "./drift-reference.ts";
 
@@ -10,7 +10,7 @@ export const PROFILE_BINS = 32;
 export const REFERENCE_BYTES_MAX = 32 * 1024 * 1024;
 
 const closed = { additionalProperties: false } as const;
-const Count = Type.Integer({ minimum: 0 });
+const Count = integer({ minimum: 0 });
 
 /**
  * How one feature (or the score) was distributed where the model was made. Bin i holds edges[i-1] < x <= edges[i]; the

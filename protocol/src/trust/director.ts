@@ -1,7 +1,7 @@
 import { type Static, Type } from "typebox";
 import { Digest, Name, TimeMs } from "../ids.ts";
 import { err, ok, type Result } from "../result.ts";
-import { validator } from "../schema.ts";
+import { integer, validator } from "../schema.ts";
 import { canonicalBytes } from "./canonical.ts";
 import { type Envelope, envelopeShape, openEnvelope, sealEnvelope } from "./envelope.ts";
 
@@ -12,14 +12,14 @@ export const DIRECTOR_TYPE = "application/vnd.bellwether.director+json";
  * Errors are allowed as `errorFraction` says; `deadlineMs` counts from when `durationMs` is over.
  */
 export const ShadowRule = Type.Object({
-  inferences: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+  inferences: integer({ minimum: 1, maximum: 1_000_000 }),
   durationMs: Type.Number({ minimum: 0, maximum: 2_592_000_000 }),
 });
 export type ShadowRule = Static<typeof ShadowRule>;
 
 /** What a device must see before it says that a model succeeded. */
 export const ConfirmRule = Type.Object({
-  inferences: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+  inferences: integer({ minimum: 1, maximum: 1_000_000 }),
   soakMs: Type.Number({ minimum: 0, maximum: 2_592_000_000 }),
   deadlineMs: Type.Number({ minimum: 1, maximum: 2_592_000_000 }),
   errorFraction: Type.Number({ minimum: 0, maximum: 1 }),
@@ -31,17 +31,17 @@ export type ConfirmRule = Static<typeof ConfirmRule>;
 /** One model a device should run. */
 export const DirectedModel = Type.Object({
   model: Name,
-  version: Type.Integer({ minimum: 1 }),
+  version: integer({ minimum: 1 }),
   manifestDigest: Digest,
-  manifestLength: Type.Integer({ minimum: 1, maximum: 16 * 1024 * 1024 }),
+  manifestLength: integer({ minimum: 1, maximum: 16 * 1024 * 1024 }),
   /** The release's own number in the image repository: both repositories must name the same. */
-  releaseCounter: Type.Integer({ minimum: 1 }),
+  releaseCounter: integer({ minimum: 1 }),
   /** Cohort whose retraining role released it; without it the release is everybody's. */
   cohort: Type.Optional(Name),
   confirm: ConfirmRule,
   rollout: Type.Optional(Type.String({ maxLength: 64 })),
   /** Version of the document that first asked for this: a renewed document repeats it, a second attempt raises it. */
-  assignedIn: Type.Optional(Type.Integer({ minimum: 1 })),
+  assignedIn: Type.Optional(integer({ minimum: 1 })),
 });
 export type DirectedModel = Static<typeof DirectedModel>;
 
@@ -52,7 +52,7 @@ export type DirectedModel = Static<typeof DirectedModel>;
 export const DirectorDocument = Type.Object({
   v: Type.Literal(1),
   device: Name,
-  version: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  version: integer({ minimum: 1 }),
   issuedAtMs: TimeMs,
   expiresAtMs: TimeMs,
   models: Type.Array(DirectedModel, { maxItems: 64 }),

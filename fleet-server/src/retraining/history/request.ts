@@ -1,5 +1,5 @@
 import { Digest, Name, TimeMs } from "@bellwether/protocol/ids.ts";
-import { mapOf, oneOf } from "@bellwether/protocol/schema.ts";
+import { integer, mapOf, oneOf } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 import { TIME_FORMATS } from "./times.ts";
 
@@ -30,7 +30,7 @@ export const HistoryRequest = Type.Object(
     unitsRow: Type.Optional(Type.Boolean({ description: "The second line of the samples holds the units." })),
     runToFailure: Type.Optional(Type.Boolean({ description: "Every asset's last row is its failure." })),
     startMs: Type.Optional(TimeMs),
-    stepMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 366 * 86_400_000 })),
+    stepMs: Type.Optional(integer({ minimum: 1, maximum: 366 * 86_400_000 })),
     assetPrefix: Type.Optional(Type.String({ maxLength: 32, pattern: "^[A-Za-z0-9._-]*$" })),
   },
   { additionalProperties: false },
@@ -49,8 +49,8 @@ export const FleetRequest = Type.Object(
         /** Channels that were taken, of the model the history is for. */
         model: Name,
         channels: Type.Array(Type.Object({ channel: Name, unit: Type.String() }, { additionalProperties: false })),
-        cutOffMs: Type.Integer({ description: "Rows and failures up to this time." }),
-        knownAtMs: Type.Integer({ description: "As it was known at this time: what arrived later does not count." }),
+        cutOffMs: integer({ description: "Rows and failures up to this time." }),
+        knownAtMs: integer({ description: "As it was known at this time: what arrived later does not count." }),
       },
       { additionalProperties: false },
     ),

@@ -1,5 +1,5 @@
 import { err, ok, type Result } from "@bellwether/protocol/result.ts";
-import { validator } from "@bellwether/protocol/schema.ts";
+import { integer, validator } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 
 /** One asset's past: rows in time order, one column per channel (NaN = missing). */
@@ -24,7 +24,7 @@ export interface HistorySnapshot {
 
 const MAGIC = "BWHIST1\n";
 const PREFIX = 16;
-const Count = Type.Integer({ minimum: 0, maximum: 1e9 });
+const Count = integer({ minimum: 0, maximum: 1e9 });
 const header = validator(
   "The head of the history",
   Type.Object(

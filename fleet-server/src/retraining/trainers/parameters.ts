@@ -1,3 +1,4 @@
+import { integer } from "@bellwether/protocol/schema.ts";
 import { type Static, Type } from "typebox";
 
 const fraction = (description: string) => Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description }));
@@ -5,19 +6,17 @@ const fraction = (description: string) => Type.Optional(Type.Number({ exclusiveM
 /** What may be set of the gradient-boosted trees; what is absent has the default of {@link GBDT_DEFAULTS}. */
 export const GbdtOptions = Type.Object(
   {
-    trees: Type.Optional(Type.Integer({ minimum: 1, maximum: 5_000, description: "Most trees." })),
+    trees: Type.Optional(integer({ minimum: 1, maximum: 5_000, description: "Most trees." })),
     learningRate: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: "Share of each tree." })),
-    leaves: Type.Optional(Type.Integer({ minimum: 2, maximum: 1_024, description: "Most leaves of a tree." })),
-    depth: Type.Optional(Type.Integer({ minimum: 1, maximum: 32, description: "Most branches above a leaf." })),
-    minChildRows: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "Fewest rows of a leaf." }),
-    ),
+    leaves: Type.Optional(integer({ minimum: 2, maximum: 1_024, description: "Most leaves of a tree." })),
+    depth: Type.Optional(integer({ minimum: 1, maximum: 32, description: "Most branches above a leaf." })),
+    minChildRows: Type.Optional(integer({ minimum: 1, maximum: 1_000_000, description: "Fewest rows of a leaf." })),
     minChildHessian: Type.Optional(Type.Number({ minimum: 0, description: "Least sum of hessians of a leaf." })),
     minGain: Type.Optional(Type.Number({ minimum: 0, description: "Least gain of a branch." })),
     l2: Type.Optional(Type.Number({ minimum: 0, maximum: 1e9, description: "Penalty on leaf values." })),
     rowFraction: fraction("Rows each tree sees, drawn anew."),
     featureFraction: fraction("Features each tree sees, drawn anew; ten at least."),
-    bins: Type.Optional(Type.Integer({ minimum: 4, maximum: 255, description: "Most bins of a feature." })),
+    bins: Type.Optional(integer({ minimum: 4, maximum: 255, description: "Most bins of a feature." })),
     huberDelta: Type.Optional(
       Type.Number({ exclusiveMinimum: 0, description: "Huber loss: error, in the target's unit, that counts as far." }),
     ),
@@ -27,7 +26,7 @@ export const GbdtOptions = Type.Object(
     earlyStopping: Type.Optional(
       Type.Object(
         {
-          rounds: Type.Integer({ minimum: 1, maximum: 1_000, description: "Trees without a gain before it stops." }),
+          rounds: integer({ minimum: 1, maximum: 1_000, description: "Trees without a gain before it stops." }),
           assetFraction: Type.Number({ exclusiveMinimum: 0, maximum: 0.5, description: "Share of assets it watches." }),
         },
         { additionalProperties: false },
