@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compareRows, errorsOf, type Row } from "./checker.ts";
+import { compareRows, errorsAtEqualLife, errorsOf, type Row } from "./checker.ts";
 
 const row = (index: number, value: number | null = index): Row => ({
   asset: "pump-1",
@@ -46,5 +46,18 @@ describe("the demo's checker", () => {
       { value: 10, truth: 14 },
     ];
     expect(errorsOf(pairs, 7)).toEqual({ rmse: Math.sqrt(12.5), rmseMean: 7 });
+  });
+
+  it("compares models that served one after the other at equal life, asset by asset", () => {
+    const of = (asset: string, truth: number, error: number) => ({ asset, truth, value: truth + error });
+    // In the middle of a life both are worse; the later one is half as wrong everywhere, and saw only the middle.
+    const earlier = [of("a", 10, 2), of("a", 20, -2), of("a", 60, 20), of("b", 60, 40)];
+    expect(errorsAtEqualLife(earlier, [of("a", 70, 10), of("a", 55, -10)])).toEqual({ before: 20, after: 10, rows: 2 });
+    expect(errorsAtEqualLife(earlier, [of("a", 1, 1), of("b", 74, -20)])).toEqual({
+      before: Math.sqrt((4 + 1600) / 2),
+      after: Math.sqrt((1 + 400) / 2),
+      rows: 2,
+    });
+    expect(errorsAtEqualLife(earlier, [of("b", 5, 99), of("a", 50, 3)])).toEqual({ before: 20, after: 3, rows: 1 });
   });
 });

@@ -62,3 +62,38 @@ export function errorsOf(
 function keyOf(row: Row, channel: string): string {
   return `${row.asset}/${channel}@${row.observedAtMs}`;
 }
+
+/** A prediction of an asset's remaining life, and the truth. */
+export interface Judged {
+  readonly asset: string;
+  readonly value: number;
+  readonly truth: number;
+}
+
+/** Rows of remaining life that are taken as one stretch of it. */
+const STRETCH_ROWS = 25;
+
+/**
+ * Root mean square errors of two models that served one after the other, as if both had seen the same: a model is far
+ * better near a failure and right after it than between, and whoever served last saw each machine in a part of one life.
+ * The earlier one's squared errors count, by asset and stretch of remaining life, as often as the later one's
+ * (direct standardization). `rows` are those of the later one that the earlier one has a stretch for; the others
+ * count for neither.
+ */
+export function errorsAtEqualLife(
+  earlier: readonly Judged[],
+  later: readonly Judged[],
+): { before: number; after: number; rows: number } {
+  const stretchOf = ({ asset, truth }: Judged) => `${asset}@${Math.floor(truth / STRETCH_ROWS)}`;
+  const squared = ({ value, truth }: Judged) => (value - truth) ** 2;
+  const mean = (numbers: readonly number[]) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length;
+  const known = new Map(
+    [...Map.groupBy(earlier, stretchOf)].map(([stretch, rows]) => [stretch, mean(rows.map(squared))] as const),
+  );
+  const comparable = later.filter((row) => known.has(stretchOf(row)));
+  return {
+    before: Math.sqrt(mean(comparable.map((row) => known.get(stretchOf(row)) as number))),
+    after: Math.sqrt(mean(comparable.map(squared))),
+    rows: comparable.length,
+  };
+}

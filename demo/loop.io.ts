@@ -1,6 +1,6 @@
 import { until } from "./api.io.ts";
 import type { Prediction, Say } from "./chapters.io.ts";
-import { errorsOf } from "./checker.ts";
+import { errorsAtEqualLife, errorsOf } from "./checker.ts";
 import { type Changes, expectedRows, goOn, reached, rowsAtRest } from "./count.io.ts";
 import type { Fleet } from "./fleet.io.ts";
 import { devicesOf, executionsOf } from "./models.io.ts";
@@ -234,13 +234,17 @@ async function judged(
     120_000,
   );
   const truth = await truthOf(plant, cohort, change, Math.max(...found.map((one) => one.observedAtMs)));
-  const pairsOf = (version: number | null) =>
+  const judgedOf = (version: number | null) =>
     found.flatMap((one) => {
       const known = truth.get(`${one.asset}@${one.observedAtMs}`);
-      return one.version !== version || known === undefined ? [] : [{ value: one.value as number, truth: known }];
+      return one.version !== version || known === undefined
+        ? []
+        : [{ asset: one.asset, value: one.value as number, truth: known }];
     });
   const mean = [...truth.values()].reduce((sum, rul) => sum + rul, 0) / truth.size;
-  const [before, after] = [errorsOf(pairsOf(champion), mean), errorsOf(pairsOf(job.version), mean)];
+  const later = judgedOf(job.version);
+  const { rmseMean } = errorsOf(later, mean);
+  const { before, after, rows } = errorsAtEqualLife(judgedOf(champion), later);
   const { result } = job;
   const chosen = result?.candidates.find(({ candidate }) => candidate === result.chosen);
   if (result === null || chosen === undefined) throw new Error("the retraining says nothing of how it was measured");
@@ -250,7 +254,7 @@ async function judged(
     `  champion ${result.championRmse.toFixed(1)}, champion with a new baseline ${moved?.rmse.toFixed(1)}, ${chosen.candidate} ${chosen.rmse.toFixed(1)}, always the mean ${result.meanRmse.toFixed(1)}`,
   );
   say(
-    `on ${holdoutAssets.join(", ")}: RMSE ${before.rmse.toFixed(1)} before, ${after.rmse.toFixed(1)} after; always the mean ${after.rmseMean.toFixed(1)}`,
+    `on ${holdoutAssets.join(", ")}, at equal remaining life: RMSE ${before.toFixed(1)} before, ${after.toFixed(1)} after (${rows} rows); always the mean ${rmseMean.toFixed(1)}`,
   );
   const executions = await executionsOf(fleet, job.rolloutId ?? "");
   const touched = await devicesOf(fleet, plant.model, job.version ?? 0, executions);
@@ -260,11 +264,11 @@ async function judged(
     retraining: {
       cohort,
       candidate: chosen.candidate,
-      rmseBefore: before.rmse,
-      rmseAfter: after.rmse,
+      rmseBefore: before,
+      rmseAfter: after,
       ciUpperRatio: chosen.upper,
     },
-    retrained: { rmseMean: after.rmseMean, outsideCohort },
+    retrained: { rmseMean, outsideCohort },
   };
 }
 
