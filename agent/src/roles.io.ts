@@ -29,7 +29,7 @@ const ROLES: Readonly<Record<AgentRole, (spawner: RoleSpawner<AgentRole>) => Pro
       import("./inference/candidate.worker.ts"),
       import("./trust/slot-files.io.ts"),
     ]);
-    await runCandidate(parentOf(), await verifySlot(roleData<{ slotDir: string }>().slotDir));
+    await runCandidate(parentOf(), () => verifySlot(roleData<{ slotDir: string }>().slotDir));
   },
   async metadata() {
     const { runMetadataWorker } = await import("./update/metadata.worker.ts");

@@ -1,11 +1,19 @@
 import { basename, dirname } from "node:path";
-import type { Problem } from "@bellwether/protocol/errors.ts";
+import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
 import type { RoleSpawner } from "@bellwether/protocol/process/roles.io.ts";
-import { tryCandidate } from "./inference/candidate.worker.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { type CandidateFate, tryCandidate } from "./inference/candidate.worker.ts";
+import type { HostedModel } from "./inference/hosted-session.io.ts";
 import type { Pipeline } from "./inference/pipeline.io.ts";
 import type { ActiveModel, ModelOutcome } from "./inference/pipeline.ts";
 import { LOAD_LIMIT_MS } from "./inference/session.ts";
 import type { Logger } from "./log.ts";
+
+/**
+ * Verifying and loading that takes longer is not done again in the serving thread: a prediction may be a quarter of a
+ * second late on a busy machine, and a message to another thread costs each vector 63 us for as long as the process runs.
+ */
+const OPEN_MS_MAX = 50;
 
 export interface ServeParts {
   readonly pipeline: Pipeline;
@@ -35,21 +43,25 @@ export class ServingSet {
     model: string,
     wanted: ActiveModel | undefined,
   ): Promise<Pick<ModelOutcome, "problem" | "shadowProblem">> {
-    const problem = wanted && (await this.#tried(wanted));
-    if (problem) return { problem };
+    const tried = wanted === undefined ? ok([]) : await this.#tried(wanted);
+    if (!tried.ok) return { problem: tried.error };
     // Switches follow each other, for each is made from what the one before it left.
     const before = this.#switching.catch(() => undefined);
-    const switched = before.then(() => this.#switch(model, wanted));
+    const switched = before.then(() => this.#switch(model, wanted, tried.value));
     this.#switching = switched;
     return switched;
   }
 
-  async #switch(model: string, wanted: ActiveModel | undefined): Promise<Omit<ModelOutcome, "model" | "slotDir">> {
+  async #switch(
+    model: string,
+    wanted: ActiveModel | undefined,
+    hosted: readonly HostedModel[],
+  ): Promise<Omit<ModelOutcome, "model" | "slotDir">> {
     const { pipeline, log } = this.#parts;
     const next = new Map(this.#active);
     if (wanted) next.set(model, wanted);
     else next.delete(model);
-    const outcomes = await pipeline.serve([...next.values()]);
+    const outcomes = await pipeline.serve([...next.values()], hosted);
     const outcome = outcomes.find((one) => one.model === model);
     if (outcome?.problem) {
       const { problem, slotDir } = outcome;
@@ -61,18 +73,37 @@ export class ServingSet {
     return outcome ?? {};
   }
 
-  /** Loads what is not open yet in a thread of its own; the problem where it does not load. */
-  async #tried({ model, slotDir: served, shadowSlotDir }: ActiveModel): Promise<Problem | undefined> {
+  /**
+   * Loads what is not open yet in a thread of its own; the problem where it does not load. What took long to open is
+   * served from there, for to open it anew in the serving thread would stop every model of the device as long.
+   */
+  async #tried({ model, slotDir: served, shadowSlotDir }: ActiveModel): Promise<Result<HostedModel[]>> {
+    const hosted: HostedModel[] = [];
     const { spawner, log } = this.#parts;
     const open = new Set([...this.#active.values()].flatMap(slotsOf));
     for (const slotDir of [served, shadowSlotDir]) {
       if (slotDir === undefined || open.has(slotDir)) continue;
-      const verdict = await tryCandidate(spawner.worker("candidate", { slotDir }), LOAD_LIMIT_MS);
-      if (!verdict.ok) return verdict.problem;
-      log.info("a candidate was loaded beside the serving thread", { model, slotDir, loadMs: verdict.loadMs });
+      const worker = spawner.worker("candidate", { slotDir });
+      const verdict = await tryCandidate(worker, LOAD_LIMIT_MS);
+      if (!verdict.ok) {
+        for (const { port } of hosted) port.close();
+        return { ok: false, error: verdict.problem };
+      }
+      const { openMs, facts } = verdict;
+      const staysThere = openMs > OPEN_MS_MAX;
+      log.info("a candidate was loaded beside the serving thread", { model, slotDir, openMs, staysThere });
+      if (staysThere) hosted.push({ facts, port: hostIn(worker) });
+      else worker.postMessage("close" satisfies CandidateFate);
     }
-    return undefined;
+    return ok(hosted);
   }
+}
+
+/** Has a candidate's thread serve its session; the port to run it over. */
+function hostIn(worker: Worker): MessagePort {
+  const { port1: host, port2: port } = new MessageChannel();
+  worker.postMessage({ host } satisfies CandidateFate, [host]);
+  return port;
 }
 
 function slotsOf({ slotDir, predecessorSlotDir, shadowSlotDir }: ActiveModel): string[] {

@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { eventually } from "../kit/eventually.ts";
 import { temporaryFolder } from "../kit/folder.ts";
-import { largeModel, testPackage, timesModel } from "../kit/packages.ts";
+import { largeModel, slowToLoadModel, testPackage, timesModel } from "../kit/packages.ts";
 import { OLD, PATIENT } from "../kit/releases.ts";
 import { directorBytes, releaseOf, type TestRelease } from "../kit/tuf.ts";
 import { inferencesOf } from "../kit/update-lives.ts";
@@ -17,7 +17,9 @@ const LOOK_MS = 5;
 /** Predictions that are looked at, at least. */
 const LOOKED_MIN = 10;
 
-const LARGE = releaseOf(testPackage(largeModel(20, 5), [20, 40, 60], PATIENT), 2);
+const LARGE = releaseOf(testPackage(largeModel(20, 20), [20, 40, 60], PATIENT), 2);
+/** Takes several times the gap to load. */
+const SLOW = releaseOf(testPackage(slowToLoadModel(40, 20), [40, 80, 120], PATIENT), 4);
 /** Good to its golden vectors, but beyond its range on every row that comes. */
 const WORTHLESS = releaseOf(
   testPackage(timesModel(3), [3, 6, 9], {
@@ -26,7 +28,7 @@ const WORTHLESS = releaseOf(
   }),
   3,
 );
-const ALL = [OLD, LARGE, WORTHLESS];
+const ALL = [OLD, LARGE, WORTHLESS, SLOW];
 
 /** Notes when each prediction was made, until there are some and it is stopped; answers the longest time between two. */
 function watchGaps({ pipeline }: TestDevice) {
@@ -76,9 +78,13 @@ test("a 10 Hz asset has its predictions through download, self-test, swap and ro
   };
   // What else the machine does makes gaps of its own, but not every time at the same place.
   for (let round = 0; round < ROUNDS_MAX && (round === 0 || Math.max(...Object.values(least)) >= GAP_MS_MAX); round++) {
-    await during("a good model of 5 MB", async () => {
+    await during("a good model of 20 MB", async () => {
       wish(LARGE);
       await confirmed(device, LARGE);
+    });
+    await during("one that takes a second to load", async () => {
+      wish(SLOW);
+      await confirmed(device, SLOW);
     });
     await during("a worthless one, rolled back", async () => {
       wish(WORTHLESS);

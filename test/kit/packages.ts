@@ -53,6 +53,24 @@ export function largeModel(factor: number, megabytes: number): Uint8Array {
   return modelOf({ nodes, constants: [ballast, scalar("factor", factor)] });
 }
 
+/**
+ * out = factor * in, by a graph that takes so many products of large matrices (2 GFLOP each) to load: ONNX Runtime works
+ * out beforehand what is constant.
+ */
+export function slowToLoadModel(factor: number, products: number): Uint8Array {
+  const zeros = { name: "product0", dims: [1_000, 1_000], values: new Float32Array(1_000_000) };
+  const worked = Array.from({ length: products }, (_, i) =>
+    node("MatMul", [`product${i}`, "product0"], [`product${i + 1}`]),
+  );
+  const nodes = [
+    ...worked,
+    node("ReduceSum", [`product${products}`], ["nothing"], { keepdims: { int: 0 } }),
+    node("Mul", ["in", "factor"], ["product"]),
+    node("Add", ["product", "nothing"], ["out"]),
+  ];
+  return modelOf({ nodes, constants: [zeros, scalar("factor", factor)] });
+}
+
 /** A good model that allocates so many floats when it runs: only running it shows that. */
 export const hungryModel = (floats: number): Uint8Array =>
   modelOf({

@@ -2,22 +2,36 @@ import type { MessagePort, Worker } from "node:worker_threads";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
 import type { VerifiedModel } from "../trust/verified-model.ts";
+import { type HostedFacts, hostSession } from "./hosted-session.io.ts";
 import { openSession } from "./session.io.ts";
 
-/** What trying a candidate told. */
+/** What trying a candidate told. Its thread keeps the session until it is told what becomes of it ({@link CandidateFate}). */
 export type CandidateVerdict =
-  | { readonly ok: true; readonly loadMs: number }
+  | { readonly ok: true; readonly openMs: number; readonly facts: HostedFacts }
   | { readonly ok: false; readonly problem: Problem };
 
-/** Role "candidate": opens a slot's verified model in a thread of its own and closes it again. */
-export async function runCandidate(port: MessagePort, verified: Result<VerifiedModel>): Promise<void> {
+/** To be served from where it is, over this port, or closed again. */
+export type CandidateFate = { readonly host: MessagePort } | "close";
+
+/** Role "candidate": opens a slot's verified model in a thread of its own, and serves it from there or closes it again. */
+export async function runCandidate(port: MessagePort, verify: () => Promise<Result<VerifiedModel>>): Promise<void> {
+  const startMs = performance.now();
+  const verified = await verify();
   const opened = verified.ok ? await openSession(verified.value) : verified;
-  const verdict: CandidateVerdict = opened.ok
-    ? { ok: true, loadMs: opened.value.loadMs }
-    : { ok: false, problem: opened.error };
-  if (opened.ok) await opened.value.close();
-  port.postMessage(verdict);
-  port.close();
+  if (!opened.ok) {
+    port.postMessage({ ok: false, problem: opened.error } satisfies CandidateVerdict);
+    return port.close();
+  }
+  const session = opened.value;
+  const { slotDir, manifest, digest, reference, loadMs } = session;
+  const openMs = performance.now() - startMs;
+  port.once("message", async (fate: CandidateFate) => {
+    if (fate === "close") await session.close();
+    else await hostSession(fate.host, session);
+    port.close();
+  });
+  const facts: HostedFacts = { slotDir, manifest, digest, reference, loadMs };
+  port.postMessage({ ok: true, openMs, facts } satisfies CandidateVerdict);
 }
 
 /**
@@ -37,7 +51,8 @@ export function tryCandidate(worker: Worker, limitMs: number): Promise<Candidate
       settle(verdict);
     };
     worker.once("message", done);
-    worker.once("error", (cause) => done(refused((cause as Error).message)));
+    // Also later, when it serves: who asks it for predictions sees its port close.
+    worker.on("error", (cause) => done(refused((cause as Error).message)));
     worker.once("exit", (code) => done(refused(`its thread ended with code ${code}`)));
   });
 }

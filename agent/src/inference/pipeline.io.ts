@@ -1,10 +1,11 @@
-import type { Worker } from "node:worker_threads";
+import type { MessagePort, Worker } from "node:worker_threads";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { BaselineReport, CarriedBaseline } from "@bellwether/protocol/messages/baseline.ts";
 import type { AckMessage, EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import type { OutboxChunk, OutboxPositions } from "../buffer/outbox.ts";
 import { BEAT, type Beat, readBeat } from "../health/watchdog.ts";
 import type { AssetChannels } from "../inputs/input.ts";
+import type { HostedModel } from "./hosted-session.io.ts";
 import type {
   ActiveModel,
   FromPipeline,
@@ -32,7 +33,8 @@ export interface Pipeline {
   readonly channels: readonly AssetChannels[];
   /** How the models of the start were opened. */
   readonly outcomes: readonly ModelOutcome[];
-  serve(active: readonly ActiveModel[]): Promise<readonly ModelOutcome[]>;
+  /** `hosted`: sessions of them that stay in the threads that opened them. */
+  serve(active: readonly ActiveModel[], hosted?: readonly HostedModel[]): Promise<readonly ModelOutcome[]>;
   /** The next batches, as soon as there are any. A newer take or `open` answers an open one with nothing. */
   take(maxBytes: number): Promise<readonly OutboxChunk[]>;
   open(): Promise<OutboxPositions>;
@@ -111,8 +113,10 @@ class PipelineClient implements Pipeline {
     this.#settleReady?.(problem("PIPELINE_ENDED", { reason: "the agent was asked to stop" }));
   }
 
-  async serve(active: readonly ActiveModel[]): Promise<readonly ModelOutcome[]> {
-    return (await this.#ask("models", (request) => ({ kind: "models", request, active }))).outcomes;
+  async serve(active: readonly ActiveModel[], hosted: readonly HostedModel[] = []): Promise<readonly ModelOutcome[]> {
+    const ports = hosted.map(({ port }) => port);
+    const answer = this.#ask("models", (request) => ({ kind: "models", request, active, hosted }), ports);
+    return (await answer).outcomes;
   }
 
   async take(maxBytes: number): Promise<readonly OutboxChunk[]> {
@@ -174,13 +178,14 @@ class PipelineClient implements Pipeline {
     return this.#slots.get(index);
   }
 
-  #post(message: ToPipeline): void {
-    this.#worker.postMessage(message);
+  #post(message: ToPipeline, transferred: readonly MessagePort[] = []): void {
+    this.#worker.postMessage(message, transferred);
   }
 
   #ask<K extends Answer["kind"]>(
     kind: K,
     message: (request: number) => ToPipeline,
+    transferred: readonly MessagePort[] = [],
   ): Promise<Extract<Answer, { readonly kind: K }>> {
     const request = ++this.#request;
     return new Promise((settle, refuse) => {
@@ -188,7 +193,7 @@ class PipelineClient implements Pipeline {
         if (answer?.kind === kind) settle(answer as Extract<Answer, { readonly kind: K }>);
         else refuse(new Error(`the pipeline gave up ${kind}`));
       });
-      this.#post(message(request));
+      this.#post(message(request), transferred);
     });
   }
 

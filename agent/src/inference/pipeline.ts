@@ -5,6 +5,7 @@ import type { OutboxChunk, OutboxFigures, OutboxPositions } from "../buffer/outb
 import type { AgentConfig } from "../config/config.ts";
 import type { AssetChannels } from "../inputs/input.ts";
 import type { OutputOrigin } from "../outputs/output.ts";
+import type { HostedModel } from "./hosted-session.io.ts";
 
 /**
  * The words between the main thread (link, update, health) and the pipeline worker (inputs, windows, features,
@@ -90,7 +91,13 @@ export interface InputFigures {
 
 export type ToPipeline =
   /** Run exactly these models from the next row on. Answered by `models` with the same request number. */
-  | { readonly kind: "models"; readonly request: number; readonly active: readonly ActiveModel[] }
+  | {
+      readonly kind: "models";
+      readonly request: number;
+      readonly active: readonly ActiveModel[];
+      /** Sessions of theirs that stay in the threads that opened them; what is not used of them is closed. */
+      readonly hosted: readonly HostedModel[];
+    }
   /** The link wants up to `maxBytes` of batches; answered by `chunks` as soon as there are any. One take at a time. */
   | { readonly kind: "take"; readonly request: number; readonly maxBytes: number }
   /** A session opens: an open take is forgotten, everything unacknowledged is offered again. Answered by `positions`. */

@@ -181,7 +181,7 @@ class Pipeline {
   handle(message: Exclude<ToPipeline, { kind: "close" }>): void {
     switch (message.kind) {
       case "models":
-        void this.#serve(message.request, message.active);
+        void this.#serve(message);
         return;
       case "take":
         this.#take = message;
@@ -248,8 +248,8 @@ class Pipeline {
     return this.#intake.offer(input.id, rows, cursor);
   }
 
-  async #serve(request: number, active: Extract<ToPipeline, { kind: "models" }>["active"]): Promise<void> {
-    const outcomes = await this.#intake.exclusive(() => this.#sessions.serve(active));
+  async #serve({ request, active, hosted }: Extract<ToPipeline, { kind: "models" }>): Promise<void> {
+    const outcomes = await this.#intake.exclusive(() => this.#sessions.serve(active, hosted));
     this.#tell({ kind: "models", request, outcomes });
   }
 

@@ -1,6 +1,7 @@
 import { ok, type Result } from "@bellwether/protocol/result.ts";
 import type { VerifiedModel } from "../trust/verified-model.ts";
 import type { Engine, Serving } from "./engine.ts";
+import { type HostedModel, hostedSession } from "./hosted-session.io.ts";
 import type { ActiveModel, ModelOutcome } from "./pipeline.ts";
 import { openSession } from "./session.io.ts";
 import type { ModelSession, NativeGuard } from "./session.ts";
@@ -18,6 +19,8 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #indices = new Map<string, number>();
   #serving = new Map<string, Serving>();
+  /** Hosted sessions that were handed over and not taken yet, by slot. */
+  #offered = new Map<string, HostedModel>();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -25,9 +28,19 @@ export class Sessions {
 
   /**
    * Makes the engine serve exactly these models. A model whose new session does not open goes on as it was; a session
-   * that is no longer wanted is closed after the switch. Call it between passes only.
+   * that is no longer wanted is closed after the switch. A hosted one is taken as it is; all others are opened here,
+   * and nothing is served meanwhile. Call it between passes only.
    */
-  async serve(active: readonly ActiveModel[]): Promise<ModelOutcome[]> {
+  async serve(active: readonly ActiveModel[], hosted: readonly HostedModel[] = []): Promise<ModelOutcome[]> {
+    this.#offered = new Map(hosted.map((one) => [one.facts.slotDir, one]));
+    try {
+      return await this.#serve(active);
+    } finally {
+      for (const { port } of this.#offered.values()) port.close();
+    }
+  }
+
+  async #serve(active: readonly ActiveModel[]): Promise<ModelOutcome[]> {
     const next = new Map<string, Serving>();
     const outcomes: ModelOutcome[] = [];
     for (const wanted of active) {
@@ -77,9 +90,20 @@ export class Sessions {
     const index = this.#indices.get(slotDir) ?? this.#indices.size;
     this.#indices.set(slotDir, index);
     this.#options.announce(index, slotDir);
-    const verified = await this.#options.verify(slotDir);
-    return verified.ok ? openSession(verified.value, { guard: this.#options.guard, index }) : verified;
+    const { guard, verify } = this.#options;
+    const hosted = this.#offered.get(slotDir);
+    if (hosted !== undefined) {
+      this.#offered.delete(slotDir);
+      return ok(hostedSession(hosted, { guard, index, onLost: () => lost(slotDir) }));
+    }
+    const verified = await verify(slotDir);
+    return verified.ok ? openSession(verified.value, { guard, index }) : verified;
   }
+}
+
+/** Nothing brings its thread back: the process ends, and opens the model anew when it starts. */
+function lost(slotDir: string): never {
+  throw new Error(`the thread that served ${slotDir} has ended`);
 }
 
 function sessionsOf(serving: ReadonlyMap<string, Serving>): ModelSession[] {
