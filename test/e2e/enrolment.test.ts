@@ -26,6 +26,7 @@ async function setUp() {
     secret,
     devices: store.devices,
     now: () => Date.now(),
+    lateMs: () => 0,
   });
   const api = await listeningApi(
     store.governance,

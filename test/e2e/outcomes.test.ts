@@ -130,6 +130,11 @@ test("a snapshot is a history of what the fleet committed; made again it is the 
   expect(await code({ cohort: "nowhere" })).toBe("NOT_FOUND");
   expect(await code({ model: "nothing" })).toBe("NOT_FOUND");
   expect(await code({ cutOffMs: Date.now() + 1e6 })).toBe("SNAPSHOT_IN_FUTURE");
+  const unknown = await server.call("POST /v1/snapshots", { ...request, knownAtMs: Date.now() + 1e6 });
+  expect(unknown.body).toMatchObject({
+    code: "SNAPSHOT_IN_FUTURE",
+    detail: expect.stringMatching(/^The time of what is known 20/),
+  });
   expect(await code({ cutOffMs: START_MS - 1 })).toBe("SNAPSHOT_NO_ROWS");
   const env = { BELLWETHER_URL: server.url, BELLWETHER_TOKEN: server.admin };
   const listed = await cli(

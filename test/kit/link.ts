@@ -42,7 +42,13 @@ export async function startLinkServer(
   const report = (what: string, detail: unknown) => void trouble.push(`${what}: ${JSON.stringify(detail)} ${detail}`);
   const now = () => Date.now();
   const secret = options.secret ?? randomBytes(32);
-  const login = createDeviceLogin({ brokerId: "broker-of-the-test", secret, devices: store.devices, now });
+  const login = createDeviceLogin({
+    brokerId: "broker-of-the-test",
+    secret,
+    devices: store.devices,
+    now,
+    lateMs: () => 0,
+  });
   const ingest = createIngest({
     store,
     toDevice(device, topic, payload) {
@@ -146,7 +152,7 @@ export function startLink(
     heartbeatMs: 200,
     async login() {
       const { brokerId, nonce } = login();
-      const fresh = nonce(device.device);
+      const fresh = unwrap(nonce(device.device));
       const signature = signBytes(loginBytes(brokerId, device.device, fresh), device.seed).toString("hex");
       return ok({ username: `${SITE}/${device.device}`, password: `${fresh}.${signature}` });
     },

@@ -45,7 +45,7 @@ export async function postJson<T>(
     const bytes = await readBounded(response);
     if (bytes === undefined) return err("SERVER_UNREACHABLE", { url, reason: "its answer is too long" });
     if (response.ok) return answer.parse(bytes, ANSWER_BYTES_MAX);
-    return err("SERVER_REFUSED", { url, http: response.status, ...refusalIn(bytes) });
+    return err("SERVER_REFUSED", { url, http: response.status, ...refusalIn(bytes), ...waitIn(response.headers) });
   } catch (cause) {
     if (cause instanceof TransportError) return { ok: false, error: cause.problem };
     const { message, cause: below } = cause as Error & { cause?: { code?: string } };
@@ -62,6 +62,12 @@ async function readBounded(response: Response): Promise<Uint8Array | undefined> 
     parts.push(part);
   }
   return Buffer.concat(parts);
+}
+
+/** In how many seconds to ask again, where the server says so. */
+function waitIn(headers: Headers): { retryAfterSeconds?: number } {
+  const seconds = headers.get("retry-after") ?? "";
+  return /^\d{1,5}$/.test(seconds) ? { retryAfterSeconds: Number(seconds) } : {};
 }
 
 /** Code and sentence of a problem document, where the answer is one. */

@@ -4,7 +4,15 @@ import { RollingDay } from "@bellwether/protocol/rolling-day.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import type { Connection, OpenConnection } from "./connection.io.ts";
 import type { LineClass } from "./line-cost.ts";
-import { BACKOFF, type LinkEffect, type LinkEvent, type LinkPhase, OFFLINE, stepLink } from "./machine.ts";
+import {
+  BACKOFF,
+  type LinkEffect,
+  type LinkEvent,
+  type LinkPhase,
+  OFFLINE,
+  type StepInput,
+  stepLink,
+} from "./machine.ts";
 import type { Link, LinkFigures, LinkOptions, LinkTiming, Reported } from "./ports.ts";
 import { type ReportedSlot, Session } from "./session.ts";
 
@@ -95,10 +103,10 @@ export class MqttLink implements Link {
     };
   }
 
-  #happened(event: LinkEvent): void {
+  #happened(event: LinkEvent, asked: Pick<StepInput, "askedMs"> = {}): void {
     const before = this.#state.phase;
     const { time } = this.#ports;
-    const input = { nowMs: time.monoMs(), random: time.random(), timing: this.#timing };
+    const input = { nowMs: time.monoMs(), random: time.random(), timing: this.#timing, ...asked };
     const { state, effects } = stepLink(this.#state, event, input);
     this.#state = state;
     for (const effect of effects) this.#run(effect);
@@ -145,7 +153,7 @@ export class MqttLink implements Link {
     if (attempt !== this.#attempt) return;
     if (!login.ok) {
       this.#tell(login.error);
-      this.#happened("lost");
+      this.#happened("lost", askedOf(login.error));
       return;
     }
     const number = options.sessions.next();
@@ -246,4 +254,10 @@ export class MqttLink implements Link {
     this.#said = said.message;
     this.#options.onProblem?.(said);
   }
+}
+
+/** Within what time a server that refused a login asked to be tried again, if it did. */
+function askedOf({ detail }: Problem): Pick<StepInput, "askedMs"> {
+  const seconds = detail["retryAfterSeconds"];
+  return typeof seconds === "number" ? { askedMs: seconds * 1_000 } : {};
 }

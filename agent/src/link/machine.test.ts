@@ -105,6 +105,14 @@ describe("backing off", () => {
     );
   });
 
+  test("takes the time that the server asks for, at any moment of it, and not more than the longest it would take itself", () => {
+    expect([0, 500, 8_000, 86_400_000].map((askedMs) => backoffMs(2, 1, BACKOFF, askedMs))).toEqual([
+      2_000, 2_000, 8_000, 30_000,
+    ]);
+    const refused = stepLink(run(["start"]).state, "lost", { ...input, askedMs: 16_000 });
+    expect(refused.effects).toContainEqual({ do: "retryIn", delayMs: 8_000 });
+  });
+
   test("a link that was steadily online starts from the beginning; one that only flickers does not", () => {
     const failed = run(["start", "lost", "due", "lost", "due", "connected", "synced"]).state;
     expect(failed.attempt).toBe(2);

@@ -62,6 +62,8 @@ export interface StepInput {
   readonly nowMs: number;
   readonly random: number;
   readonly timing: BackoffTiming;
+  /** Within what time the server asked to be tried again, which has more to come than it can take. */
+  readonly askedMs?: number;
 }
 
 interface Rule {
@@ -139,7 +141,7 @@ const TABLE: Readonly<Record<LinkPhase, Readonly<Record<LinkEvent, Rule | typeof
 export function stepLink(
   state: LinkState,
   event: LinkEvent,
-  { nowMs, random, timing }: StepInput,
+  { nowMs, random, timing, askedMs }: StepInput,
 ): { readonly state: LinkState; readonly effects: readonly LinkEffect[] } {
   const rule = TABLE[state.phase][event];
   if (rule === STAY) return { state, effects: [] };
@@ -148,7 +150,7 @@ export function stepLink(
   if (rule.backOff) {
     const steady = state.phase === "online" && nowMs - state.onlineSinceMs >= timing.steadyMs;
     if (steady) attempt = 0;
-    effects.push({ do: "retryIn", delayMs: backoffMs(attempt, random, timing) });
+    effects.push({ do: "retryIn", delayMs: backoffMs(attempt, random, timing, askedMs) });
     attempt++;
   }
   const onlineSinceMs = rule.to === "online" && state.phase !== "online" ? nowMs : state.onlineSinceMs;
@@ -157,8 +159,14 @@ export function stepLink(
 
 /**
  * The wait before attempt number `attempt` + 1: exponential with full jitter (Brooker, "Exponential Backoff And Jitter",
- * 2015), so that a fleet whose server restarts does not come back as one wave.
+ * 2015), so that a fleet whose server restarts does not come back as one wave. Where the server asks for more time,
+ * any moment of that; no server is obeyed for longer than `maxMs`.
  */
-export function backoffMs(attempt: number, random: number, { firstMs, maxMs }: BackoffTiming): number {
-  return Math.round(random * Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 30)));
+export function backoffMs(
+  attempt: number,
+  random: number,
+  { firstMs, maxMs }: BackoffTiming,
+  askedMs: number = 0,
+): number {
+  return Math.round(random * Math.min(maxMs, Math.max(askedMs, firstMs * 2 ** Math.min(attempt, 30))));
 }

@@ -191,7 +191,11 @@ function loginRoutes({ login }: DeviceSelfDeps): Route[] {
       audit: false,
       body: Type.Object({ device: Name }, closed),
       answer: NonceResponse,
-      handler: async ({ body }) => ok({ nonce: login.nonce(body.device), brokerId: login.brokerId }),
+      errors: ["LOGINS_BUSY"],
+      handler: async ({ body }) => {
+        const nonce = login.nonce(body.device);
+        return nonce.ok ? ok({ nonce: nonce.value, brokerId: login.brokerId }) : nonce;
+      },
     }),
     defineRoute({
       method: "POST",

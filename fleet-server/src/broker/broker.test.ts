@@ -23,7 +23,7 @@ async function testBroker(change: Partial<BrokerOptions> = {}) {
     port: 0,
     login: {
       brokerId: "b",
-      nonce: () => "n",
+      nonce: () => ({ ok: true, value: "n" }),
       prove: async () => undefined,
       verify: async (device, nonce, signature) => (`${nonce}.${signature}` === "ri.ght" ? record(device) : undefined),
       token: () => ({ token: "t", expiresAtMs: 0 }),

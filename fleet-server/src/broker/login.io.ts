@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
+import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import { readPublicKey } from "@bellwether/protocol/trust/keys.ts";
 import { loginBytes, verifyHex } from "@bellwether/protocol/trust/login.ts";
 import type { DeviceRecord, DevicesStore } from "../store/devices.ts";
+import { LoginAdmission } from "./admission.ts";
 import {
   claimedDevice,
   DEVICE_TOKEN_LIFE_MS,
@@ -14,8 +16,11 @@ import {
 /** Proves who a device is: for the broker, and for metadata and blobs over HTTP. */
 export interface DeviceLogin {
   readonly brokerId: string;
-  /** A nonce for a device to sign; any name gets one, so that nobody learns which devices exist. */
-  nonce(device: string): string;
+  /**
+   * A nonce for a device to sign; any name gets one, so that nobody learns which devices exist. `LOGINS_BUSY` while more
+   * log in than the server can take.
+   */
+  nonce(device: string): Result<string>;
   /**
    * The device, whatever its phase, when the signature over this broker's nonce is its own, and for the first time. What
    * it signs besides the nonce makes other `bytes` than those of a login.
@@ -41,8 +46,11 @@ export function createDeviceLogin(options: {
   /** Somebody answered a nonce in a device's name without its key; told once an hour for each device. */
   onForged?(device: string): void;
   now(): number;
+  /** How late the event loop is, in milliseconds. */
+  lateMs(): number;
 }): DeviceLogin {
-  const { brokerId, secret, devices, now } = options;
+  const { brokerId, secret, devices, now, lateMs } = options;
+  const admission = new LoginAdmission();
   const used = new Map<string, number>();
   /** When it was last told, by device: no more entries than there are devices. */
   const forged = new Map<string, number>();
@@ -79,12 +87,18 @@ export function createDeviceLogin(options: {
       noteForged(device);
       return undefined;
     }
-    return spend(nonce, expiresAtMs) ? record : undefined;
+    if (!spend(nonce, expiresAtMs)) return undefined;
+    admission.ended(performance.now());
+    return record;
   }
 
   return {
     brokerId,
-    nonce: (device) => makeNonce(secret, device, randomBytes(16), now()),
+    nonce(device) {
+      const retryAfterSeconds = admission.begin(performance.now(), lateMs());
+      if (retryAfterSeconds !== undefined) return err("LOGINS_BUSY", { retryAfterSeconds });
+      return ok(makeNonce(secret, device, randomBytes(16), now()));
+    },
     prove,
     async verify(device, nonce, signatureHex) {
       const record = await prove(device, nonce, signatureHex);

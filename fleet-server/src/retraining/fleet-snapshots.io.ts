@@ -54,8 +54,9 @@ export function createFleetSnapshots(ports: FleetSnapshotsPorts): FleetSnapshots
     const { cohort, model } = request;
     const nowMs = ports.now();
     const { cutOffMs = nowMs, knownAtMs = nowMs } = request;
-    const latestMs = Math.max(cutOffMs, knownAtMs);
-    if (latestMs > nowMs) return err("SNAPSHOT_IN_FUTURE", { at: new Date(latestMs).toISOString() });
+    for (const [what, atMs] of [["cut-off", cutOffMs] as const, ["time of what is known", knownAtMs] as const]) {
+      if (atMs > nowMs) return err("SNAPSHOT_IN_FUTURE", { what, at: new Date(atMs).toISOString() });
+    }
     const found = (await store.devices.listCohorts({})).find((one) => one.cohort === cohort);
     if (found === undefined) return err("NOT_FOUND", { what: "cohort", name: cohort });
     const devices = await ports.matching(found.selector);

@@ -92,6 +92,11 @@ export const API_ERRORS = {
     sentence: "The server is too busy with other uploads, or with other work, to validate this one.",
     remedy: "Send the same again in {retryAfterSeconds} seconds: a validation that has begun goes on meanwhile.",
   },
+  LOGINS_BUSY: {
+    http: 503,
+    sentence: "So many devices log in at once that this one would wait for too long.",
+    remedy: "Log in at a random moment of the next {retryAfterSeconds} seconds, as agents do.",
+  },
   UNAVAILABLE: {
     http: 503,
     sentence: "The server cannot do this now: {reason}.",

@@ -65,7 +65,8 @@ export const MODEL_ERRORS = {
   ONNX_LOOP_REFUSED: {
     http: 422,
     sentence: "The node {node} is a {operator}: how long it runs cannot be known before it runs.",
-    remedy: "Unroll it when exporting, or use LSTM, GRU or RNN operators.",
+    remedy:
+      "Unroll it when exporting, or use LSTM, GRU or RNN operators; skl2onnx exports distances without one by the option optim=cdist.",
   },
   ONNX_MEMORY_ADDRESS: {
     http: 422,

@@ -34,8 +34,8 @@ export const OUTCOME_ERRORS = {
   },
   SNAPSHOT_IN_FUTURE: {
     http: 422,
-    sentence: "The cut-off {at} of the snapshot lies in the future.",
-    remedy: "Take a cut-off up to now: a snapshot must be the same when it is made again.",
+    sentence: "The {what} {at} of the snapshot lies in the future.",
+    remedy: "Take a time up to now: a snapshot must be the same when it is made again.",
   },
   PERFORMANCE_TARGET_UNKNOWN: {
     http: 422,

@@ -26,9 +26,9 @@ ArrayFeatureExtractor Binarizer CategoryMapper FeatureVectorizer Imputer LabelEn
 Normalizer OneHotEncoder SVMClassifier SVMRegressor Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor
 ZipMap`;
 
-/** What ONNX Runtime's own quantisation and optimisation tools write. */
+/** What ONNX Runtime's own quantisation and optimisation tools write, and CDist for neighbours and Gaussian processes. */
 const MICROSOFT = `
-BiasGelu ConvTransposeWithDynamicPads DequantizeLinear DynamicQuantizeLSTM DynamicQuantizeMatMul FastGelu FusedConv
+BiasGelu CDist ConvTransposeWithDynamicPads DequantizeLinear DynamicQuantizeLSTM DynamicQuantizeMatMul FastGelu FusedConv
 FusedGemm FusedMatMul Gelu MatMulIntegerToFloat MatMulNBits NhwcMaxPool QGemm QLinearAdd QLinearAveragePool
 QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearReduceMean QLinearSigmoid
 QLinearSoftmax QLinearWhere QuantizeLinear QuickGelu SkipLayerNormalization`;

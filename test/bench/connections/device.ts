@@ -127,8 +127,8 @@ export class BenchDevice {
     return { v: 1, session: this.#session, online: true, atMs: Date.now(), heartbeatMs: HEARTBEAT_MS };
   }
 
-  #happened(event: LinkEvent): void {
-    const input = { nowMs: performance.now(), random: Math.random(), timing: BACKOFF };
+  #happened(event: LinkEvent, askedMs = 0): void {
+    const input = { nowMs: performance.now(), random: Math.random(), timing: BACKOFF, askedMs };
     const { state, effects } = stepLink(this.#state, event, input);
     this.#state = state;
     for (const effect of effects) this.#run(effect);
@@ -164,10 +164,10 @@ export class BenchDevice {
       this.#connection = await this.#inTime(opening);
       if (attempt !== this.#attempt) return;
       this.#happened("connected");
-    } catch {
+    } catch (cause) {
       if (attempt !== this.#attempt) return;
       this.#counts.refused++;
-      this.#happened("lost");
+      this.#happened("lost", (cause as { askedMs?: number }).askedMs);
     }
   }
 
@@ -228,7 +228,10 @@ export class BenchDevice {
       socket.on("close", () => {
         const [head = "", json = ""] = answer.split("\r\n\r\n");
         if (/^HTTP\/1.1 20/.test(head)) resolve(JSON.parse(json) as T);
-        else reject(new Error(`${path}: ${head.split("\r\n")[0]} ${json}`));
+        else {
+          const askedMs = 1_000 * Number(/^retry-after: (\d+)$/im.exec(head)?.[1] ?? 0);
+          reject(Object.assign(new Error(`${path}: ${head.split("\r\n")[0]} ${json}`), { askedMs }));
+        }
       });
     });
     return this.#inTime(asked);
