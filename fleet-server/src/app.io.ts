@@ -15,7 +15,7 @@ import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
 import { BROKER_LIMITS } from "./broker/limits.ts";
 import { createDeviceLogin } from "./broker/login.io.ts";
-import { watchTurns } from "./broker/turns.io.ts";
+import { watchLoop } from "./broker/loop.io.ts";
 import { createDirector, documentExpiry } from "./devices/director.io.ts";
 import { Instances } from "./devices/instances.ts";
 import { createReferences } from "./drift/references.io.ts";
@@ -155,11 +155,11 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   if (certificates && !certificates.ok) return certificates;
   const registry = createRegistry({ store, blobs, sandbox, repository, now, report });
   const identity = await openIdentity(join(dir, "server.json"));
-  const turns = watchTurns();
-  closers.push(async () => turns.stop());
+  const loop = watchLoop();
+  closers.push(async () => loop.stop());
   const login = createDeviceLogin({
     ...identity,
-    lateMs: turns.lateMs,
+    loopShare: loop.share,
     devices: store.devices,
     onForged: (device) => {
       const note = { device, code: "DEVICE_LOGIN_REFUSED", text: "somebody without its key asked to be let in as it" };

@@ -26,7 +26,7 @@ async function setUp() {
     secret,
     devices: store.devices,
     now: () => Date.now(),
-    lateMs: () => 0,
+    loopShare: () => 0,
   });
   const api = await listeningApi(
     store.governance,

@@ -47,7 +47,7 @@ export async function startLinkServer(
     secret,
     devices: store.devices,
     now,
-    lateMs: () => 0,
+    loopShare: () => 0,
   });
   const ingest = createIngest({
     store,

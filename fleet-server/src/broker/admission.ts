@@ -1,11 +1,9 @@
-/** Logins that may be under way while the server is late with everything; a few hundred ms of its work. */
-const UNDER_WAY_MAX = 200;
-/** The event loop is behind by more than other work lets it be. */
-const LATE_MS = 100;
-/** A nonce that was not answered for so long is not counted any more. */
+/** Logins that may begin in a second in which the event loop is full; half of what two cores take that do nothing else. */
+const FULL_PER_SECOND = 200;
+/** Share of its time that the event loop works, from which on it is full: something waits for it. */
+const FULL_SHARE = 0.9;
+/** The crowd is counted over so long: whoever was asked to come later has come by then. */
 const COUNTED_SECONDS = 10;
-/** Logins a second before more were seen. */
-const RATE_MIN = 200;
 const ASKED_SECONDS_MAX = 30;
 
 /** How many of something there were in each of the last seconds. */
@@ -15,55 +13,49 @@ class Recent {
 
   /** Counts one more; how many there are in this second. */
   add(second: number): number {
-    this.#turnTo(second);
-    const place = second % COUNTED_SECONDS;
-    const count = (this.#counts[place] as number) + 1;
-    this.#counts[place] = count;
+    const count = this.in(second) + 1;
+    this.#counts[second % COUNTED_SECONDS] = count;
     return count;
   }
 
-  sum(second: number): number {
-    this.#turnTo(second);
-    return this.#counts.reduce((sum, count) => sum + count, 0);
+  in(second: number): number {
+    const passed = Math.min(COUNTED_SECONDS, Math.max(0, second - this.#second));
+    for (let n = 0; n < passed; n++) this.#counts[(second - n) % COUNTED_SECONDS] = 0;
+    this.#second = Math.max(this.#second, second);
+    return this.#counts[second % COUNTED_SECONDS] as number;
   }
 
-  #turnTo(second: number): void {
-    if (second <= this.#second) return;
-    const passed = Math.min(COUNTED_SECONDS, second - this.#second);
-    for (let n = 0; n < passed; n++) this.#counts[(second - n) % COUNTED_SECONDS] = 0;
-    this.#second = second;
+  get sum(): number {
+    return this.#counts.reduce((sum, count) => sum + count, 0);
   }
 }
 
 /**
- * Whether another login may begin. When a server or its line comes back, the whole fleet is there at once: each login
- * would take longer than devices wait, and be made again. So while many are under way and the server is late with them,
- * the others are asked to come at a random moment of the time that all of them will take. Only both together count:
- * nobody can shut devices out by asking for nonces that are never answered, short of keeping the whole server busy.
- * Times are monotonic milliseconds.
+ * Whether another login may begin. When a server or its line comes back, the whole fleet is there at once, and waits in
+ * front of the server, unseen by it, for longer than devices wait. So while its thread is full and many logins have begun
+ * in this second, the others are asked to come at a random moment of the time that all of them will take: to say so
+ * costs a tenth of a login. Only both together count: nobody can shut devices out by asking for nonces that are never
+ * answered, short of keeping the whole server busy. Times are monotonic milliseconds.
  */
 export class LoginAdmission {
   readonly #begun = new Recent();
   readonly #ended = new Recent();
   readonly #refused = new Recent();
-  #ratePerSecond = RATE_MIN;
+  #ratePerSecond = FULL_PER_SECOND;
 
-  /** Undefined where a login may begin; otherwise in how many seconds, at most, it should be tried. */
-  begin(nowMs: number, lateMs: number): number | undefined {
+  /** Undefined where a login may begin; otherwise within how many seconds it should be tried. `share`: of its time that the event loop works. */
+  begin(nowMs: number, share: number): number | undefined {
     const second = Math.floor(nowMs / 1_000);
-    const underWay = this.#begun.sum(second) - this.#ended.sum(second);
-    if (underWay < UNDER_WAY_MAX || lateMs < LATE_MS) {
+    if (this.#begun.in(second) < FULL_PER_SECOND || share < FULL_SHARE) {
       this.#begun.add(second);
       return undefined;
     }
     this.#refused.add(second);
-    const crowd = this.#refused.sum(second);
-    return Math.min(ASKED_SECONDS_MAX, Math.ceil(crowd / this.#ratePerSecond));
+    return Math.min(ASKED_SECONDS_MAX, Math.ceil(this.#refused.sum / this.#ratePerSecond));
   }
 
   /** A login has ended well. */
   ended(nowMs: number): void {
-    const inThisSecond = this.#ended.add(Math.floor(nowMs / 1_000));
-    this.#ratePerSecond = Math.max(this.#ratePerSecond, inThisSecond);
+    this.#ratePerSecond = Math.max(this.#ratePerSecond, this.#ended.add(Math.floor(nowMs / 1_000)));
   }
 }

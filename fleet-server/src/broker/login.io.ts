@@ -46,10 +46,10 @@ export function createDeviceLogin(options: {
   /** Somebody answered a nonce in a device's name without its key; told once an hour for each device. */
   onForged?(device: string): void;
   now(): number;
-  /** How late the event loop is, in milliseconds. */
-  lateMs(): number;
+  /** Share of its time that the event loop works. */
+  loopShare(): number;
 }): DeviceLogin {
-  const { brokerId, secret, devices, now, lateMs } = options;
+  const { brokerId, secret, devices, now, loopShare } = options;
   const admission = new LoginAdmission();
   const used = new Map<string, number>();
   /** When it was last told, by device: no more entries than there are devices. */
@@ -95,7 +95,7 @@ export function createDeviceLogin(options: {
   return {
     brokerId,
     nonce(device) {
-      const retryAfterSeconds = admission.begin(performance.now(), lateMs());
+      const retryAfterSeconds = admission.begin(performance.now(), loopShare());
       if (retryAfterSeconds !== undefined) return err("LOGINS_BUSY", { retryAfterSeconds });
       return ok(makeNonce(secret, device, randomBytes(16), now()));
     },

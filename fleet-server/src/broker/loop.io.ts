@@ -1,0 +1,22 @@
+import { performance } from "node:perf_hooks";
+
+const LOOK_MS = 100;
+
+/** Watches this thread's event loop: the share of its time that it works, as it was a moment ago. */
+export function watchLoop(): { share(): number; stop(): void } {
+  let last = performance.eventLoopUtilization();
+  let lastMs = performance.now();
+  let share = 0;
+  const timer = setInterval(() => {
+    const now = performance.eventLoopUtilization();
+    share = performance.eventLoopUtilization(now, last).utilization;
+    last = now;
+    lastMs = performance.now();
+  }, LOOK_MS);
+  timer.unref();
+  return {
+    // A loop that does not come round to look is full.
+    share: () => (performance.now() - lastMs > 2 * LOOK_MS ? 1 : share),
+    stop: () => clearInterval(timer),
+  };
+}
