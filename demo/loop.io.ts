@@ -13,7 +13,7 @@ export interface Learnt extends Pick<Report, "drift" | "retraining">, Pick<Expec
   readonly changes: Changes;
 }
 
-/** Rows until the process changes, and after it until every machine has failed at least once. */
+/** Rows until the process changes, and from when it is seen to until every machine has failed at least once. */
 const QUIET_ROWS = 40;
 const CHANGED_ROWS = 320;
 /** Rows in which it is called on plants where it hides behind the wear for long; most need a fifth of them. */
@@ -72,15 +72,16 @@ export async function learningLoop(
   if (kind === "none") return await nothingCalled(fleet, plant, fromRow, say);
   const change: Change = { kind, fromRow };
   const changes: Changes = new Map(devicesIn(fleet, cohort).map((device) => [device, change]));
-  await goOn(fleet, fromRow + CALLED_ROWS_MAX, FAST, changes);
+  await goOn(fleet, fromRow + CALLED_ROWS_MAX + CHANGED_ROWS, FAST, changes);
   const holdoutAssets = assetsOf(fleet, cohort).filter((_, index) => index % 3 === 2);
   await fleet.cli("delegations", "grant", plant.model, cohort);
-  const drift = await callOf(fleet, plant, cohort, change, say);
+  const { drift, seenRow } = await callOf(fleet, plant, cohort, change, say);
 
   chapter(`8. Labels arrive; cohort ${cohort} is retrained, released by its own role, and rolled out to it alone`);
   await askForRetraining(fleet, plant, cohort, holdoutAssets);
-  await reached(fleet, plant, assetsOf(fleet, cohort), fromRow + CHANGED_ROWS - 1);
-  const labels = await postOutcomes(fleet, plant, cohort, change, fromRow + CHANGED_ROWS);
+  const labelledRows = Math.max(fromRow, seenRow) + CHANGED_ROWS;
+  await reached(fleet, plant, assetsOf(fleet, cohort), labelledRows - 1);
+  const labels = await postOutcomes(fleet, plant, cohort, change, labelledRows);
   say(`${labels} failures recorded; held out of everything: ${holdoutAssets.join(", ")}`);
   await goOn(fleet, plant.rowsMax, STEADY, changes);
   const job = await retrained(fleet, cohort, say);
@@ -136,7 +137,14 @@ async function nothingCalled(fleet: Fleet, plant: Plant, fromRow: number, say: S
   return { drift, retraining: null, retrained: null, changes };
 }
 
-async function callOf(fleet: Fleet, plant: Plant, cohort: string, change: Change, say: Say): Promise<Learnt["drift"]> {
+/** What was called, and from which row on it is seen: failures since then are what a retraining can learn from. */
+async function callOf(
+  fleet: Fleet,
+  plant: Plant,
+  cohort: string,
+  change: Change,
+  say: Say,
+): Promise<{ drift: Learnt["drift"]; seenRow: number }> {
   const changedAtMs = plant.startMs + change.fromRow * plant.stepMs;
   const called = await until(
     `drift is called on cohort ${cohort}`,
@@ -153,7 +161,8 @@ async function callOf(fleet: Fleet, plant: Plant, cohort: string, change: Change
   say(
     `called ${calledAfterWindows} windows after the change; on the other cohort: ${others.length === 0 ? "nothing" : "DRIFT"}`,
   );
-  return { cohort, calledAfterWindows, falseCohorts: others.length };
+  const seenRow = ((called.sinceMs ?? changedAtMs) - plant.startMs) / plant.stepMs;
+  return { drift: { cohort, calledAfterWindows, falseCohorts: others.length }, seenRow: Math.ceil(seenRow) };
 }
 
 /** The policy that lets a cohort be retrained, released and rolled out to by itself. */

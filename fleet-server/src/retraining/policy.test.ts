@@ -70,6 +70,16 @@ test("it still begins when the charts have come to rest in the change, as long a
   expect(startOf(facts({ verdicts: stable, history: [verdict({ reference: "r0" })] }))).toBeUndefined();
 });
 
+test("it learns from when the change was first seen, also where the charts have seen it anew since", () => {
+  const now = [verdict({ reference: "r1", sinceMs: SINCE + 1_000 })];
+  const called = [
+    verdict({ reference: "r1" }),
+    verdict({ reference: "r1", phase: "stable", sinceMs: null }),
+    verdict({ reference: "r1", sinceMs: 1 }),
+  ];
+  expect(startOf(facts({ verdicts: now, history: called }))).toEqual({ sinceMs: SINCE, labelledAssets: 3 });
+});
+
 test("it begins again with another label, and when a retrained version drifts in its turn", () => {
   const four = ["a", "b", "c", "d"].map((asset) => failure(asset));
   expect(startOf(facts({ last: job({ phase: "rejected" }), outcomes: four }))).toMatchObject({ labelledAssets: 4 });

@@ -5,7 +5,7 @@ import type { Retraining, RetrainingPolicy } from "./job.ts";
 /** What a policy is judged by. */
 export interface PolicyFacts {
   readonly policy: RetrainingPolicy;
-  /** Verdicts on the cohort under the model, and what was called of it before, newest first. */
+  /** Verdicts on the cohort under the model, and each as it was when its phase was entered, newest first. */
   readonly verdicts: readonly CohortVerdict[];
   readonly history: readonly CohortVerdict[];
   /** Outcomes of the cohort's assets that stand. */
@@ -49,14 +49,15 @@ export function startOf({
 
 /**
  * The call of drift that the models in use are still under. Machines that are repaired after a change make their baseline
- * in it, so that the charts come to rest: the change has become usual, and the model knows no more of it than before.
+ * in it, so that the charts come to rest: the change has become usual, and the model knows no more of it than before. It
+ * is as old as it was when it was called: charts that were at rest meanwhile have seen it since then only.
  */
 export function calledOf(
   verdicts: readonly CohortVerdict[],
   history: readonly CohortVerdict[],
 ): CohortVerdict | undefined {
   const inUse = new Set(verdicts.map(({ reference }) => reference));
-  return [...verdicts, ...history].find(({ phase, reference }) => phase === "drifted" && inUse.has(reference));
+  return [...history, ...verdicts].find(({ phase, reference }) => phase === "drifted" && inUse.has(reference));
 }
 
 /** How many assets that may be learnt from have failed since then. */
