@@ -1,5 +1,6 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { unwrap } from "@bellwether/protocol/result.ts";
 import { deviceTopic } from "@bellwether/protocol/topics.ts";
 import { keyPairOf } from "@bellwether/protocol/trust/keys.ts";
 import { onTestFinished } from "vitest";
@@ -54,7 +55,7 @@ export async function startLane(device: string, folder = temporaryFolder()): Pro
   const { brokerId, nonce } = server.login;
   repository.answers.set(
     "device/nonce",
-    json(() => ({ nonce: nonce(device), brokerId })),
+    json(() => ({ nonce: unwrap(nonce(device)), brokerId })),
   );
   repository.answers.set(
     "device/login",
