@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -8,6 +9,7 @@ import { linearModel } from "../../test/kit/onnx.ts";
 import { startTestPipeline } from "../../test/kit/pipeline.ts";
 import { programSpawner } from "../../test/kit/programs.ts";
 import { writeSlot } from "../../test/kit/slots.ts";
+import { tryCandidate } from "./inference/candidate.worker.ts";
 import { createLogger } from "./log.ts";
 import type { AgentRole } from "./roles.io.ts";
 import { type ServeParts, ServingSet } from "./serving.io.ts";
@@ -47,6 +49,14 @@ test("a model that cannot be opened goes on as it was, and keeps no other from b
   expect(await versions()).toEqual(after);
   await serving.serve("wear", undefined);
   expect(await versions()).toEqual(new Map([["leak", 2]]));
+});
+
+test("a candidate that loads too late is closed all the same, and its thread ends", async () => {
+  const { slotDir } = writeSlot(temporaryFolder(), linearModel([1]));
+  const worker = spawner.worker("candidate", { slotDir });
+  const ended = once(worker, "exit");
+  expect(await tryCandidate(worker, 0)).toMatchObject({ ok: false, problem: { code: "CANDIDATE_LOST" } });
+  expect(await ended).toEqual([0]);
 });
 
 test("a model that hangs while it loads keeps no other waiting, to be changed or to be removed", async () => {

@@ -45,7 +45,11 @@ export function tryCandidate(worker: Worker, limitMs: number): Promise<Candidate
     problem: problem("CANDIDATE_LOST", { reason }),
   });
   return new Promise((settle) => {
-    const timer = setTimeout(() => settle(refused(`it did not load within ${limitMs} ms`)), limitMs);
+    const timer = setTimeout(() => {
+      settle(refused(`it did not load within ${limitMs} ms`));
+      // Should it load after all, nobody wants it any more.
+      worker.postMessage("close" satisfies CandidateFate);
+    }, limitMs);
     const done = (verdict: CandidateVerdict) => {
       clearTimeout(timer);
       settle(verdict);
