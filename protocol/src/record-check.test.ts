@@ -49,6 +49,13 @@ const member = fc.constantFrom(
   "__proto__",
 );
 
+test("a prediction whose numbers cannot be counted with is refused, as its schema does", () => {
+  for (const version of [2 ** 53, 1e300, 0, 1.5]) {
+    expect(checkRecord("inference", { ...plain, version }), String(version)).toMatchObject({ ok: false });
+  }
+  expect(checkRecord("inference", { ...plain, version: 2 ** 53 - 1 }).ok).toBe(true);
+});
+
 test("predictions are judged as their schema judges them, whatever is put into them or taken out", () => {
   expect(checkRecord("inference", plain).ok).toBe(true);
   fc.assert(
