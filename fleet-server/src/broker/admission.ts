@@ -2,14 +2,14 @@
 const FULL_PER_SECOND = 200;
 /** Share of its time that the event loop works, from which on it is full: something waits for it. */
 const FULL_SHARE = 0.9;
-/** The crowd is counted over so long: whoever was asked to come later has come by then. */
+/** The crowd is who was refused for so long; who comes again and is refused again is counted again. */
 const COUNTED_SECONDS = 10;
 const ASKED_SECONDS_MAX = 30;
 
 /** How many of something there were in each of the last seconds. */
 class Recent {
   readonly #counts = new Array<number>(COUNTED_SECONDS).fill(0);
-  #second = Number.NEGATIVE_INFINITY;
+  #second = 0;
 
   /** Counts one more; how many there are in this second. */
   add(second: number): number {
