@@ -181,7 +181,8 @@ const DURABLE_HEAD = `
 ## From devices
 
 A durable batch names its records by (device, \`epoch\`, stream, \`fromSeq\` …) for ever: sent again, it is stored once, and
-what is stored is in the order of seq, whatever order it arrived in. PUBACK says nothing about that, \`down/ack\` does. A
+what is stored is in the order of seq, whatever order it arrived in. PUBACK says nothing about that, \`down/ack\` does;
+the server sends both when the batch is taken care of. A
 batch is JSON, or one zstd frame of it (known by its magic number), of at most ${BATCH_BYTES_MAX} bytes and
 ${BATCH_JSON_BYTES_MAX} when inflated. A record that had to give way travels as a \`gap\` with its count; of telemetry
 that is \`downsampled\`, the figures of each asset and minute travel in it (\`observedAtMs\` is that of the last row; they are no records). A batch that cannot

@@ -4,7 +4,8 @@ import { decodeBatch, encodeBatch, inflateBatch } from "./batch.ts";
 import { type BatchView, viewBatch, viewOfRecords } from "./batch-view.ts";
 import type { Stream, StreamBatch, TelemetryRow } from "./messages/stream.ts";
 import { unwrap } from "./result.ts";
-import { scanTelemetry } from "./telemetry-scan.ts";
+import { ScanTape } from "./scan-tape.ts";
+import { scannedAt, TelemetryScanner } from "./telemetry-scan.ts";
 
 const EPOCH = "00000000000000aa";
 const name = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,5}$/).filter((one) => one !== "__proto__");
@@ -140,7 +141,9 @@ test("batches as devices send them are read without decoding them", () => {
         encodeBatch(batch, () => resolution),
       ),
     );
-    const scan = scanTelemetry(json);
+    const tape = new ScanTape();
+    const at = new TelemetryScanner(tape).scan(json, 0, json.length);
+    const scan = at === undefined ? undefined : scannedAt(tape, at, json);
     expect(scan).toMatchObject({ epoch: EPOCH, fromSeq: 7, count: 40 });
     expect(scan?.assets.map(({ last, lastIndex }) => [lastIndex, last()])).toEqual(
       [39, 37, 38].map((index) => [index, records[index]]),

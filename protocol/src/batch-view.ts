@@ -1,7 +1,8 @@
 import { BATCH_JSON_BYTES_MAX, decodeBatch, inflateBatch } from "./batch.ts";
 import type { ClockReading, InferenceRecord, Stream, StreamBatch, TelemetryRow } from "./messages/stream.ts";
 import { ok, type Result, unwrap } from "./result.ts";
-import { scanTelemetry, type TelemetryScan } from "./telemetry-scan.ts";
+import { ScanTape, type Tape } from "./scan-tape.ts";
+import { scannedAt, TelemetryScanner } from "./telemetry-scan.ts";
 
 /** What a batch says of one asset; of predictions, of one asset and model. */
 export interface AssetView {
@@ -27,25 +28,37 @@ export interface BatchView extends Pick<StreamBatch, "epoch" | "fromSeq" | "hist
 // RFC 8878, 3.1.1: no zstd frame begins with this byte, and JSON does.
 const OPENING_BRACE = 0x7b;
 
+/** Whether bytes may be scanned as they are: telemetry as JSON, of a bounded length. */
+export function isScannable(stream: Stream, bytes: Uint8Array, from: number, to: number): boolean {
+  return stream === "telemetry" && bytes[from] === OPENING_BRACE && to - from <= BATCH_JSON_BYTES_MAX;
+}
+
 /** Reads the bytes from `from` to before `to` as a batch; takes and refuses exactly what {@link decodeBatch} does. */
 export function viewBatch(stream: Stream, bytes: Buffer, from = 0, to = bytes.length): Result<BatchView> {
-  if (stream === "telemetry" && bytes[from] === OPENING_BRACE && to - from <= BATCH_JSON_BYTES_MAX) {
-    const scan = scanTelemetry(bytes, from, to);
-    if (scan) return ok(viewOfScan(scan, bytes, from, to));
+  if (isScannable(stream, bytes, from, to)) {
+    const view = scanned(bytes, from, to);
+    if (view) return ok(view);
   }
   const own = bytes.subarray(from, to);
   if (stream === "telemetry" && own[0] !== OPENING_BRACE) {
     const json = inflateBatch(stream, own);
     if (!json.ok) return json;
-    const scan = scanTelemetry(json.value);
-    if (scan) return ok(viewOfScan(scan, json.value, 0, json.value.length));
+    const view = scanned(json.value, 0, json.value.length);
+    if (view) return ok(view);
   }
   const decoded = decodeBatch(stream, own);
   return decoded.ok ? ok(viewOfRecords(decoded.value)) : decoded;
 }
 
-function viewOfScan(scan: TelemetryScan, json: Buffer, from: number, to: number): BatchView {
-  const { epoch, fromSeq, hist, clock, count, assets } = scan;
+function scanned(json: Buffer, from: number, to: number): BatchView | undefined {
+  const tape = new ScanTape();
+  const at = new TelemetryScanner(tape).scan(json, from, to);
+  return at === undefined ? undefined : viewOfScan(tape, at, json, from, to);
+}
+
+/** The view of a batch that was scanned: its place on the tape, and its bytes. */
+export function viewOfScan(tape: Tape, at: number, json: Buffer, from: number, to: number): BatchView {
+  const { epoch, fromSeq, hist, clock, count, assets } = scannedAt(tape, at, json);
   const batch = () => unwrap(decodeBatch("telemetry", json.subarray(from, to)));
   return { epoch, fromSeq, hist, clock, count, assets, batch };
 }

@@ -1,13 +1,28 @@
-/** The bytes of a text, to be compared with what stands in a JSON. */
-export const text = (literal: string) => Uint8Array.from(Buffer.from(literal, "latin1"));
+/** A text to be compared with what stands in a JSON, four bytes at a time. */
+export interface Literal {
+  readonly length: number;
+  /** Its bytes from 0, 4, 8 … on, and its last four; a text of fewer is no such word. */
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+}
+
+/** A text of single bytes as a literal. */
+export function text(literal: string): Literal {
+  const bytes = Buffer.from(literal, "latin1");
+  const last = bytes.length - 4;
+  const places = Array.from({ length: Math.max(0, Math.ceil(bytes.length / 4)) }, (_, n) => Math.min(4 * n, last));
+  const words = last < 0 ? new Int32Array(0) : Int32Array.from(places, (at) => bytes.readInt32LE(at));
+  return { length: bytes.length, words, bytes: Uint8Array.from(bytes) };
+}
 
 /** Thrown where a JSON is written otherwise than a scan expects: nothing of it need be wrong. It is made once, not for each. */
 export const NOT_SCANNED = new Error("not written as expected");
 
 const [TRUE, FALSE] = [text("true"), text("false")];
 export const ZERO = 0x30;
+export const NINE = 0x39;
 export const MINUS = 0x2d;
-const POINT = 0x2e;
+export const POINT = 0x2e;
 export const COMMA = 0x2c;
 export const QUOTE = 0x22;
 export const CLOSE_LIST = 0x5d;
@@ -21,17 +36,22 @@ const NAME_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
   return /[._-]/.test(character) ? 1 : 0;
 });
 
+const NOTHING = Buffer.alloc(0);
+const viewOf = ({ buffer, byteOffset, byteLength }: Buffer) => new DataView(buffer, byteOffset, byteLength);
+
 /**
  * A place in a JSON and what may be read there, byte by byte: for a reader that knows how its JSON is written, and
  * reads it many times a second. Whatever is written otherwise throws {@link NOT_SCANNED}.
  */
 export class JsonScan {
-  readonly json: Buffer;
-  readonly end: number;
-  at: number;
+  protected json: Buffer = NOTHING;
+  #view = viewOf(NOTHING);
+  protected end = 0;
+  protected at = 0;
 
-  /** The bytes from `from` to before `to`. */
-  constructor(json: Buffer, from: number, to: number) {
+  /** Goes to the bytes from `from` to before `to`. */
+  protected goTo(json: Buffer, from: number, to: number): void {
+    if (this.json !== json) this.#view = viewOf(json);
     this.json = json;
     this.at = from;
     this.end = to;
@@ -48,18 +68,13 @@ export class JsonScan {
     return false;
   }
 
-  epoch(): string {
-    const from = this.at;
+  /** Passes an epoch. */
+  epochEnd(): number {
     for (let index = 0; index < 16; index++) {
       const byte = this.json[this.at++] as number;
       if (!((byte >= 0x30 && byte <= 0x39) || (byte >= 0x61 && byte <= 0x66))) throw NOT_SCANNED;
     }
-    return this.json.toString("latin1", from, this.at);
-  }
-
-  name(): string {
-    const from = this.at;
-    return this.json.toString("latin1", from, this.nameEnd());
+    return this.at;
   }
 
   /** Passes a name, not the quote that ends it. */
@@ -153,15 +168,24 @@ export class JsonScan {
     if (this.json[this.at++] !== expected) throw NOT_SCANNED;
   }
 
-  expect(literal: Uint8Array): void {
+  expect(literal: Literal): void {
     if (!this.skip(literal)) throw NOT_SCANNED;
   }
 
-  skip(literal: Uint8Array): boolean {
-    const json = this.json;
-    const at = this.at;
-    for (let index = 0; index < literal.length; index++) if (json[at + index] !== literal[index]) return false;
-    this.at = at + literal.length;
+  skip({ length, words, bytes }: Literal): boolean {
+    const { at } = this;
+    const view = this.#view;
+    const after = at + length;
+    if (after > this.end) return false;
+    const { length: count } = words;
+    for (let word = 0; word < count; word++) {
+      const place = word === count - 1 ? after - 4 : at + 4 * word;
+      if (view.getInt32(place, true) !== words[word]) return false;
+    }
+    for (let index = 0; count === 0 && index < length; index++) {
+      if (this.json[at + index] !== bytes[index]) return false;
+    }
+    this.at = after;
     return true;
   }
 }

@@ -5,7 +5,9 @@ import {
   COMMA,
   JsonScan,
   MINUS,
+  NINE,
   NOT_SCANNED,
+  POINT,
   QUOTE,
   TIME_MS_MAX,
   text,
@@ -13,16 +15,16 @@ import {
 } from "./json-scan.ts";
 import type { ClockReading, TelemetryRow } from "./messages/stream.ts";
 import { valueOfSteps } from "./resolution.ts";
+import { hashOf, type ScanTape, type Tape } from "./scan-tape.ts";
 
 /** One asset's rows in a scanned batch. */
 export interface ScannedAsset {
   readonly asset: string;
   readonly model: undefined;
-  readonly rows: number;
   readonly firstAtMs: number;
   readonly lastAtMs: number;
   /** Place in the batch of its last row, 0-based. */
-  lastIndex: number;
+  readonly lastIndex: number;
   /** Its last row. */
   last(): TelemetryRow;
 }
@@ -37,15 +39,14 @@ export interface TelemetryScan {
   readonly assets: readonly ScannedAsset[];
 }
 
-/** A column as far as each asset's last row needs it: the steps of its value, NaN where it is null, or where its text stands. */
-interface ScannedColumn {
-  readonly nameFrom: number;
-  readonly nameTo: number;
-  readonly resolution: number | undefined;
-  readonly last: readonly number[];
-  /** Ends of the texts that begin at `last`. */
-  readonly lastTo: readonly number[];
-}
+// How a batch lies on the tape: its head, then each group. A group is the numbers of its assets and columns, the assets, the
+// columns; of a column there are the place of its name, its resolution (0: none) and for each asset its last row: the place of
+// the value's text, or its steps, NaN where it is null.
+const [EPOCH, SEQ, IS_HIST, BOOT, MONO_MS, WALL_MS, IS_SYNCED, COUNT, GROUP_COUNT, HEAD_WORDS] = [
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+];
+const [ASSET_NAME, ROW_COUNT, FIRST_AT_MS, LAST_AT_MS, LAST_INDEX, OBSERVED_AT_MS, ASSET_WORDS] = [0, 1, 2, 3, 4, 5, 6];
+const COLUMN_WORDS = 2;
 
 const [HEAD, FROM_SEQ, HIST, CLOCK, MONO, WALL, SYNCED] = [
   text('{"v":1,"epoch":"'),
@@ -78,74 +79,115 @@ const [CHANNEL, RESOLUTION, STEPS, VALUES, NULL] = [
   text("null"),
 ];
 const CHANNELS_MAX = 1_024;
+/** Columns whose numbers are compared each with each; of more a set is faster. */
+const COMPARED_MAX = 64;
 
 /**
- * Reads what a server must know of a telemetry batch before it keeps it, in one pass over its JSON (the bytes from `from`
- * to before `to`) and without its rows.
- * Whatever is read here `decodeBatch` takes too, and finds the same in it. Undefined for a batch that is written
- * otherwise than `encodeBatch` writes rows whose channels are all good and in every row: it must be decoded.
+ * Reads what a server must know of telemetry batches before it keeps them, each in one pass over its JSON and without its rows.
+ * Whatever is read here `decodeBatch` takes too, and finds the same in it.
  */
-export function scanTelemetry(json: Buffer, from = 0, to = json.length): TelemetryScan | undefined {
-  try {
-    return new Scanner(json, from, to).batch();
-  } catch (cause) {
-    if (cause === NOT_SCANNED) return undefined;
-    throw cause;
-  }
-}
+export class TelemetryScanner extends JsonScan {
+  readonly #tape: ScanTape;
+  /** Numbers made of the names of a group's columns. */
+  readonly #hashes = new Int32Array(CHANNELS_MAX);
 
-class Scanner extends JsonScan {
-  batch(): TelemetryScan {
+  constructor(tape: ScanTape) {
+    super();
+    this.#tape = tape;
+  }
+
+  /**
+   * Reads a batch, the bytes from `from` to before `to`; answers its place on the tape. Undefined for one that is written
+   * otherwise than `encodeBatch` writes rows whose channels are all good and in every row: it must be decoded.
+   */
+  scan(json: Buffer, from: number, to: number): number | undefined {
+    const at = this.#tape.length;
+    this.goTo(json, from, to);
+    try {
+      this.#batch(at);
+      return at;
+    } catch (cause) {
+      if (cause !== NOT_SCANNED) throw cause;
+      this.#tape.cut(at);
+      return undefined;
+    }
+  }
+
+  #batch(at: number): void {
+    const tape = this.#tape;
+    for (let word = 0; word < HEAD_WORDS; word++) tape.add(0);
     this.expect(HEAD);
-    const epoch = this.epoch();
+    tape.set(at + EPOCH, this.#numberOf(this.at, this.epochEnd()));
     this.expect(FROM_SEQ);
     const fromSeq = this.integer();
     if (fromSeq < 1) throw NOT_SCANNED;
+    tape.set(at + SEQ, fromSeq);
     this.expect(HIST);
-    const hist = this.boolean();
+    tape.set(at + IS_HIST, this.boolean() ? 1 : 0);
     this.expect(CLOCK);
-    const bootId = this.name();
+    tape.set(at + BOOT, this.#numberOf(this.at, this.nameEnd()));
     this.expect(MONO);
     const monoMs = this.number();
     if (monoMs < 0) throw NOT_SCANNED;
+    tape.set(at + MONO_MS, monoMs);
     this.expect(WALL);
-    const wallMs = this.time();
+    tape.set(at + WALL_MS, this.time());
     this.expect(SYNCED);
-    const clock = { bootId, monoMs, wallMs, clockSynced: this.boolean() };
+    tape.set(at + IS_SYNCED, this.boolean() ? 1 : 0);
     const order = this.skip(ORDER) ? this.#order() : undefined;
     this.expect(order === undefined ? GROUPS : GROUPS_AFTER_ORDER);
-    const assets: ScannedAsset[] = [];
-    do this.#group(assets);
-    while (this.skip(GROUP));
+    const assetsAt: number[] = [];
+    let groups = 0;
+    do this.#group(assetsAt);
+    while (++groups && this.skip(GROUP));
+    tape.set(at + GROUP_COUNT, groups);
     this.byte(CLOSE_LIST);
     this.byte(CLOSE_OBJECT);
     if (this.at !== this.end) throw NOT_SCANNED;
-    if (assets.length > 1 && new Set(assets.map(({ asset }) => asset)).size < assets.length) throw NOT_SCANNED;
-    const count = placeLast(assets, order);
+    const count = placeLast(tape, assetsAt, order);
     if (!Number.isSafeInteger(fromSeq + count)) throw NOT_SCANNED;
-    return { epoch, fromSeq, hist, clock, count, assets };
+    tape.set(at + COUNT, count);
   }
 
-  /** Reads one group, and adds its assets. */
-  #group(into: ScannedAsset[]): void {
-    const names: string[] = [];
+  #numberOf(from: number, to: number): number {
+    return this.#tape.numberOf(this.json, from, to);
+  }
+
+  /** Reads one group; adds the places of its assets. */
+  #group(into: number[]): void {
+    const tape = this.#tape;
+    const groupAt = tape.length;
+    tape.add(0);
+    tape.add(0);
+    let names: readonly number[];
     let counts = NONE;
     if (this.skip(ASSET)) {
-      names.push(this.name());
+      names = [this.#numberOf(this.at, this.nameEnd())];
       this.byte(QUOTE);
     } else {
       this.expect(ASSETS);
-      do if (names.push(this.name()) > BATCH_RECORDS_MAX) throw NOT_SCANNED;
-      while (this.skip(NEXT_ASSET));
+      names = this.#names();
       counts = this.#counts(names.length);
     }
+    tape.set(groupAt, names.length);
     this.byte(COMMA);
-    const columns: ScannedColumn[] = [];
-    const ends = this.#times(names, counts, columns, into);
+    const ends = this.#times(names, counts, into);
     this.expect(CHANNELS);
-    while (!this.endsList(columns.length > 0)) columns.push(this.#column(ends));
+    let columns = 0;
+    while (!this.endsList(columns > 0)) {
+      if (columns === CHANNELS_MAX) throw NOT_SCANNED;
+      this.#column(ends, columns++);
+    }
     this.byte(CLOSE_OBJECT);
-    if (columns.length > CHANNELS_MAX || this.#isTwice(columns)) throw NOT_SCANNED;
+    tape.set(groupAt + 1, columns);
+    if (this.#isTwice(columns, columnsAt(groupAt, names.length), names.length)) throw NOT_SCANNED;
+  }
+
+  #names(): number[] {
+    const names: number[] = [];
+    do if (names.push(this.#numberOf(this.at, this.nameEnd())) > BATCH_RECORDS_MAX) throw NOT_SCANNED;
+    while (this.skip(NEXT_ASSET));
+    return names;
   }
 
   #counts(assets: number): number[] {
@@ -156,13 +198,9 @@ class Scanner extends JsonScan {
     return counts;
   }
 
-  /** Reads the times of a group's rows and adds its assets; answers the place after each one's last row, in the group. */
-  #times(
-    names: readonly string[],
-    counts: readonly number[],
-    columns: readonly ScannedColumn[],
-    into: ScannedAsset[],
-  ): number[] {
+  /** Reads the times of a group's rows and writes its assets; answers the place after each one's last row, in the group. */
+  #times(names: readonly number[], counts: readonly number[], into: number[]): readonly number[] {
+    const tape = this.#tape;
     this.expect(T0);
     let timeMs = this.time();
     this.expect(DT);
@@ -174,7 +212,7 @@ class Scanner extends JsonScan {
       return true;
     };
     const ends: number[] = [];
-    for (const [index, asset] of names.entries()) {
+    for (let index = 0; index < names.length; index++) {
       if (index > 0 && !next()) throw NOT_SCANNED;
       const count = counts[index] ?? BATCH_RECORDS_MAX;
       let [rows, firstAtMs, lastAtMs] = [1, timeMs, timeMs];
@@ -185,46 +223,73 @@ class Scanner extends JsonScan {
       }
       if (counts.length > 0 && rows < count) throw NOT_SCANNED;
       ends.push(passed + 1);
-      const observedAtMs = timeMs;
-      const last = () => ({ asset, observedAtMs, values: lastValues(this.json, columns, index) });
-      into.push({ asset, model: undefined, rows, firstAtMs, lastAtMs, lastIndex: rows - 1, last });
+      into.push(tape.length);
+      tape.add(names[index] as number);
+      tape.add(rows);
+      tape.add(firstAtMs);
+      tape.add(lastAtMs);
+      tape.add(rows - 1);
+      tape.add(timeMs);
     }
     // Of one asset the list was read to its end.
     if (counts.length > 0 && next()) throw NOT_SCANNED;
     return ends;
   }
 
-  #column(ends: readonly number[]): ScannedColumn {
+  #column(ends: readonly number[], column: number): void {
+    const tape = this.#tape;
     this.expect(CHANNEL);
-    const nameFrom = this.at;
-    const nameTo = this.nameEnd();
-    const last: number[] = [];
-    const lastTo: number[] = [];
-    let resolution: number | undefined;
+    tape.add(this.at);
+    this.#hashes[column] = hashOf(this.json, this.at, this.nameEnd());
     if (this.skip(VALUES)) {
-      for (let row = 0, asset = 0; asset < ends.length; row++) {
-        if (row > 0) this.byte(COMMA);
-        const from = this.at;
-        if (!this.skip(NULL)) this.decimal();
-        if (row + 1 < (ends[asset] as number)) continue;
-        asset++;
-        last.push(from);
-        lastTo.push(this.at);
-      }
+      tape.add(0);
+      this.#values(ends);
     } else {
       this.expect(RESOLUTION);
-      resolution = this.number();
+      const resolution = this.number();
       if (resolution <= 0) throw NOT_SCANNED;
+      tape.add(resolution);
       this.expect(STEPS);
-      this.#steps(ends, resolution, last);
+      this.#steps(ends, resolution);
     }
     this.byte(CLOSE_LIST);
     this.byte(CLOSE_OBJECT);
-    return { nameFrom, nameTo, resolution, last, lastTo };
   }
 
-  /** A column of steps; adds where each asset's last row stands to `last`, NaN where that is null. */
-  #steps(ends: readonly number[], resolution: number, last: number[]): void {
+  /** A column of values as they are; writes where the text of each asset's last row stands. */
+  #values(ends: readonly number[]): void {
+    const json = this.json;
+    let at = this.at;
+    let row = 0;
+    for (const end of ends) {
+      let from = at;
+      for (; row < end; row++) {
+        if (row > 0 && json[at++] !== COMMA) throw NOT_SCANNED;
+        from = at;
+        // Nearly all are digits, perhaps with a sign and a point; what is written otherwise is read with more care.
+        if (json[at] === MINUS) at++;
+        const first = json[at] as number;
+        const whole = at;
+        let byte = first;
+        while (byte >= ZERO && byte <= NINE) byte = json[++at] as number;
+        const digits = at - whole;
+        if (byte === POINT) {
+          do byte = json[++at] as number;
+          while (byte >= ZERO && byte <= NINE);
+        }
+        const isPlain = digits > 0 && digits < 16 && (first !== ZERO || (digits === 1 && whole === from));
+        if (isPlain && (byte === COMMA || byte === CLOSE_LIST) && json[at - 1] !== POINT) continue;
+        this.at = from;
+        if (!this.skip(NULL)) this.decimal();
+        at = this.at;
+      }
+      this.#tape.add(from);
+    }
+    this.at = at;
+  }
+
+  /** A column of steps; writes where each asset's last row stands, NaN where that is null. */
+  #steps(ends: readonly number[], resolution: number): void {
     const json = this.json;
     let at = this.at;
     let [steps, furthest, row] = [0, 0, 0];
@@ -250,7 +315,7 @@ class Scanner extends JsonScan {
         if (steps > furthest) furthest = steps;
         else if (-steps > furthest) furthest = -steps;
       }
-      last.push(isNull ? Number.NaN : steps);
+      this.#tape.add(isNull ? Number.NaN : steps);
     }
     this.at = at;
     if (furthest > Number.MAX_SAFE_INTEGER || !Number.isFinite(valueOfSteps(furthest, resolution))) throw NOT_SCANNED;
@@ -264,42 +329,118 @@ class Scanner extends JsonScan {
     return order;
   }
 
-  #isTwice(columns: readonly ScannedColumn[]): boolean {
-    if (columns.length < 2) return false;
+  /** Whether two of a group's columns have one name. */
+  #isTwice(count: number, at: number, assets: number): boolean {
+    if (count < 2) return false;
+    // By the numbers made of them: a text for each name of each batch costs more than the rest of reading a row.
+    const hashes = this.#hashes;
+    if (count <= COMPARED_MAX ? areApart(hashes, count) : new Set(hashes.subarray(0, count)).size === count)
+      return false;
+    const { words } = this.#tape;
     const names = new Set<string>();
-    for (const column of columns) names.add(nameOf(this.json, column));
-    return names.size !== columns.length;
+    for (let column = 0; column < count; column++) {
+      names.add(nameFrom(this.json, words[at + column * (COLUMN_WORDS + assets)] as number));
+    }
+    return names.size < count;
   }
 }
 
-function nameOf(json: Buffer, { nameFrom, nameTo }: ScannedColumn): string {
-  return json.toString("latin1", nameFrom, nameTo);
+/** Whether no two of the first numbers are the same. */
+function areApart(numbers: Int32Array, count: number): boolean {
+  for (let one = 1; one < count; one++) {
+    const number = numbers[one];
+    for (let other = 0; other < one; other++) if (numbers[other] === number) return false;
+  }
+  return true;
 }
 
-function lastValues(json: Buffer, columns: readonly ScannedColumn[], place: number): Record<string, number | null> {
+/** Where the columns of a group begin on the tape. */
+function columnsAt(groupAt: number, assets: number): number {
+  return groupAt + 2 + assets * ASSET_WORDS;
+}
+
+/** What stands at a place of the tape; `json` is where it was read. */
+export function scannedAt(tape: Tape, at: number, json: Buffer): TelemetryScan {
+  const { words, texts } = tape;
+  const word = (place: number) => words[at + place] as number;
+  const clock = {
+    bootId: texts[word(BOOT)] as string,
+    monoMs: word(MONO_MS),
+    wallMs: word(WALL_MS),
+    clockSynced: word(IS_SYNCED) === 1,
+  };
+  const assets: ScannedAsset[] = [];
+  let groupAt = at + HEAD_WORDS;
+  for (let groups = word(GROUP_COUNT); groups > 0; groups--) {
+    const assetCount = words[groupAt] as number;
+    for (let place = 0; place < assetCount; place++) assets.push(assetAt(tape, groupAt, place, json));
+    const columns = words[groupAt + 1] as number;
+    groupAt = columnsAt(groupAt, assetCount) + columns * (COLUMN_WORDS + assetCount);
+  }
+  const epoch = texts[word(EPOCH)] as string;
+  return { epoch, fromSeq: word(SEQ), hist: word(IS_HIST) === 1, clock, count: word(COUNT), assets };
+}
+
+function assetAt(tape: Tape, groupAt: number, place: number, json: Buffer): ScannedAsset {
+  const { words, texts } = tape;
+  const at = groupAt + 2 + place * ASSET_WORDS;
+  const asset = texts[words[at + ASSET_NAME] as number] as string;
+  return {
+    asset,
+    model: undefined,
+    firstAtMs: words[at + FIRST_AT_MS] as number,
+    lastAtMs: words[at + LAST_AT_MS] as number,
+    lastIndex: words[at + LAST_INDEX] as number,
+    last: () => {
+      const observedAtMs = words[at + OBSERVED_AT_MS] as number;
+      return { asset, observedAtMs, values: lastValues(tape, groupAt, place, json) };
+    },
+  };
+}
+
+function lastValues({ words }: Tape, groupAt: number, place: number, json: Buffer): Record<string, number | null> {
+  const assets = words[groupAt] as number;
   const values: Record<string, number | null> = {};
-  for (const column of columns) {
-    const { resolution, last, lastTo } = column;
-    const at = last[place] as number;
-    if (resolution === undefined) values[nameOf(json, column)] = JSON.parse(json.toString("latin1", at, lastTo[place]));
-    else values[nameOf(json, column)] = Number.isNaN(at) ? null : valueOfSteps(at, resolution);
+  let at = columnsAt(groupAt, assets);
+  for (let column = words[groupAt + 1] as number; column > 0; column--, at += COLUMN_WORDS + assets) {
+    const resolution = words[at + 1] as number;
+    const last = words[at + COLUMN_WORDS + place] as number;
+    const value = resolution === 0 ? valueFrom(json, last) : Number.isNaN(last) ? null : valueOfSteps(last, resolution);
+    values[nameFrom(json, words[at] as number)] = value;
   }
   return values;
 }
 
-/** Where each asset's last row stands in the batch; answers the number of rows. */
-function placeLast(assets: ScannedAsset[], order: readonly number[] | undefined): number {
-  let count = 0;
-  for (const { rows } of assets) count += rows;
-  if (count > BATCH_RECORDS_MAX || (order === undefined ? assets.length > 1 : order.length !== count))
-    throw NOT_SCANNED;
+function nameFrom(json: Buffer, from: number): string {
+  let to = from;
+  while (json[to] !== QUOTE) to++;
+  return json.toString("latin1", from, to);
+}
+
+/** The number or null that was found at a place of a list. */
+function valueFrom(json: Buffer, from: number): number | null {
+  let to = from;
+  while (json[to] !== COMMA && json[to] !== CLOSE_LIST) to++;
+  const written = json.toString("latin1", from, to);
+  return written === "null" ? null : Number(written);
+}
+
+/** Writes where each asset's last row stands in the batch; answers the number of rows. */
+function placeLast(tape: ScanTape, assetsAt: readonly number[], order: readonly number[] | undefined): number {
+  const { words, texts } = tape;
+  const left = assetsAt.map((at) => words[at + ROW_COUNT] as number);
+  const count = left.reduce((sum, rows) => sum + rows, 0);
+  if (count > BATCH_RECORDS_MAX || (order === undefined ? left.length > 1 : order.length !== count)) throw NOT_SCANNED;
+  if (left.length > 1) {
+    const names = new Set(assetsAt.map((at) => texts[words[at + ASSET_NAME] as number]));
+    if (names.size < left.length) throw NOT_SCANNED;
+  }
   if (order === undefined) return count;
-  const left = assets.map(({ rows }) => rows);
   for (let index = 0; index < count; index++) {
     const place = order[index] as number;
-    const asset = assets[place];
-    if (asset === undefined || --(left[place] as number) < 0) throw NOT_SCANNED;
-    asset.lastIndex = index;
+    const at = assetsAt[place];
+    if (at === undefined || --(left[place] as number) < 0) throw NOT_SCANNED;
+    tape.set(at + LAST_INDEX, index);
   }
   return count;
 }

@@ -6,15 +6,16 @@
 import { parseArgs } from "node:util";
 import { type Bench, type Measurable, type Outcome, outcomeOf, type Round, type Spread, short } from "./bench.ts";
 import { figureOf } from "./child.io.ts";
-import { BENCHES } from "./registry.ts";
+import { ALIASES, BENCHES } from "./registry.ts";
 import { writeReport } from "./report.io.ts";
 
 const ROUNDS = 5;
 
-const { values: options, positionals } = parseArgs({
+const { values: options, positionals: named } = parseArgs({
   allowPositionals: true,
   options: { baseline: { type: "boolean" }, rounds: { type: "string" }, write: { type: "boolean" } },
 });
+const positionals = named.map((name) => ALIASES[name] ?? name);
 const unknown = positionals.filter((name) => !Object.hasOwn(BENCHES, name));
 if (unknown.length > 0) {
   console.error(`There is no benchmark ${unknown.join(", ")}; there are ${Object.keys(BENCHES).join(", ")}.`);

@@ -6,6 +6,7 @@ import type { StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/st
 import { seededRandom } from "@bellwether/protocol/random.ts";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
+import { partsOfRun } from "../../fleet-server/src/store/sqlite/ingest-batches.ts";
 import { snapshotWhere, startAgentProcess } from "../kit/agent.ts";
 import { eventually } from "../kit/eventually.ts";
 import { enrolDevice, startFleet } from "../kit/fleet.ts";
@@ -78,18 +79,11 @@ test("and the packets of a real agent with its default configuration, as the ser
   await agent.stop();
   await fleet.process.stop();
   const db = new Database(join(fleet.dir, "fleet.sqlite"), { readonly: true });
-  const runs = db.prepare("SELECT bytes, cuts FROM telemetry_batches ORDER BY from_seq").all() as {
-    bytes: Buffer;
-    cuts: string | null;
-  }[];
+  const runs = db
+    .prepare("SELECT from_seq, bytes, unpacked_bytes, cuts FROM telemetry_batches ORDER BY from_seq")
+    .all();
   db.close();
-  const packets = runs.flatMap(({ bytes, cuts }) => {
-    let end = 0;
-    return ((cuts === null ? [[0, bytes.length]] : JSON.parse(cuts)) as [number, number][]).map(([, length]) => {
-      end += length;
-      return bytes.subarray(end - length, end);
-    });
-  });
+  const packets = (runs as Parameters<typeof partsOfRun>[0][]).flatMap(partsOfRun).map(({ bytes }) => bytes);
   const read = packets.flatMap(readByPython);
   expect(read).toMatchObject(samples.map(({ seq, observedAtMs, values }) => ({ seq, observedAtMs, values })));
 }, 120_000);

@@ -1,6 +1,6 @@
 import type { Client } from "aedes";
 import type { DeviceSender } from "./broker.io.ts";
-import { keepAlive, pauseReading, resumeReading } from "./inside.io.ts";
+import { confirm, keepAlive, pauseReading, resumeReading } from "./inside.io.ts";
 import type { BrokerLimits } from "./limits.ts";
 import { QuotaBucket } from "./quota.ts";
 
@@ -39,6 +39,8 @@ export class Sender implements DeviceSender {
 
   done(messages: number, payloadBytes: number): void {
     this.#pressure.done(this, payloadBytes + messages * MESSAGE_BYTES);
+    // Behind what is being said to it, so that one write does for both.
+    queueMicrotask(() => confirm(this.client));
   }
 }
 

@@ -64,10 +64,13 @@ export function isLoggedIn(client: Client): boolean {
 
 const PUBACK = [0x40, 2] as const;
 
+/** Of each device's connection the numbers of the packets that were taken and not confirmed yet, in their order. */
+const unconfirmed = new WeakMap<Client, number[]>();
+
 /**
  * Has a device's durable messages taken before aedes sees them: its way of a message through routing and persistence that
- * nothing of them may reach is most of what a message costs. They are confirmed together, in one write for all that were
- * read at once. Everything else goes aedes' own way, in its order among them.
+ * nothing of them may reach is most of what a message costs. They are confirmed together with what is written to the client
+ * next, or by {@link confirm}. Everything else goes aedes' own way, in its order among them.
  */
 export function readPublishes(
   client: Client,
@@ -78,13 +81,17 @@ export function readPublishes(
   const parser = inside._parser;
   const parse = parser.parse.bind(parser);
   const packetIds: number[] = [];
+  unconfirmed.set(client, packetIds);
+  let hasTaken = false;
   const found: FoundPackets = {
     publish(stream, payload, packetId) {
+      hasTaken = true;
       packetIds.push(packetId);
       take(stream, payload);
     },
     other(bytes) {
-      confirm(client, packetIds);
+      // MQTT-4.6.0-2: aedes may confirm this one, and those before it come first.
+      confirm(client);
       parse(bytes);
       return !inside.closed && !client.conn.destroyed;
     },
@@ -92,16 +99,28 @@ export function readPublishes(
   parser.parse = (chunk) => {
     // Until the login is answered, and where it has begun a packet before, aedes reads by itself.
     if (!inside.connackSent || parser._stateCounter !== 0 || parser._list.length > 0) return parse(chunk);
+    hasTaken = false;
     reader.read(chunk, found);
-    if (packetIds.length > 0) inside._keepaliveTimer?.refresh();
-    confirm(client, packetIds);
+    if (hasTaken) inside._keepaliveTimer?.refresh();
     return 0;
   };
 }
 
-/** Confirms publishes in one write, and forgets them. */
-function confirm(client: Client, packetIds: number[]): void {
-  if (packetIds.length === 0) return;
+/** Confirms what was taken of a device, in one write, unless something else that was written to it has. */
+export function confirm(client: Client): void {
+  const bytes = confirmations(client);
+  if (bytes === undefined) return;
+  const inside = insideOf(client);
+  if (inside.closed || client.conn.destroyed || client.conn.write(bytes)) return;
+  // As aedes does it: a client is read on when it has taken what it was told, and dropped when it does not.
+  inside._parsingBatch++;
+  inside.waitForDrain(inside._nextBatch);
+}
+
+/** The PUBACKs of what is not confirmed yet (MQTT-3.4), which are confirmed with it; undefined where there is nothing. */
+function confirmations(client: Client): Buffer | undefined {
+  const packetIds = unconfirmed.get(client);
+  if (packetIds === undefined || packetIds.length === 0) return undefined;
   const bytes = Buffer.allocUnsafe(4 * packetIds.length);
   for (let index = 0, at = 0; index < packetIds.length; index++) {
     const id = packetIds[index] as number;
@@ -111,16 +130,15 @@ function confirm(client: Client, packetIds: number[]): void {
     bytes[at++] = id & 0xff;
   }
   packetIds.length = 0;
-  const inside = insideOf(client);
-  if (inside.closed || client.conn.destroyed || client.conn.write(bytes)) return;
-  // As aedes does it: a client is read on when it has taken what it was told, and dropped when it does not.
-  inside._parsingBatch++;
-  inside.waitForDrain(inside._nextBatch);
+  return bytes;
 }
 
 /** Writes whole packets; `taken` is called when the socket has them, or never will. False where it is full. */
 export function writeTo(client: Client, bytes: Uint8Array, taken: () => void): boolean {
-  if (!insideOf(client).closed && !client.conn.destroyed) return client.conn.write(bytes, taken);
+  if (!insideOf(client).closed && !client.conn.destroyed) {
+    const before = confirmations(client);
+    return client.conn.write(before === undefined ? bytes : Buffer.concat([before, bytes]), taken);
+  }
   setImmediate(taken);
   return true;
 }

@@ -37,30 +37,42 @@ export class PublishReader {
 
   /** Reads on; what is found is told before it returns. */
   read(chunk: Buffer, found: FoundPackets): void {
-    let bytes = chunk;
-    if (this.#held > 0) {
-      this.#pieces.push(Buffer.from(chunk));
-      this.#held += chunk.length;
-      if (this.#held < this.#needed) return;
-      bytes = Buffer.concat(this.#pieces);
+    let at = 0;
+    while (this.#held > 0) {
+      const end = Math.min(chunk.length, at + this.#needed - this.#held);
+      const piece = chunk.subarray(at, end);
+      if (this.#held + piece.length < this.#needed) {
+        this.#pieces.push(Buffer.from(piece));
+        this.#held += piece.length;
+        return;
+      }
+      const packet = Buffer.concat([...this.#pieces, piece]);
       this.#pieces = [];
       this.#held = 0;
+      at = end;
+      if (!this.#readPackets(packet, 0, found)) return;
     }
-    let at = 0;
+    this.#readPackets(chunk, at, found);
+  }
+
+  /** Reads packets, and holds the begin of the last; false where nothing more is wanted. */
+  #readPackets(bytes: Buffer, from: number, found: FoundPackets): boolean {
+    let at = from;
     while (at < bytes.length) {
       const header = headerAt(bytes, at);
       // A packet longer than any may be is none of ours to wait for.
       if (header === "malformed" || (header && header.end - header.body > this.#packetBytesMax)) {
         found.other(bytes.subarray(at));
-        return;
+        return false;
       }
       if (header === undefined || header.end > bytes.length) {
         this.#hold(bytes.subarray(at), header === undefined ? 0 : header.end - at);
-        return;
+        return true;
       }
-      if (!this.#isPublish(bytes, at, header, found) && !found.other(bytes.subarray(at, header.end))) return;
+      if (!this.#isPublish(bytes, at, header, found) && !found.other(bytes.subarray(at, header.end))) return false;
       at = header.end;
     }
+    return true;
   }
 
   #hold(begin: Buffer, needed: number): void {

@@ -7,7 +7,13 @@ import type { Time } from "@bellwether/protocol/process/time.ts";
 import { err } from "@bellwether/protocol/result.ts";
 import { deviceTopic, type UpKind } from "@bellwether/protocol/topics.ts";
 import type { DeviceSender } from "../broker/broker.io.ts";
-import { type AskedRecords, type CommittedGroup, INGEST_OUTCOMES, type MessageSource } from "../store/ingest.ts";
+import {
+  type AskedRecords,
+  type CommittedGroup,
+  type GroupMemory,
+  INGEST_OUTCOMES,
+  type MessageSource,
+} from "../store/ingest.ts";
 import type { Store } from "../store/store.ts";
 import { MessageGroupDraft } from "./message-group.ts";
 
@@ -63,9 +69,25 @@ interface ControlMessage {
 /** Messages that will be committed together, and what each sender has among them. */
 interface OpenGroup {
   readonly draft: MessageGroupDraft;
-  readonly waiting: Map<DeviceSender, { messages: number; bytes: number }>;
+  readonly waiting: Map<DeviceSender, Waiting>;
+  /** Whose message came last: nearly always whose comes next. */
+  usual: Waiting | undefined;
 }
 
+interface Waiting {
+  readonly sender: DeviceSender;
+  messages: number;
+  bytes: number;
+}
+
+function waitingOf({ waiting }: OpenGroup, sender: DeviceSender): Waiting {
+  const own = waiting.get(sender) ?? { sender, messages: 0, bytes: 0 };
+  waiting.set(sender, own);
+  return own;
+}
+
+/** Memory of groups that is kept for the next: one is committed while another is laid down. */
+const SPARES_MAX = 2;
 const SEEN_EVERY_MS = 500;
 const RETRY_MS = 1_000;
 /** A device that sends one unreadable message after the other is named once in this time. */
@@ -75,6 +97,7 @@ const REPORT_EVERY_MS = 60_000;
 export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> = machineTime): Ingest {
   /** Groups that wait; the last takes more until it is full. */
   const groups: OpenGroup[] = [];
+  const spares: GroupMemory[] = [];
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
   const reported = new Map<string, number>();
@@ -85,16 +108,14 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
   function enqueue(sender: DeviceSender, stream: Stream, payload: Uint8Array, nowMs: number): void {
     let open = groups.at(-1);
     if (open === undefined || open.draft.isFull) {
-      open = { draft: new MessageGroupDraft(), waiting: new Map() };
+      open = { draft: new MessageGroupDraft(spares.pop()), waiting: new Map(), usual: undefined };
       groups.push(open);
     }
     open.draft.add(sender.device, sender.site, stream, payload, nowMs);
-    const own = open.waiting.get(sender);
-    if (own === undefined) open.waiting.set(sender, { messages: 1, bytes: payload.length });
-    else {
-      own.messages++;
-      own.bytes += payload.length;
-    }
+    const own = open.usual?.sender === sender ? open.usual : waitingOf(open, sender);
+    open.usual = own;
+    own.messages++;
+    own.bytes += payload.length;
     committing ??= Promise.resolve().then(commitAll);
   }
 
@@ -103,7 +124,9 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
       const group = next.draft.finish();
       const { sources, sourceOf } = group;
       try {
+        const bytes = group.bytes.length;
         const committed = await ports.store.ingest.commit({ group, ...ports.feed.asks(group.ends.length) });
+        keepMemory(committed.memory, bytes);
         acknowledge(sources, sourceOf, committed);
         ports.feed.committed(committed);
       } catch (cause) {
@@ -111,10 +134,15 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
         ports.report("ingest", cause);
         await new Promise<void>((resolve) => void after(RETRY_MS, resolve));
       } finally {
-        for (const [sender, { messages, bytes }] of next.waiting) sender.done(messages, bytes);
+        for (const { sender, messages, bytes } of next.waiting.values()) sender.done(messages, bytes);
       }
     }
     committing = undefined;
+  }
+
+  /** Keeps the memory of a group for one of the next, unless it was made for a burst that has passed. */
+  function keepMemory(memory: GroupMemory, usedBytes: number): void {
+    if (spares.length < SPARES_MAX && memory.bytes.byteLength <= 8 * usedBytes) spares.push(memory);
   }
 
   /** One acknowledgement for each device, however many of its messages and streams were in the group. */

@@ -1,20 +1,40 @@
+import { isScannable } from "@bellwether/protocol/batch-view.ts";
 import type { Stream } from "@bellwether/protocol/messages/stream.ts";
-import type { IncomingBatch, MessageGroup, MessageSource } from "../store/ingest.ts";
+import { ScanTape } from "@bellwether/protocol/scan-tape.ts";
+import { TelemetryScanner } from "@bellwether/protocol/telemetry-scan.ts";
+import type { GroupMemory, IncomingBatch, MessageGroup, MessageSource } from "../store/ingest.ts";
 
-/** Messages and bytes committed in one transaction at most: more would only make the acknowledgement late. */
-export const GROUP_MESSAGES_MAX = 2_048;
+/**
+ * Messages and bytes committed in one transaction at most. Were it all that is on its way, nothing could be read while it is
+ * committed, and the threads would take turns.
+ */
+export const GROUP_MESSAGES_MAX = 768;
 export const GROUP_BYTES_MAX = 4_194_304;
 const FIRST_BYTES = 1_024;
 
-/** Lays messages down beside each other as they come, so that a group is ready for the store without another pass. */
+/**
+ * Lays messages down beside each other as they come, and reads telemetry on the way: a group is ready for the store without
+ * another pass, and the thread that writes has that much less to do.
+ */
 export class MessageGroupDraft {
   readonly #sources: MessageSource[] = [];
   readonly #places = new Map<string, Map<Stream, number>>();
+  #usual = 0;
   readonly #sourceOf: number[] = [];
   readonly #ends: number[] = [];
   readonly #receivedAtMs: number[] = [];
-  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(FIRST_BYTES);
+  readonly #tapeAt: number[] = [];
+  readonly #tape: ScanTape;
+  readonly #scanner: TelemetryScanner;
+  #bytes: Buffer<ArrayBuffer>;
   #end = 0;
+
+  /** `memory` is what it is laid down in first: what another group was in, where there is such. */
+  constructor(memory?: GroupMemory) {
+    this.#bytes = Buffer.from(memory?.bytes ?? new ArrayBuffer(FIRST_BYTES));
+    this.#tape = new ScanTape(memory?.words);
+    this.#scanner = new TelemetryScanner(this.#tape);
+  }
 
   get length(): number {
     return this.#ends.length;
@@ -29,14 +49,27 @@ export class MessageGroupDraft {
   add(device: string, site: string, stream: Stream, bytes: Uint8Array, receivedAtMs: number): void {
     const end = this.#end + bytes.length;
     if (end > this.#bytes.length) this.#grow(end);
-    this.#bytes.set(bytes, this.#end);
+    const from = this.#end;
+    this.#bytes.set(bytes, from);
     this.#end = end;
+    const scanned = isScannable(stream, bytes, 0, bytes.length)
+      ? this.#scanner.scan(this.#bytes, from, end)
+      : undefined;
+    this.#tapeAt.push(scanned ?? -1);
     this.#sourceOf.push(this.#placeOf(device, site, stream));
     this.#ends.push(end);
     this.#receivedAtMs.push(receivedAtMs);
   }
 
   #placeOf(device: string, site: string, stream: Stream): number {
+    // What was read at once is nearly always of one device and stream.
+    const usual = this.#sources[this.#usual];
+    if (usual?.device === device && usual.stream === stream) return this.#usual;
+    this.#usual = this.#findPlace(device, site, stream);
+    return this.#usual;
+  }
+
+  #findPlace(device: string, site: string, stream: Stream): number {
     let streams = this.#places.get(device);
     if (streams === undefined) {
       streams = new Map();
@@ -51,7 +84,7 @@ export class MessageGroupDraft {
 
   #grow(least: number): void {
     // Moved and not copied: what was outgrown is free at once, however late the collector comes.
-    this.#bytes = new Uint8Array(this.#bytes.buffer.transfer(Math.max(least, 2 * this.#bytes.length)));
+    this.#bytes = Buffer.from(this.#bytes.buffer.transfer(Math.max(least, 2 * this.#bytes.length)));
   }
 
   /** The group; nothing may be added after. */
@@ -62,6 +95,8 @@ export class MessageGroupDraft {
       ends: new Uint32Array(this.#ends),
       receivedAtMs: new Float64Array(this.#receivedAtMs),
       bytes: this.#bytes.subarray(0, this.#end),
+      tape: { words: this.#tape.words, texts: this.#tape.texts },
+      tapeAt: new Int32Array(this.#tapeAt),
     };
   }
 }

@@ -7,6 +7,7 @@ import type {
   TelemetryRow,
 } from "@bellwether/protocol/messages/stream.ts";
 import type { Result } from "@bellwether/protocol/result.ts";
+import type { Tape } from "@bellwether/protocol/scan-tape.ts";
 import type { Static } from "typebox";
 
 /** Where a durable message comes from, and what it is. */
@@ -34,6 +35,9 @@ export interface MessageGroup {
   readonly ends: Uint32Array;
   readonly receivedAtMs: Float64Array;
   readonly bytes: Uint8Array;
+  /** What was found in the messages that could be scanned, and where on it each begins; -1 for one that could not. */
+  readonly tape: Tape;
+  readonly tapeAt: Int32Array;
 }
 
 /**
@@ -54,6 +58,14 @@ export interface CommittedGroup {
   readonly batches: readonly CommittedBatch[];
   /** New rows whose records were not asked for although somebody listens, and the assets they are about. */
   readonly leftOut: { readonly rows: number; readonly assets: readonly SiteAsset[] };
+  /** The memory of the group, which nobody reads any more: for another. */
+  readonly memory: GroupMemory;
+}
+
+/** What a group's bytes and its tape lie in. */
+export interface GroupMemory {
+  readonly bytes: ArrayBuffer;
+  readonly words: ArrayBuffer;
 }
 
 /** An asset, as the feed names it. */

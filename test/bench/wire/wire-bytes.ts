@@ -71,7 +71,7 @@ async function measured(folder: string, server: Awaited<ReturnType<typeof startB
       const db = new Database(join(server.dir, "fleet.sqlite"), { readonly: true });
       const runs = db
         .prepare(
-          "SELECT to_seq - from_seq + 1 AS rows, length(bytes) AS bytes, json_array_length(cuts) AS messages FROM telemetry_batches",
+          "SELECT to_seq - from_seq + 1 AS rows, coalesce(unpacked_bytes, length(bytes)) AS bytes, json_array_length(cuts) AS messages FROM telemetry_batches",
         )
         .all() as { rows: number; bytes: number; messages: number | null }[];
       db.close();

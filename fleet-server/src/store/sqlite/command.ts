@@ -5,9 +5,9 @@ export interface Wire<A, R, PackedA = unknown, PackedR = unknown> {
   /** `transfer` is handed over, and gone on this side. */
   packArgs(args: A): { readonly packed: PackedA; readonly transfer: ArrayBuffer[] };
   unpackArgs(packed: PackedA): A;
-  /** Gives memory back that was handed over: the collector of a thread that makes little of its own comes late. */
-  release?(args: A): void;
   packAnswer(answer: R): PackedR;
+  /** What of an answer is handed over and not copied. */
+  handBack?(answer: R): ArrayBuffer[];
   unpackAnswer(args: A, packed: PackedR): R;
 }
 

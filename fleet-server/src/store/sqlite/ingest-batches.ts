@@ -2,6 +2,7 @@ import { decodeBatch } from "@bellwether/protocol/batch.ts";
 import type { StreamRecords } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import type { Bound, Condition } from "./conditions.ts";
+import { unpack } from "./packed.ts";
 
 /** The streams whose messages lie as they came. */
 export type MessageStream = "telemetry" | "inference";
@@ -20,9 +21,11 @@ export interface BatchRow {
   readonly hist: number;
   readonly committed_at_ms: number;
   readonly bytes: Buffer;
+  readonly unpacked_bytes: number | null;
   readonly cuts: string | null;
 }
-export const BATCH_COLUMNS = "device, epoch_no, from_seq, to_seq, offset_ms, hist, committed_at_ms, bytes, cuts";
+export const BATCH_COLUMNS =
+  "device, epoch_no, from_seq, to_seq, offset_ms, hist, committed_at_ms, bytes, unpacked_bytes, cuts";
 
 function place([afterDevice, afterEpoch, afterSeq]: readonly [string, number, number]): Bound {
   return { afterDevice, afterEpoch, afterSeq };
@@ -48,17 +51,14 @@ export interface StoredPart {
 }
 
 /** The messages that lie in a row of the table, in the order of seq. */
-export function partsOfRun(row: {
-  readonly from_seq: number;
-  readonly bytes: Buffer;
-  readonly cuts: string | null;
-}): StoredPart[] {
-  if (row.cuts === null) return [{ fromSeq: row.from_seq, bytes: row.bytes }];
+export function partsOfRun(row: Pick<BatchRow, "from_seq" | "bytes" | "unpacked_bytes" | "cuts">): StoredPart[] {
+  const run = unpack({ bytes: row.bytes, unpackedBytes: row.unpacked_bytes });
+  if (row.cuts === null) return [{ fromSeq: row.from_seq, bytes: run }];
   const cuts: [rows: number, bytes: number][] = JSON.parse(row.cuts);
   let fromSeq = row.from_seq;
   let at = 0;
   return cuts.map(([rows, bytes]) => {
-    const part = { fromSeq, bytes: row.bytes.subarray(at, at + bytes) };
+    const part = { fromSeq, bytes: run.subarray(at, at + bytes) };
     fromSeq += rows;
     at += bytes;
     return part;

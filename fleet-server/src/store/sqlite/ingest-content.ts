@@ -69,11 +69,12 @@ function messagesAgree(
   // No run of messages is longer than one message may be, so one that overlaps begins at most that far before.
   const stored = statement(
     db,
-    `SELECT from_seq, bytes, cuts FROM ${MESSAGE_TABLES[stream]}
+    `SELECT from_seq, bytes, unpacked_bytes, cuts FROM ${MESSAGE_TABLES[stream]}
      WHERE device = ? AND epoch_no = ? AND from_seq BETWEEN ? AND ? AND to_seq >= ?`,
   ).all(device, epochNo, from - BATCH_RECORDS_MAX, to, from) as {
     from_seq: number;
     bytes: Buffer;
+    unpacked_bytes: number | null;
     cuts: string | null;
   }[];
   return stored.flatMap(partsOfRun).every((one) => {

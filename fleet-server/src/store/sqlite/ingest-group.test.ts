@@ -104,8 +104,15 @@ test("a group and its answer come out of the threads' wire as they went in, and 
   const ended = endedOf(group.sourceOf, answer).map(({ outcome }) => outcome);
   expect(ended).toEqual(["committed", "committed", "conflict", "poison"]);
   expect(answer.batches.map(({ records }) => records)).toEqual([[row(1)], [row(5)]]);
-  const unpacked = ingestWire.unpackAnswer({ group, withRecords }, structuredClone(ingestWire.packAnswer(answer)));
-  expect(unpacked).toEqual(answer);
+  const handedBack = ingestWire.handBack?.(answer) ?? [];
+  const replied = structuredClone(ingestWire.packAnswer(answer), { transfer: handedBack });
+  const { memory, ...unpacked } = ingestWire.unpackAnswer({ group, withRecords }, replied);
+  const { memory: gone, ...rest } = answer;
+  expect(unpacked).toEqual(rest);
+  for (const part of ["bytes", "words"] as const) {
+    expect(memory[part].byteLength).toBeGreaterThan(0);
+    expect(gone[part].byteLength).toBe(0);
+  }
 });
 
 test("rows that are not asked for are committed all the same, and it is said how many they are and whose; events always come", () => {

@@ -6,6 +6,7 @@ import { NOTHING, type Position } from "../../ingest/ranges.ts";
 import { statement } from "./command.ts";
 import { MESSAGE_TABLES, type MessageStream } from "./ingest-batches.ts";
 import { isNewer, keepLatest, type NewestRecord, predictionKind, ROW_KIND, type StoredAt } from "./ingest-latest.ts";
+import { pack } from "./packed.ts";
 import { PredictionSums } from "./prediction-sums.ts";
 
 /** Bytes of messages that lie together in one row of the table: reading one of them reads them all. */
@@ -48,18 +49,37 @@ interface Span {
 }
 
 /**
- * What a group of messages does to rows that many of them touch: read once, changed in memory, written once at the end of the
- * group. It lives for one group, inside its transaction; `flush` before anything else reads these tables.
+ * What groups of messages do to rows that many of them touch: read once, changed in memory, written once by `flush`, before
+ * anything else reads these tables.
  */
 export class IngestGroup {
   readonly #db: Database;
   /** By the place of the source in the group: the stream it spoke of last, nearly always the one it speaks of next. */
-  readonly #usual: OpenStream[] = [];
+  #usual: OpenStream[] = [];
   readonly #streams = new Map<string, OpenStream>();
   readonly #newest = new Map<string, NewestRecord>();
 
   constructor(db: Database) {
     this.#db = db;
+  }
+
+  /** Whether all of the group that was begun last is in memory only. */
+  isPlain = true;
+
+  /** Begins a group of messages, whose sources have places of their own. */
+  begin(): void {
+    this.#usual = [];
+    this.isPlain = true;
+  }
+
+  /** Takes from the memory of the group that was begun last what is needed of it later; its bytes stay where they are. */
+  detach(): void {
+    for (const { run } of this.#usual) {
+      for (const own of run?.assets.values() ?? []) {
+        const record = own.view.last();
+        own.view = { ...own.view, last: () => record };
+      }
+    }
   }
 
   /** The stream that a source's message of this epoch belongs to. `source` is the place of device and stream in the group. */
@@ -107,6 +127,7 @@ export class IngestGroup {
   /** Writes what of a stream is still in memory: what is stored of it is about to be read. */
   settle(open: OpenStream): void {
     if (open.run === undefined) return;
+    this.isPlain = false;
     this.#writeRun(open.run);
     open.run = undefined;
   }
@@ -140,10 +161,12 @@ export class IngestGroup {
       names.add(view.asset);
       this.#keepNewest(at, view, seq);
     }
+    const { bytes, unpackedBytes } = pack(bytesOf(run.spans));
     const { lastInsertRowid } = statement(
       this.#db,
       `INSERT INTO ${MESSAGE_TABLES[stream]} (device, epoch_no, from_seq, to_seq, site, assets, first_at_ms, last_at_ms,
-         offset_ms, hist, committed_at_ms, bytes, cuts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         offset_ms, hist, committed_at_ms, bytes, unpacked_bytes, cuts)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ).run(
       at.device,
       at.epochNo,
@@ -156,7 +179,8 @@ export class IngestGroup {
       at.offsetMs,
       at.hist,
       committedAtMs,
-      bytesOf(run.spans),
+      bytes,
+      unpackedBytes,
       cuts.length === 1 ? null : JSON.stringify(cuts),
     );
     run.sums.write(this.#db, Number(lastInsertRowid), at, committedAtMs);

@@ -49,6 +49,7 @@ export function storePart(
   [first, last]: Range,
 ): void {
   const { device, stream, receivedAtMs } = message;
+  if (view.gap || !(stream === "telemetry" || stream === "inference")) group.isPlain = false;
   if (view.gap) {
     const { count, reason } = view.gap;
     const partly = reason === "downsampled" && last - first + 1 < count;

@@ -139,4 +139,13 @@ export const ingestMigrations = [
    ) STRICT;
    INSERT INTO telemetry_batches SELECT rowid, * FROM telemetry_unnumbered ORDER BY rowid;
    DROP TABLE telemetry_unnumbered;`,
+  // Long runs of JSON lie as a zstd frame. Groups of many short messages lie as they came, until several are written into
+  // their place as one.
+  `ALTER TABLE telemetry_batches ADD COLUMN unpacked_bytes INTEGER;
+   ALTER TABLE prediction_batches ADD COLUMN unpacked_bytes INTEGER;
+   CREATE TABLE arrivals (
+     id INTEGER PRIMARY KEY,
+     sources TEXT NOT NULL, source_of BLOB NOT NULL, ends BLOB NOT NULL, received_at_ms BLOB NOT NULL, bytes BLOB NOT NULL,
+     unpacked_bytes INTEGER
+   ) STRICT;`,
 ];

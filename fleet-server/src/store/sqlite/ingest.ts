@@ -1,10 +1,12 @@
 import { claimedRange } from "@bellwether/protocol/batch.ts";
-import { type BatchView, viewBatch } from "@bellwether/protocol/batch-view.ts";
+import { type BatchView, viewBatch, viewOfScan } from "@bellwether/protocol/batch-view.ts";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { StreamAck } from "@bellwether/protocol/messages/stream.ts";
+import { ok, type Result } from "@bellwether/protocol/result.ts";
 import type { Database } from "better-sqlite3";
 import { add, continues, fits, missing, type Position, type Range } from "../../ingest/ranges.ts";
 import {
+  type AskedRecords,
   type CommittedBatch,
   INGEST_OUTCOMES,
   type IngestOutcome,
@@ -15,39 +17,25 @@ import {
 } from "../ingest.ts";
 import { type Commands, write } from "./command.ts";
 import { keepDeadLetter } from "./dead-letters.ts";
+import { arrivalsOf } from "./ingest-arrivals.ts";
 import { agreesWithStored } from "./ingest-content.ts";
-import { epochNumber, IngestGroup, type OpenStream, readPosition, writePosition } from "./ingest-group.ts";
+import { epochNumber, type IngestGroup, type OpenStream, readPosition, writePosition } from "./ingest-group.ts";
 import type { StoredAt } from "./ingest-latest.ts";
 import { addGap, clockOffset, type Message, storePart } from "./ingest-parts.ts";
 import { ingestReads } from "./ingest-reads.ts";
 import { replayDeadLetter } from "./ingest-replay.ts";
-import { ingestWire } from "./ingest-wire.ts";
+import { ingestWire, memoryOf } from "./ingest-wire.ts";
 
 export { ingestMigrations } from "./ingest-schema.ts";
 
 export const ingest = {
   ...ingestReads,
   commit: write((db, { group, withRecords, telemetryEvery = 1 }) => {
-    const count = group.ends.length;
-    const start = (): Answers => ({
-      outcomes: new Uint8Array(count),
-      acks: [],
-      batches: [],
-      leftOut: { rows: 0, assets: new Map() },
-      withRecords,
-      telemetryEvery,
-    });
-    let answers = start();
-    try {
-      inSavepoint(db, group, 0, count, answers);
-    } catch (cause) {
-      // One of them cannot be stored: the group is undone, and each stands for itself.
-      if (!isAboutMessage(db, cause)) throw cause;
-      answers = start();
-      for (let index = 0; index < count; index++) commitAlone(db, group, index, answers);
-    }
-    const { outcomes, acks, batches, leftOut } = answers;
-    return { outcomes, acks, batches, leftOut: { rows: leftOut.rows, assets: [...leftOut.assets.values()] } };
+    const start = () => newAnswers(group, { withRecords, telemetryEvery });
+    if (!arrivalsOf(db).agree) settleArrivals(db);
+    const { outcomes, acks, batches, leftOut } = commitMessages(db, group, true, start);
+    const assets = [...leftOut.assets.values()];
+    return { outcomes, acks, batches, leftOut: { rows: leftOut.rows, assets }, memory: memoryOf(group) };
   }, ingestWire),
 
   openSession: write((db, { device, epoch, streams, nowMs }) => {
@@ -92,6 +80,44 @@ interface Answers {
   readonly telemetryEvery: number;
 }
 
+function newAnswers({ ends }: MessageGroup, { withRecords, telemetryEvery = 1 }: AskedRecords): Answers {
+  const leftOut = { rows: 0, assets: new Map<string, SiteAsset>() };
+  return { outcomes: new Uint8Array(ends.length), acks: [], batches: [], leftOut, withRecords, telemetryEvery };
+}
+
+/**
+ * Writes groups that wait into their place, before anything else looks there; those too that a process left behind which
+ * ended before.
+ */
+export function settleArrivals(db: Database): void {
+  const arrivals = arrivalsOf(db);
+  if (arrivals.agree) {
+    if (arrivals.areWaiting) arrivals.settle();
+    return;
+  }
+  arrivals.forget();
+  for (const group of arrivals.takeStored()) {
+    commitMessages(db, group, false, () => newAnswers(group, { withRecords: false }));
+  }
+}
+
+/** Commits a group: as a whole, or message by message where one of them cannot be stored. */
+function commitMessages(db: Database, group: MessageGroup, mayWait: boolean, start: () => Answers): Answers {
+  const count = group.ends.length;
+  let answers = start();
+  try {
+    inSavepoint(db, group, 0, count, mayWait, answers);
+  } catch (cause) {
+    arrivalsOf(db).forget();
+    if (!isAboutMessage(db, cause)) throw cause;
+    // The group is undone, and each stands for itself.
+    answers = start();
+    settleArrivals(db);
+    for (let index = 0; index < count; index++) commitAlone(db, group, index, answers);
+  }
+  return answers;
+}
+
 function messageOf(group: MessageGroup, bytes: Buffer, index: number): Message {
   const source = group.sourceOf[index] as number;
   const { device, site, stream } = group.sources[source] as MessageSource;
@@ -100,40 +126,56 @@ function messageOf(group: MessageGroup, bytes: Buffer, index: number): Message {
   return { device, site, stream, index, source, bytes, from, to: group.ends[index] as number, receivedAtMs };
 }
 
-type CommitGroup = (group: MessageGroup, from: number, to: number, answers: Answers) => void;
+function viewOf({ tape, tapeAt }: MessageGroup, { stream, index, bytes, from, to }: Message): Result<BatchView> {
+  const at = tapeAt[index] as number;
+  return at < 0 ? viewBatch(stream, bytes, from, to) : ok(viewOfScan(tape, at, bytes, from, to));
+}
+
+type CommitGroup = (group: MessageGroup, from: number, to: number, mayWait: boolean, answers: Answers) => void;
 const savepoints = new WeakMap<Database, CommitGroup>();
 
-/** Commits messages `from` to before `to` in a savepoint; it is made once per connection, making it costs as much as several statements. */
-function inSavepoint(db: Database, group: MessageGroup, from: number, to: number, answers: Answers): void {
+/** Commits messages `from` to before `to` in a savepoint, all of them where they may wait; it is made once per connection, making it costs as much as several statements. */
+function inSavepoint(
+  db: Database,
+  group: MessageGroup,
+  from: number,
+  to: number,
+  mayWait: boolean,
+  answers: Answers,
+): void {
   const commit =
     savepoints.get(db) ??
-    db.transaction((messages: MessageGroup, first: number, end: number, into: Answers) => {
-      const open = new IngestGroup(db);
+    db.transaction((messages: MessageGroup, first: number, end: number, waits: boolean, into: Answers) => {
+      const arrivals = arrivalsOf(db);
+      const kept = waits ? arrivals.layDown(messages) : undefined;
       const { buffer, byteOffset, byteLength } = messages.bytes;
-      const bytes = Buffer.from(buffer, byteOffset, byteLength);
+      const bytes = kept ?? Buffer.from(buffer, byteOffset, byteLength);
+      arrivals.open.begin();
       for (let index = first; index < end; index++) {
         const message = messageOf(messages, bytes, index);
-        keepAnswer(into, message, commitOne(db, open, message, into));
+        keepAnswer(into, message, commitOne(db, arrivals.open, message, viewOf(messages, message), into));
       }
-      open.flush();
+      if (kept !== undefined && arrivals.open.isPlain) arrivals.keep(messages, kept);
+      else arrivals.settle();
     });
   savepoints.set(db, commit);
-  commit(group, from, to, answers);
+  commit(group, from, to, mayWait, answers);
 }
 
 /** Commits one message: if it cannot be stored, it must not hold up the others for ever. */
 function commitAlone(db: Database, group: MessageGroup, index: number, answers: Answers): void {
   try {
-    inSavepoint(db, group, index, index + 1, answers);
+    inSavepoint(db, group, index, index + 1, false, answers);
   } catch (cause) {
     if (!isAboutMessage(db, cause)) throw cause;
     const { code = "", message } = cause as Error & { code?: string };
-    const open = new IngestGroup(db);
+    const arrivals = arrivalsOf(db);
+    arrivals.forget();
     const { buffer, byteOffset, byteLength } = group.bytes;
     const poison = messageOf(group, Buffer.from(buffer, byteOffset, byteLength), index);
     const reference = `${code} ${message}`.trim();
-    keepAnswer(answers, poison, commitPoison(db, open, poison, problem("INTERNAL", { reference })));
-    open.flush();
+    keepAnswer(answers, poison, commitPoison(db, arrivals.open, poison, problem("INTERNAL", { reference })));
+    arrivals.settle();
   }
 }
 
@@ -148,9 +190,14 @@ function keepAnswer(answers: Answers, { index, source }: Message, { outcome, ack
   if (ack) answers.acks[source] = ack;
 }
 
-function commitOne(db: Database, group: IngestGroup, message: Message, answers: Answers): Ended {
-  const { device, stream, bytes, from, to } = message;
-  const viewed = viewBatch(stream, bytes, from, to);
+function commitOne(
+  db: Database,
+  group: IngestGroup,
+  message: Message,
+  viewed: Result<BatchView>,
+  answers: Answers,
+): Ended {
+  const { device, stream } = message;
   if (!viewed.ok) return commitPoison(db, group, message, viewed.error);
   const view = viewed.value;
   const open = group.stream(message.source, device, stream, view.epoch);
@@ -158,6 +205,7 @@ function commitOne(db: Database, group: IngestGroup, message: Message, answers: 
     const upTo = view.fromSeq + (view.gap?.count ?? view.count) - 1;
     return commitParts(db, group, open, message, view, [[view.fromSeq, upTo]], { upTo, also: [] }, answers);
   }
+  group.isPlain = false;
   const count = view.gap?.count ?? view.count;
   const range: Range = [view.fromSeq, view.fromSeq + count - 1];
   const parts = missing(open.position, range);
@@ -219,6 +267,7 @@ function leaveOut({ leftOut }: Answers, site: string, view: BatchView, parts: re
 /** Keeps a message as a dead letter; what it says of its records is acknowledged, so that its device goes on. */
 function commitPoison(db: Database, group: IngestGroup, message: Message, cause: Problem): Ended {
   const { device, site, stream, receivedAtMs } = message;
+  group.isPlain = false;
   const bytes = message.bytes.subarray(message.from, message.to);
   const { code, message: reason } = cause;
   keepDeadLetter(db, { device, site, kind: stream, code, message: reason, bytes, atMs: receivedAtMs });

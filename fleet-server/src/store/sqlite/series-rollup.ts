@@ -36,7 +36,7 @@ export function pendingSlice(db: Database): Awaited<ReturnType<SeriesStore["pend
       rollup.add(batch.site, { ...record, correctedAtMs, hist });
     }
     to = batch.id;
-    bytes += batch.bytes.length;
+    bytes += batch.unpacked_bytes ?? batch.bytes.length;
     if (bytes >= SLICE_BYTES_MAX) break;
   }
   return to === state.from ? undefined : { slice: { ...state, to }, minutes: rollup.minutes() };

@@ -6,8 +6,10 @@ import { err, ok, type Result } from "@bellwether/protocol/result.ts";
 import Database from "better-sqlite3";
 import type { Command } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
+import { settleArrivals } from "./ingest.ts";
+import { arrivalsOf } from "./ingest-arrivals.ts";
 import { migrate } from "./migrations.ts";
-import type { StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
+import type { NamedCall, StoreCall, StoreReply, StoreThreadOptions } from "./wire.ts";
 
 /** A predecessor that was just told to stop may still be letting go of the files. */
 const LOCK_WAIT_MS = 1_000;
@@ -15,13 +17,15 @@ const LOCK_WAIT_MS = 1_000;
 const WAL_BYTES_KEPT = 64 * 1024 * 1024;
 /** Pages of the log after which it is folded into the file (32 MB): a page that many groups touch is then written there once. */
 const CHECKPOINT_PAGES = 8_192;
+/** What waits to be written is when nothing has come for this long. */
+const SETTLED_AFTER_MS = 20;
 
 /** Runs one store thread: the only writer, or one of the readers. */
 export function runStoreThread(): void {
   const port = parentPort;
   if (!port) throw new Error("a store thread needs its parent");
   const options = roleData<StoreThreadOptions>();
-  const post = (reply: StoreReply) => port.postMessage(reply);
+  const post = (reply: StoreReply) => port.postMessage(reply, "handedBack" in reply ? reply.handedBack : undefined);
   const opened = options.mode === "write" ? openWriter(options.file) : openReader(options.file);
   if (!opened.ok) {
     post({ refused: opened.error });
@@ -30,12 +34,19 @@ export function runStoreThread(): void {
   const { db, release } = opened.value;
   const queue: StoreCall[] = [];
   const run = options.mode === "write" ? commitGroup : readAll;
+  let idle: NodeJS.Timeout | undefined;
   const flush = () => {
-    if (queue.length > 0) run(db, queue.splice(0), post);
+    if (queue.length === 0) return;
+    run(db, queue.splice(0), post);
+    if (!arrivalsOf(db).areWaiting) return;
+    if (idle === undefined) idle = setTimeout(() => settleWaiting(db), SETTLED_AFTER_MS);
+    else idle.refresh();
   };
   port.on("message", (call: StoreCall | "close") => {
     if (call === "close") {
       flush();
+      clearTimeout(idle);
+      if (options.mode === "write") settleWaiting(db);
       db.close();
       release();
       return void port.close();
@@ -44,6 +55,16 @@ export function runStoreThread(): void {
     if (queue.push(call) === 1) setImmediate(flush);
   });
   post({ ready: true });
+}
+
+/** Writes what waits into its place. Where that fails it goes on waiting: it is durable, and tried again with the next commit. */
+function settleWaiting(db: Database.Database): void {
+  try {
+    db.transaction(() => settleArrivals(db))();
+  } catch (cause) {
+    if (!codeOf(cause).startsWith("SQLITE_")) throw cause;
+  }
+  arrivalsOf(db).rest();
 }
 
 /** An open store file; `release` lets other processes have it. */
@@ -77,6 +98,7 @@ export function openWriter(file: string): Result<Opened> {
     db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     const migrated = migrate(db);
     if (!migrated.ok) return give(migrated.error);
+    settleWaiting(db);
     const held = lock;
     return ok({ db, release: () => held.close() });
   } catch (cause) {
@@ -115,20 +137,22 @@ function codeOf(cause: unknown): string {
   return (cause as { code?: string }).code ?? (cause as Error).name;
 }
 
-function commandOf(call: StoreCall): Command<unknown, unknown> {
+function commandOf(call: Omit<NamedCall, "args">): Command<unknown, unknown> {
   const rooms: Readonly<Record<string, Readonly<Record<string, unknown>>>> = COMMANDS;
   const found = rooms[call.room]?.[call.command];
   if (!found) throw new Error(`no store command ${call.room}.${call.command}`);
   return found as Command<unknown, unknown>;
 }
 
-function runCommand(db: Database.Database, call: StoreCall): unknown {
-  const { run, wire } = commandOf(call);
-  if (!wire) return run(db, call.args);
-  const args = wire.unpackArgs(call.args);
-  const answer = wire.packAnswer(run(db, args));
-  wire.release?.(args);
-  return answer;
+function runCommand(db: Database.Database, { id, args, ...named }: StoreCall): StoreReply {
+  const command = commandOf(named);
+  // Everything but the commit that makes groups wait sees the store as if none did.
+  if (command.mode === "write" && command !== COMMANDS.ingest.commit) settleArrivals(db);
+  const { run, wire } = command;
+  if (!wire) return { id, value: run(db, args) };
+  const answer = run(db, wire.unpackArgs(args));
+  const value = wire.packAnswer(answer);
+  return wire.handBack === undefined ? { id, value } : { id, value, handedBack: wire.handBack(answer) };
 }
 
 type Post = (reply: StoreReply) => void;
@@ -158,9 +182,9 @@ export function commitGroup(db: Database.Database, calls: readonly StoreCall[], 
   for (const reply of replies) post(reply);
 }
 
-function attempt(call: StoreCall, run: () => unknown): StoreReply {
+function attempt(call: StoreCall, run: () => StoreReply): StoreReply {
   try {
-    return { id: call.id, value: run() };
+    return run();
   } catch (cause) {
     return { id: call.id, failure: `${call.room}.${call.command}: ${(cause as Error).message}` };
   }

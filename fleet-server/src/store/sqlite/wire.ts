@@ -10,9 +10,9 @@ export interface StoreCall extends NamedCall {
   readonly id: number;
 }
 
-/** What comes back: the value, or why the command could not run. */
+/** What comes back: the value, with what of it is handed over and not copied; or why the command could not run. */
 export type StoreReply =
-  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly value: unknown; readonly handedBack?: readonly ArrayBuffer[] }
   | { readonly id: number; readonly failure: string }
   | { readonly ready: true }
   | { readonly refused: { readonly code: string; readonly message: string; readonly detail: unknown } };
