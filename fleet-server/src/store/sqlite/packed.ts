@@ -6,8 +6,8 @@ export interface PackedBytes {
   readonly unpackedBytes: number | null;
 }
 
-/** Fewer bytes are stored sooner than packed: making a frame begins with some 25 us. */
-const PACKED_BYTES_MIN = 12_288;
+/** Fewer bytes are stored sooner than packed: making a frame begins with some 30 us. */
+const PACKED_BYTES_MIN = 32_768;
 const OPENING_BRACE = 0x7b;
 const FAST = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 
