@@ -6,10 +6,13 @@ import { pack, unpack } from "./packed.ts";
 
 /** Messages of a group that may wait: fewer are not worth a second writing. */
 const WAITING_MESSAGES_MIN = 64;
-/** Bytes that wait together: what is written once for all of them is most of what short messages cost, and little of long ones. */
-const WAITING_BYTES_MAX = 2_097_152;
+/**
+ * Bytes that wait together: what is written once for all of them is most of what short messages cost, and the runs of a hundred
+ * devices become long enough to be packed.
+ */
+const WAITING_BYTES_MAX = 4_194_304;
 /** The longest that what is committed is not seen yet, where group follows group. */
-const WAITING_MS_MAX = 100;
+const WAITING_MS_MAX = 200;
 
 /**
  * Groups of many short messages, durable as they came: what they do to the rows of their streams stays in memory until
