@@ -5,7 +5,8 @@ import { type BatchView, viewBatch, viewOfRecords } from "./batch-view.ts";
 import type { Stream, StreamBatch, TelemetryRow } from "./messages/stream.ts";
 import { unwrap } from "./result.ts";
 import { ScanTape } from "./scan-tape.ts";
-import { scannedAt, TelemetryScanner } from "./telemetry-scan.ts";
+import { scannedAt } from "./scanned-batch.ts";
+import { TelemetryScanner } from "./telemetry-scan.ts";
 
 const EPOCH = "00000000000000aa";
 const name = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,5}$/).filter((one) => one !== "__proto__");

@@ -2,7 +2,8 @@ import { BATCH_JSON_BYTES_MAX, decodeBatch, inflateBatch } from "./batch.ts";
 import type { ClockReading, InferenceRecord, Stream, StreamBatch, TelemetryRow } from "./messages/stream.ts";
 import { ok, type Result, unwrap } from "./result.ts";
 import { ScanTape, type Tape } from "./scan-tape.ts";
-import { scannedAt, TelemetryScanner } from "./telemetry-scan.ts";
+import { scannedAt } from "./scanned-batch.ts";
+import { TelemetryScanner } from "./telemetry-scan.ts";
 
 /** What a batch says of one asset; of predictions, of one asset and model. */
 export interface AssetView {

@@ -10,7 +10,7 @@ export interface Literal {
 export function text(literal: string): Literal {
   const bytes = Buffer.from(literal, "latin1");
   const last = bytes.length - 4;
-  const places = Array.from({ length: Math.max(0, Math.ceil(bytes.length / 4)) }, (_, n) => Math.min(4 * n, last));
+  const places = Array.from({ length: Math.ceil(bytes.length / 4) }, (_, n) => Math.min(4 * n, last));
   const words = last < 0 ? new Int32Array(0) : Int32Array.from(places, (at) => bytes.readInt32LE(at));
   return { length: bytes.length, words, bytes: Uint8Array.from(bytes) };
 }
