@@ -1,9 +1,7 @@
 import { BATCH_JSON_BYTES_MAX, decodeBatch, inflateBatch } from "./batch.ts";
 import type { ClockReading, InferenceRecord, Stream, StreamBatch, TelemetryRow } from "./messages/stream.ts";
-import { ok, type Result, unwrap } from "./result.ts";
-import { ScanTape, type Tape } from "./scan-tape.ts";
-import { scannedAt } from "./scanned-batch.ts";
-import { TelemetryScanner } from "./telemetry-scan.ts";
+import { ok, type Result } from "./result.ts";
+import { scanBatch } from "./scanned-batch.ts";
 
 /** What a batch says of one asset; of predictions, of one asset and model. */
 export interface AssetView {
@@ -14,6 +12,8 @@ export interface AssetView {
   /** Place of its last record in the batch, 0-based, and that record. */
   readonly lastIndex: number;
   last(): TelemetryRow | InferenceRecord;
+  /** The same without what the batch was scanned on, whose memory is needed for other batches; the batch's bytes stay. */
+  alone(): AssetView;
 }
 
 /** What a server must know of a batch before it keeps it. Records are decoded when somebody asks for them. */
@@ -37,31 +37,18 @@ export function isScannable(stream: Stream, bytes: Uint8Array, from: number, to:
 /** Reads the bytes from `from` to before `to` as a batch; takes and refuses exactly what {@link decodeBatch} does. */
 export function viewBatch(stream: Stream, bytes: Buffer, from = 0, to = bytes.length): Result<BatchView> {
   if (isScannable(stream, bytes, from, to)) {
-    const view = scanned(bytes, from, to);
+    const view = scanBatch(bytes, from, to);
     if (view) return ok(view);
   }
   const own = bytes.subarray(from, to);
   if (stream === "telemetry" && own[0] !== OPENING_BRACE) {
     const json = inflateBatch(stream, own);
     if (!json.ok) return json;
-    const view = scanned(json.value, 0, json.value.length);
+    const view = scanBatch(json.value, 0, json.value.length);
     if (view) return ok(view);
   }
   const decoded = decodeBatch(stream, own);
   return decoded.ok ? ok(viewOfRecords(decoded.value)) : decoded;
-}
-
-function scanned(json: Buffer, from: number, to: number): BatchView | undefined {
-  const tape = new ScanTape();
-  const at = new TelemetryScanner(tape).scan(json, from, to);
-  return at === undefined ? undefined : viewOfScan(tape, at, json, from, to);
-}
-
-/** The view of a batch that was scanned: its place on the tape, and its bytes. */
-export function viewOfScan(tape: Tape, at: number, json: Buffer, from: number, to: number): BatchView {
-  const { epoch, fromSeq, hist, clock, count, assets } = scannedAt(tape, at, json);
-  const batch = () => unwrap(decodeBatch("telemetry", json.subarray(from, to)));
-  return { epoch, fromSeq, hist, clock, count, assets, batch };
 }
 
 /** The view of a batch that has been decoded. */
@@ -76,7 +63,9 @@ export function viewOfRecords(batch: StreamBatch): BatchView {
       const last = () => record;
       const own = found.get(key);
       if (own === undefined) {
-        found.set(key, { asset, model, firstAtMs: observedAtMs, lastAtMs: observedAtMs, lastIndex: index, last });
+        const [firstAtMs, lastAtMs] = [observedAtMs, observedAtMs];
+        const first = { asset, model, firstAtMs, lastAtMs, lastIndex: index, last, alone: () => first };
+        found.set(key, first);
         continue;
       }
       own.firstAtMs = Math.min(own.firstAtMs, observedAtMs);

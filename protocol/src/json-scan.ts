@@ -45,13 +45,13 @@ const viewOf = ({ buffer, byteOffset, byteLength }: Buffer) => new DataView(buff
  */
 export class JsonScan {
   protected json: Buffer = NOTHING;
-  #view = viewOf(NOTHING);
+  protected view = viewOf(NOTHING);
   protected end = 0;
   protected at = 0;
 
   /** Goes to the bytes from `from` to before `to`. */
   protected goTo(json: Buffer, from: number, to: number): void {
-    if (this.json !== json) this.#view = viewOf(json);
+    if (this.json !== json) this.view = viewOf(json);
     this.json = json;
     this.at = from;
     this.end = to;
@@ -174,7 +174,7 @@ export class JsonScan {
 
   skip({ length, words, bytes }: Literal): boolean {
     const { at } = this;
-    const view = this.#view;
+    const { view } = this;
     const after = at + length;
     if (after > this.end) return false;
     const { length: count } = words;

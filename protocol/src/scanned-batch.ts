@@ -1,83 +1,168 @@
-import { CLOSE_LIST, COMMA, QUOTE } from "./json-scan.ts";
-import type { ClockReading, TelemetryRow } from "./messages/stream.ts";
+import { decodeBatch } from "./batch.ts";
+import type { AssetView, BatchView } from "./batch-view.ts";
+import { CLOSE_LIST, COMMA } from "./json-scan.ts";
+import type { ClockReading, StreamBatch, TelemetryRow } from "./messages/stream.ts";
 import { valueOfSteps } from "./resolution.ts";
-import type { Tape } from "./scan-tape.ts";
+import { unwrap } from "./result.ts";
+import {
+  ASSET_NAME,
+  ASSET_WORDS,
+  BOOT,
+  COLUMN_WORDS,
+  COUNT,
+  columnsAt,
+  EPOCH,
+  FIRST_AT_MS,
+  GROUP_COUNT,
+  HEAD_WORDS,
+  IS_HIST,
+  IS_SYNCED,
+  LAST_AT_MS,
+  LAST_INDEX,
+  MONO_MS,
+  nameFrom,
+  OBSERVED_AT_MS,
+  SEQ,
+  WALL_MS,
+} from "./scan-layout.ts";
+import { ScanTape, type Tape } from "./scan-tape.ts";
+import { TelemetryScanner } from "./telemetry-scan.ts";
+
+const scanner = new TelemetryScanner();
+
+/** Scans a batch, the bytes from `from` to before `to`; undefined for one that must be decoded. */
+export function scanBatch(json: Buffer, from: number, to: number): ScannedBatch | undefined {
+  const tape = new ScanTape();
+  const at = scanner.scan(tape, json, from, to);
+  return at === undefined ? undefined : new ScannedBatch(tape, at, json, from, to);
+}
+
+/** The view of a batch that was scanned: its place on the tape, and its bytes. */
+export class ScannedBatch implements BatchView {
+  readonly tape: Tape;
+  readonly json: Buffer;
+  readonly #at: number;
+  readonly #from: number;
+  readonly #to: number;
+  #assets: readonly ScannedAsset[] | undefined;
+
+  constructor(tape: Tape, at: number, json: Buffer, from: number, to: number) {
+    this.tape = tape;
+    this.json = json;
+    this.#at = at;
+    this.#from = from;
+    this.#to = to;
+  }
+
+  #word(place: number): number {
+    return this.tape.words[this.#at + place] as number;
+  }
+
+  get epoch(): string {
+    return this.tape.texts[this.#word(EPOCH)] as string;
+  }
+
+  get fromSeq(): number {
+    return this.#word(SEQ);
+  }
+
+  get hist(): boolean {
+    return this.#word(IS_HIST) === 1;
+  }
+
+  get count(): number {
+    return this.#word(COUNT);
+  }
+
+  get clock(): ClockReading {
+    return {
+      bootId: this.tape.texts[this.#word(BOOT)] as string,
+      monoMs: this.#word(MONO_MS),
+      wallMs: this.#word(WALL_MS),
+      clockSynced: this.#word(IS_SYNCED) === 1,
+    };
+  }
+
+  get assets(): readonly ScannedAsset[] {
+    this.#assets ??= this.#findAssets();
+    return this.#assets;
+  }
+
+  #findAssets(): ScannedAsset[] {
+    const { words } = this.tape;
+    let groupAt = this.#at + HEAD_WORDS;
+    const groups = this.#word(GROUP_COUNT);
+    if (groups === 1 && words[groupAt] === 1) return [new ScannedAsset(this, groupAt, 0)];
+    const assets: ScannedAsset[] = [];
+    for (let group = 0; group < groups; group++) {
+      const assetCount = words[groupAt] as number;
+      for (let place = 0; place < assetCount; place++) assets.push(new ScannedAsset(this, groupAt, place));
+      const columns = words[groupAt + 1] as number;
+      groupAt = columnsAt(groupAt, assetCount) + columns * (COLUMN_WORDS + assetCount);
+    }
+    return assets;
+  }
+
+  batch(): StreamBatch {
+    return unwrap(decodeBatch("telemetry", this.json.subarray(this.#from, this.#to)));
+  }
+
+  /** The same on a tape of its own. */
+  again(): ScannedBatch {
+    return scanBatch(this.json, this.#from, this.#to) as ScannedBatch;
+  }
+}
 
 /** One asset's rows in a scanned batch. */
-export interface ScannedAsset {
-  readonly asset: string;
-  readonly model: undefined;
-  readonly firstAtMs: number;
-  readonly lastAtMs: number;
-  /** Place in the batch of its last row, 0-based. */
-  readonly lastIndex: number;
-  /** Its last row. */
-  last(): TelemetryRow;
-}
+class ScannedAsset implements AssetView {
+  readonly #batch: ScannedBatch;
+  readonly #groupAt: number;
+  readonly #place: number;
 
-/** What stands in a telemetry batch, without its rows. */
-export interface TelemetryScan {
-  readonly epoch: string;
-  readonly fromSeq: number;
-  readonly hist: boolean;
-  readonly clock: ClockReading;
-  readonly count: number;
-  readonly assets: readonly ScannedAsset[];
-}
-
-// How a batch lies on the tape: its head, then each group. A group is the numbers of its assets and columns, the assets, the
-// columns; of a column there are the place of its name, its resolution (0: none) and for each asset its last row: the place of
-// the value's text, or its steps, NaN where it is null.
-export const [EPOCH, SEQ, IS_HIST, BOOT, MONO_MS, WALL_MS, IS_SYNCED, COUNT, GROUP_COUNT, HEAD_WORDS] = [
-  0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
-];
-export const [ASSET_NAME, ROW_COUNT, FIRST_AT_MS, LAST_AT_MS, LAST_INDEX, OBSERVED_AT_MS, ASSET_WORDS] = [
-  0, 1, 2, 3, 4, 5, 6,
-];
-export const COLUMN_WORDS = 2;
-
-/** Where the columns of a group begin on the tape. */
-export function columnsAt(groupAt: number, assets: number): number {
-  return groupAt + 2 + assets * ASSET_WORDS;
-}
-
-/** What stands at a place of the tape; `json` is where it was read. */
-export function scannedAt(tape: Tape, at: number, json: Buffer): TelemetryScan {
-  const { words, texts } = tape;
-  const word = (place: number) => words[at + place] as number;
-  const clock = {
-    bootId: texts[word(BOOT)] as string,
-    monoMs: word(MONO_MS),
-    wallMs: word(WALL_MS),
-    clockSynced: word(IS_SYNCED) === 1,
-  };
-  const assets: ScannedAsset[] = [];
-  let groupAt = at + HEAD_WORDS;
-  for (let groups = word(GROUP_COUNT); groups > 0; groups--) {
-    const assetCount = words[groupAt] as number;
-    for (let place = 0; place < assetCount; place++) assets.push(assetAt(tape, groupAt, place, json));
-    const columns = words[groupAt + 1] as number;
-    groupAt = columnsAt(groupAt, assetCount) + columns * (COLUMN_WORDS + assetCount);
+  constructor(batch: ScannedBatch, groupAt: number, place: number) {
+    this.#batch = batch;
+    this.#groupAt = groupAt;
+    this.#place = place;
   }
-  const epoch = texts[word(EPOCH)] as string;
-  return { epoch, fromSeq: word(SEQ), hist: word(IS_HIST) === 1, clock, count: word(COUNT), assets };
-}
 
-function assetAt(tape: Tape, groupAt: number, place: number, json: Buffer): ScannedAsset {
-  const { words, texts } = tape;
-  const at = groupAt + 2 + place * ASSET_WORDS;
-  const asset = texts[words[at + ASSET_NAME] as number] as string;
-  return {
-    asset,
-    model: undefined,
-    firstAtMs: words[at + FIRST_AT_MS] as number,
-    lastAtMs: words[at + LAST_AT_MS] as number,
-    lastIndex: words[at + LAST_INDEX] as number,
-    last: () => {
-      const observedAtMs = words[at + OBSERVED_AT_MS] as number;
-      return { asset, observedAtMs, values: lastValues(tape, groupAt, place, json) };
-    },
-  };
+  #word(place: number): number {
+    return this.#batch.tape.words[this.#groupAt + 2 + this.#place * ASSET_WORDS + place] as number;
+  }
+
+  get asset(): string {
+    return this.#batch.tape.texts[this.#word(ASSET_NAME)] as string;
+  }
+
+  get model(): undefined {
+    return undefined;
+  }
+
+  get firstAtMs(): number {
+    return this.#word(FIRST_AT_MS);
+  }
+
+  get lastAtMs(): number {
+    return this.#word(LAST_AT_MS);
+  }
+
+  get lastIndex(): number {
+    return this.#word(LAST_INDEX);
+  }
+
+  last(): TelemetryRow {
+    const { tape, json } = this.#batch;
+    const values = lastValues(tape, this.#groupAt, this.#place, json);
+    return { asset: this.asset, observedAtMs: this.#word(OBSERVED_AT_MS), values };
+  }
+
+  alone(): AssetView {
+    const { asset, model, firstAtMs, lastAtMs, lastIndex } = this;
+    const batch = this.#batch;
+    // Few of those that are kept are asked: scanning those once more costs less than reading all while the tape is there.
+    const last = () => (batch.again().assets.find((other) => other.asset === asset) as ScannedAsset).last();
+    const own: AssetView = { asset, model, firstAtMs, lastAtMs, lastIndex, last, alone: () => own };
+    return own;
+  }
 }
 
 function lastValues({ words }: Tape, groupAt: number, place: number, json: Buffer): Record<string, number | null> {
@@ -91,13 +176,6 @@ function lastValues({ words }: Tape, groupAt: number, place: number, json: Buffe
     values[nameFrom(json, words[at] as number)] = value;
   }
   return values;
-}
-
-/** The name that begins at a place. */
-export function nameFrom(json: Buffer, from: number): string {
-  let to = from;
-  while (json[to] !== QUOTE) to++;
-  return json.toString("latin1", from, to);
 }
 
 /** The number or null that was found at a place of a list. */

@@ -1,3 +1,4 @@
+import { ColumnHeads } from "./column-heads.ts";
 import { BATCH_RECORDS_MAX } from "./columns.ts";
 import {
   CLOSE_LIST,
@@ -14,9 +15,9 @@ import {
   ZERO,
 } from "./json-scan.ts";
 import { valueOfSteps } from "./resolution.ts";
-import { hashOf, type ScanTape } from "./scan-tape.ts";
 import {
   ASSET_NAME,
+  ASSET_WORDS,
   BOOT,
   COLUMN_WORDS,
   COUNT,
@@ -32,7 +33,8 @@ import {
   ROW_COUNT,
   SEQ,
   WALL_MS,
-} from "./scanned-batch.ts";
+} from "./scan-layout.ts";
+import { hashOf, ScanTape } from "./scan-tape.ts";
 
 const [HEAD, FROM_SEQ, HIST, CLOCK, MONO, WALL, SYNCED] = [
   text('{"v":1,"epoch":"'),
@@ -73,28 +75,25 @@ const COMPARED_MAX = 64;
  * Whatever is read here `decodeBatch` takes too, and finds the same in it.
  */
 export class TelemetryScanner extends JsonScan {
-  readonly #tape: ScanTape;
+  #tape = new ScanTape();
+  readonly #heads = new ColumnHeads();
   /** Numbers made of the names of a group's columns. */
   readonly #hashes = new Int32Array(CHANNELS_MAX);
-
-  constructor(tape: ScanTape) {
-    super();
-    this.#tape = tape;
-  }
 
   /**
    * Reads a batch, the bytes from `from` to before `to`; answers its place on the tape. Undefined for one that is written
    * otherwise than `encodeBatch` writes rows whose channels are all good and in every row: it must be decoded.
    */
-  scan(json: Buffer, from: number, to: number): number | undefined {
-    const at = this.#tape.length;
+  scan(tape: ScanTape, json: Buffer, from: number, to: number): number | undefined {
+    const at = tape.length;
+    this.#tape = tape;
     this.goTo(json, from, to);
     try {
       this.#batch(at);
       return at;
     } catch (cause) {
       if (cause !== NOT_SCANNED) throw cause;
-      this.#tape.cut(at);
+      tape.cut(at);
       return undefined;
     }
   }
@@ -122,15 +121,16 @@ export class TelemetryScanner extends JsonScan {
     tape.set(at + IS_SYNCED, this.boolean() ? 1 : 0);
     const order = this.skip(ORDER) ? this.#order() : undefined;
     this.expect(order === undefined ? GROUPS : GROUPS_AFTER_ORDER);
-    const assetsAt: number[] = [];
-    let groups = 0;
-    do this.#group(assetsAt);
+    let [groups, count] = [0, 0];
+    do count += this.#group();
     while (++groups && this.skip(GROUP));
     tape.set(at + GROUP_COUNT, groups);
     this.byte(CLOSE_LIST);
     this.byte(CLOSE_OBJECT);
-    if (this.at !== this.end) throw NOT_SCANNED;
-    const count = placeLast(tape, assetsAt, order);
+    if (this.at !== this.end || count > BATCH_RECORDS_MAX) throw NOT_SCANNED;
+    // Without an order the rows are those of one asset.
+    if (order !== undefined) placeLast(tape, assetsFrom(tape, at), count, order);
+    else if (groups > 1 || tape.words[at + HEAD_WORDS] !== 1) throw NOT_SCANNED;
     if (!Number.isSafeInteger(fromSeq + count)) throw NOT_SCANNED;
     tape.set(at + COUNT, count);
   }
@@ -139,8 +139,8 @@ export class TelemetryScanner extends JsonScan {
     return this.#tape.numberOf(this.json, from, to);
   }
 
-  /** Reads one group; adds the places of its assets. */
-  #group(into: number[]): void {
+  /** Reads one group; answers the number of its rows. */
+  #group(): number {
     const tape = this.#tape;
     const groupAt = tape.length;
     tape.add(0);
@@ -157,7 +157,7 @@ export class TelemetryScanner extends JsonScan {
     }
     tape.set(groupAt, names.length);
     this.byte(COMMA);
-    const ends = this.#times(names, counts, into);
+    const ends = this.#times(names, counts);
     this.expect(CHANNELS);
     let columns = 0;
     while (!this.endsList(columns > 0)) {
@@ -166,7 +166,11 @@ export class TelemetryScanner extends JsonScan {
     }
     this.byte(CLOSE_OBJECT);
     tape.set(groupAt + 1, columns);
-    if (this.#isTwice(columns, columnsAt(groupAt, names.length), names.length)) throw NOT_SCANNED;
+    if (!this.#heads.areApart(columns)) {
+      if (this.#isTwice(columns, columnsAt(groupAt, names.length), names.length)) throw NOT_SCANNED;
+      this.#heads.noteApart(columns);
+    }
+    return ends[ends.length - 1] as number;
   }
 
   #names(): number[] {
@@ -185,31 +189,34 @@ export class TelemetryScanner extends JsonScan {
   }
 
   /** Reads the times of a group's rows and writes its assets; answers the place after each one's last row, in the group. */
-  #times(names: readonly number[], counts: readonly number[], into: number[]): readonly number[] {
+  #times(names: readonly number[], counts: readonly number[]): readonly number[] {
     const tape = this.#tape;
+    const isOnly = names.length === 1 && counts.length === 0;
     this.expect(T0);
     let timeMs = this.time();
     this.expect(DT);
+    const ends: number[] = isOnly ? [0] : [];
     let passed = 0;
-    const next = (): boolean => {
-      if (this.endsList(passed > 0)) return false;
-      timeMs += this.integer();
-      if (timeMs < 0 || timeMs > TIME_MS_MAX || ++passed >= BATCH_RECORDS_MAX) throw NOT_SCANNED;
-      return true;
-    };
-    const ends: number[] = [];
+    let isAtEnd = false;
     for (let index = 0; index < names.length; index++) {
-      if (index > 0 && !next()) throw NOT_SCANNED;
-      const count = counts[index] ?? BATCH_RECORDS_MAX;
-      let [rows, firstAtMs, lastAtMs] = [1, timeMs, timeMs];
-      while (rows < count && next()) {
+      const left = isOnly ? Number.POSITIVE_INFINITY : (counts[index] as number);
+      let rows = 0;
+      let firstAtMs = Number.POSITIVE_INFINITY;
+      let lastAtMs = 0;
+      while (rows < left) {
+        if (passed > 0) {
+          isAtEnd = this.endsList(passed > 1);
+          if (isAtEnd) break;
+          timeMs += this.integer();
+          if (timeMs < 0 || timeMs > TIME_MS_MAX || passed >= BATCH_RECORDS_MAX) throw NOT_SCANNED;
+        }
+        passed++;
         rows++;
         if (timeMs < firstAtMs) firstAtMs = timeMs;
         if (timeMs > lastAtMs) lastAtMs = timeMs;
       }
-      if (counts.length > 0 && rows < count) throw NOT_SCANNED;
-      ends.push(passed + 1);
-      into.push(tape.length);
+      if (isAtEnd && !isOnly) throw NOT_SCANNED;
+      ends[index] = passed;
       tape.add(names[index] as number);
       tape.add(rows);
       tape.add(firstAtMs);
@@ -217,29 +224,41 @@ export class TelemetryScanner extends JsonScan {
       tape.add(rows - 1);
       tape.add(timeMs);
     }
-    // Of one asset the list was read to its end.
-    if (counts.length > 0 && next()) throw NOT_SCANNED;
+    if (!isAtEnd && !this.endsList(passed > 1)) throw NOT_SCANNED;
     return ends;
   }
 
   #column(ends: readonly number[], column: number): void {
     const tape = this.#tape;
-    this.expect(CHANNEL);
-    tape.add(this.at);
-    this.#hashes[column] = hashOf(this.json, this.at, this.nameEnd());
-    if (this.skip(VALUES)) {
-      tape.add(0);
-      this.#values(ends);
+    const from = this.at;
+    const known = this.#heads.match(column, this.view, from, this.end);
+    tape.add(from + CHANNEL.length);
+    let resolution = 0;
+    if (known > 0) {
+      this.at = from + known;
+      resolution = this.#heads.resolutionOf(column);
     } else {
-      this.expect(RESOLUTION);
-      const resolution = this.number();
-      if (resolution <= 0) throw NOT_SCANNED;
-      tape.add(resolution);
-      this.expect(STEPS);
-      this.#steps(ends, resolution);
+      resolution = this.#head(column);
+      this.#heads.keep(column, this.json, from, this.at, resolution);
     }
+    tape.add(resolution);
+    if (resolution === 0) this.#values(ends);
+    else this.#steps(ends, resolution);
     this.byte(CLOSE_LIST);
     this.byte(CLOSE_OBJECT);
+  }
+
+  /** Reads what stands before a column's values; answers the resolution of its steps, 0 for values as they are. */
+  #head(column: number): number {
+    this.#heads.forget(column);
+    this.expect(CHANNEL);
+    this.#hashes[column] = hashOf(this.json, this.at, this.nameEnd());
+    if (this.skip(VALUES)) return 0;
+    this.expect(RESOLUTION);
+    const resolution = this.number();
+    if (resolution <= 0) throw NOT_SCANNED;
+    this.expect(STEPS);
+    return resolution;
   }
 
   /** A column of values as they are; writes where the text of each asset's last row stands. */
@@ -340,22 +359,29 @@ function areApart(numbers: Int32Array, count: number): boolean {
   return true;
 }
 
-/** Writes where each asset's last row stands in the batch; answers the number of rows. */
-function placeLast(tape: ScanTape, assetsAt: readonly number[], order: readonly number[] | undefined): number {
-  const { words, texts } = tape;
-  const left = assetsAt.map((at) => words[at + ROW_COUNT] as number);
-  const count = left.reduce((sum, rows) => sum + rows, 0);
-  if (count > BATCH_RECORDS_MAX || (order === undefined ? left.length > 1 : order.length !== count)) throw NOT_SCANNED;
-  if (left.length > 1) {
-    const names = new Set(assetsAt.map((at) => texts[words[at + ASSET_NAME] as number]));
-    if (names.size < left.length) throw NOT_SCANNED;
+/** The places of the assets of a batch. */
+function assetsFrom({ words }: ScanTape, at: number): number[] {
+  const places: number[] = [];
+  let groupAt = at + HEAD_WORDS;
+  for (let groups = words[at + GROUP_COUNT] as number; groups > 0; groups--) {
+    const assets = words[groupAt] as number;
+    for (let place = 0; place < assets; place++) places.push(groupAt + 2 + place * ASSET_WORDS);
+    groupAt = columnsAt(groupAt, assets) + (words[groupAt + 1] as number) * (COLUMN_WORDS + assets);
   }
-  if (order === undefined) return count;
+  return places;
+}
+
+/** Writes where each asset's last row stands in the batch. */
+function placeLast(tape: ScanTape, assetsAt: readonly number[], count: number, order: readonly number[]): void {
+  const { words, texts } = tape;
+  if (order.length !== count) throw NOT_SCANNED;
+  const left = assetsAt.map((at) => words[at + ROW_COUNT] as number);
+  const names = new Set(assetsAt.map((at) => texts[words[at + ASSET_NAME] as number]));
+  if (names.size < left.length) throw NOT_SCANNED;
   for (let index = 0; index < count; index++) {
     const place = order[index] as number;
     const at = assetsAt[place];
     if (at === undefined || --(left[place] as number) < 0) throw NOT_SCANNED;
     tape.set(at + LAST_INDEX, index);
   }
-  return count;
 }

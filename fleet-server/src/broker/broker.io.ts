@@ -13,6 +13,7 @@ import { BROKER_LIMITS, type BrokerLimits } from "./limits.ts";
 import type { DeviceLogin } from "./login.io.ts";
 import { Outgoing, publishPacket } from "./outgoing.io.ts";
 import { PublishReader } from "./publishes.ts";
+import { shareReads } from "./shared-reads.io.ts";
 import { type NewSubscription, Subscribers } from "./subscribers.io.ts";
 import { handshake } from "./tls.io.ts";
 import { createWebSockets } from "./websocket.io.ts";
@@ -259,7 +260,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     if (options.tls) {
       const wanted = options.refusal !== undefined;
       handshake(socket, options.tls(), limits.connectTimeoutMs, wanted, (stream) => serve(socket, stream));
-    } else serve(socket, socket);
+    } else {
+      shareReads(socket);
+      serve(socket, socket);
+    }
   });
   await aedes.listen();
   await new Promise<void>((resolve, reject) => {

@@ -3,6 +3,7 @@ import type { Client } from "aedes";
 import mqttPacket from "mqtt-packet";
 import type { BrokerLimits } from "./limits.ts";
 import type { FoundPackets, PublishReader } from "./publishes.ts";
+import { takeReads } from "./shared-reads.io.ts";
 
 /** The parts of aedes' client that are not in its types: pinned at 1.2.0 and held by the broker's tests. */
 interface ClientInside {
@@ -18,6 +19,7 @@ interface ClientInside {
   readonly _authorized: boolean;
   readonly connackSent: boolean;
   readonly _keepaliveTimer: NodeJS.Timeout | null;
+  readonly _paused?: boolean;
   _parsingBatch: number;
   readonly _nextBatch: () => void;
   waitForDrain(drained: () => void): void;
@@ -92,18 +94,29 @@ export function readPublishes(
     other(bytes) {
       // MQTT-4.6.0-2: aedes may confirm this one, and those before it come first.
       confirm(client);
-      parse(bytes);
+      // A copy: aedes may look at a packet long after, and the memory of reads is written over.
+      parse(Buffer.from(bytes));
       return !inside.closed && !client.conn.destroyed;
     },
   };
-  parser.parse = (chunk) => {
-    // Until the login is answered, and where it has begun a packet before, aedes reads by itself.
-    if (!inside.connackSent || parser._stateCounter !== 0 || parser._list.length > 0) return parse(chunk);
+  // Until the login is answered, and where it has begun a packet before, aedes reads by itself.
+  const isReader = () => inside.connackSent && parser._stateCounter === 0 && parser._list.length === 0;
+  const read = (chunk: Buffer) => {
     hasTaken = false;
     reader.read(chunk, found);
     if (hasTaken) inside._keepaliveTimer?.refresh();
+  };
+  parser.parse = (chunk) => {
+    if (!isReader()) return parse(chunk);
+    read(chunk);
     return 0;
   };
+  takeReads(client.conn, (chunk) => {
+    // As the stream: nothing is read of a client that is held back, or before what it asked for last was done.
+    if (inside._paused || inside._parsingBatch > 0 || inside.closed || !isReader()) return false;
+    read(chunk);
+    return true;
+  });
 }
 
 /** Confirms what was taken of a device, in one write, unless something else that was written to it has. */

@@ -5,6 +5,7 @@ import { STREAMS } from "@bellwether/protocol/messages/stream.ts";
 import { machineTime } from "@bellwether/protocol/process/time.io.ts";
 import type { Time } from "@bellwether/protocol/process/time.ts";
 import { err } from "@bellwether/protocol/result.ts";
+import { TelemetryScanner } from "@bellwether/protocol/telemetry-scan.ts";
 import { deviceTopic, type UpKind } from "@bellwether/protocol/topics.ts";
 import type { DeviceSender } from "../broker/broker.io.ts";
 import {
@@ -86,8 +87,8 @@ function waitingOf({ waiting }: OpenGroup, sender: DeviceSender): Waiting {
   return own;
 }
 
-/** Memory of groups that is kept for the next: one is committed while another is laid down. */
-const SPARES_MAX = 2;
+/** Memory of groups that is kept for the next: one is committed while another waits for it, and a third is laid down. */
+const SPARES_MAX = 3;
 const SEEN_EVERY_MS = 500;
 const RETRY_MS = 1_000;
 /** A device that sends one unreadable message after the other is named once in this time. */
@@ -98,6 +99,7 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
   /** Groups that wait; the last takes more until it is full. */
   const groups: OpenGroup[] = [];
   const spares: GroupMemory[] = [];
+  const scanner = new TelemetryScanner();
   const sessions = new Map<string, Promise<void>>();
   const seen = new Map<string, number>();
   const reported = new Map<string, number>();
@@ -108,7 +110,7 @@ export function createIngest(ports: IngestPorts, { after }: Pick<Time, "after"> 
   function enqueue(sender: DeviceSender, stream: Stream, payload: Uint8Array, nowMs: number): void {
     let open = groups.at(-1);
     if (open === undefined || open.draft.isFull) {
-      open = { draft: new MessageGroupDraft(spares.pop()), waiting: new Map(), usual: undefined };
+      open = { draft: new MessageGroupDraft(scanner, spares.pop()), waiting: new Map(), usual: undefined };
       groups.push(open);
     }
     open.draft.add(sender.device, sender.site, stream, payload, nowMs);

@@ -11,6 +11,9 @@ import type { GroupMemory, IncomingBatch, MessageGroup, MessageSource } from "..
 export const GROUP_MESSAGES_MAX = 768;
 export const GROUP_BYTES_MAX = 4_194_304;
 const FIRST_BYTES = 1_024;
+const FIRST_MESSAGES = 16;
+
+type Column = Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 
 /**
  * Lays messages down beside each other as they come, and reads telemetry on the way: a group is ready for the store without
@@ -20,24 +23,31 @@ export class MessageGroupDraft {
   readonly #sources: MessageSource[] = [];
   readonly #places = new Map<string, Map<Stream, number>>();
   #usual = 0;
-  readonly #sourceOf: number[] = [];
-  readonly #ends: number[] = [];
-  readonly #receivedAtMs: number[] = [];
-  readonly #tapeAt: number[] = [];
+  #sourceOf: Uint32Array<ArrayBuffer>;
+  #ends: Uint32Array<ArrayBuffer>;
+  #receivedAtMs: Float64Array<ArrayBuffer>;
+  #tapeAt: Int32Array<ArrayBuffer>;
   readonly #tape: ScanTape;
   readonly #scanner: TelemetryScanner;
   #bytes: Buffer<ArrayBuffer>;
   #end = 0;
+  #length = 0;
 
   /** `memory` is what it is laid down in first: what another group was in, where there is such. */
-  constructor(memory?: GroupMemory) {
+  constructor(scanner: TelemetryScanner, memory?: GroupMemory) {
+    this.#scanner = scanner;
     this.#bytes = Buffer.from(memory?.bytes ?? new ArrayBuffer(FIRST_BYTES));
     this.#tape = new ScanTape(memory?.words);
-    this.#scanner = new TelemetryScanner(this.#tape);
+    // Where groups follow each other this one will be as long as they.
+    const messages = memory === undefined ? FIRST_MESSAGES : GROUP_MESSAGES_MAX;
+    this.#sourceOf = new Uint32Array(messages);
+    this.#ends = new Uint32Array(messages);
+    this.#receivedAtMs = new Float64Array(messages);
+    this.#tapeAt = new Int32Array(messages);
   }
 
   get length(): number {
-    return this.#ends.length;
+    return this.#length;
   }
 
   /** Whether it holds as much as a group may. */
@@ -53,12 +63,26 @@ export class MessageGroupDraft {
     this.#bytes.set(bytes, from);
     this.#end = end;
     const scanned = isScannable(stream, bytes, 0, bytes.length)
-      ? this.#scanner.scan(this.#bytes, from, end)
+      ? this.#scanner.scan(this.#tape, this.#bytes, from, end)
       : undefined;
-    this.#tapeAt.push(scanned ?? -1);
-    this.#sourceOf.push(this.#placeOf(device, site, stream));
-    this.#ends.push(end);
-    this.#receivedAtMs.push(receivedAtMs);
+    const index = this.#length++;
+    if (index === this.#ends.length) this.#growColumns();
+    this.#tapeAt[index] = scanned ?? -1;
+    this.#sourceOf[index] = this.#placeOf(device, site, stream);
+    this.#ends[index] = end;
+    this.#receivedAtMs[index] = receivedAtMs;
+  }
+
+  #growColumns(): void {
+    const longer = <T extends Column>(column: T, into: T): T => {
+      into.set(column);
+      return into;
+    };
+    const length = 2 * this.#ends.length;
+    this.#sourceOf = longer(this.#sourceOf, new Uint32Array(length));
+    this.#ends = longer(this.#ends, new Uint32Array(length));
+    this.#receivedAtMs = longer(this.#receivedAtMs, new Float64Array(length));
+    this.#tapeAt = longer(this.#tapeAt, new Int32Array(length));
   }
 
   #placeOf(device: string, site: string, stream: Stream): number {
@@ -91,19 +115,19 @@ export class MessageGroupDraft {
   finish(): MessageGroup {
     return {
       sources: this.#sources,
-      sourceOf: new Uint32Array(this.#sourceOf),
-      ends: new Uint32Array(this.#ends),
-      receivedAtMs: new Float64Array(this.#receivedAtMs),
+      sourceOf: this.#sourceOf.subarray(0, this.#length),
+      ends: this.#ends.subarray(0, this.#length),
+      receivedAtMs: this.#receivedAtMs.subarray(0, this.#length),
       bytes: this.#bytes.subarray(0, this.#end),
       tape: { words: this.#tape.words, texts: this.#tape.texts },
-      tapeAt: new Int32Array(this.#tapeAt),
+      tapeAt: this.#tapeAt.subarray(0, this.#length),
     };
   }
 }
 
 /** A group of messages that lie apart. */
 export function groupOf(batches: readonly IncomingBatch[]): MessageGroup {
-  const draft = new MessageGroupDraft();
+  const draft = new MessageGroupDraft(new TelemetryScanner());
   for (const { device, site, stream, bytes, receivedAtMs } of batches) {
     draft.add(device, site, stream, bytes, receivedAtMs);
   }

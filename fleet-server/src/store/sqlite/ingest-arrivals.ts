@@ -44,6 +44,11 @@ export class Arrivals {
     return this.#lastId !== null;
   }
 
+  /** Whether nothing waits, and no memory is kept for it. */
+  get isAtRest(): boolean {
+    return !this.areWaiting && this.#memory === undefined;
+  }
+
   /** Whether the table holds what is in memory: a transaction that was undone took its rows, or brought them back. */
   get agree(): boolean {
     const newest = statement(this.#db, "SELECT max(id) FROM arrivals").pluck().get() as number | null;

@@ -75,10 +75,7 @@ export class IngestGroup {
   /** Takes from the memory of the group that was begun last what is needed of it later; its bytes stay where they are. */
   detach(): void {
     for (const { run } of this.#usual) {
-      for (const own of run?.assets.values() ?? []) {
-        const record = own.view.last();
-        own.view = { ...own.view, last: () => record };
-      }
+      for (const own of run?.assets.values() ?? []) own.view = own.view.alone();
     }
   }
 
@@ -133,11 +130,12 @@ export class IngestGroup {
   }
 
   /** Keeps a record where it is the newest of its kind that an asset has. */
-  #keepNewest(at: StoredAt, { asset, model, last }: AssetView, seq: number): void {
+  #keepNewest(at: StoredAt, view: AssetView, seq: number): void {
+    const { asset, model } = view;
     const kind = model === undefined ? ROW_KIND : predictionKind(model);
     const key = `${at.site}/${asset}/${kind}`;
     const before = this.#newest.get(key);
-    const one = { at, kind, asset, seq, last };
+    const one = { at, kind, asset, seq, view };
     if (before !== undefined && before.at.device !== at.device) keepLatest(this.#db, before);
     else if (before !== undefined && !isNewer(one, before)) return;
     this.#newest.set(key, one);
@@ -161,7 +159,7 @@ export class IngestGroup {
       names.add(view.asset);
       this.#keepNewest(at, view, seq);
     }
-    const { bytes, unpackedBytes } = pack(bytesOf(run.spans));
+    const { bytes, unpackedBytes } = pack(bytesOf(run));
     const { lastInsertRowid } = statement(
       this.#db,
       `INSERT INTO ${MESSAGE_TABLES[stream]} (device, epoch_no, from_seq, to_seq, site, assets, first_at_ms, last_at_ms,
@@ -216,9 +214,18 @@ function noteAsset(run: Run, view: AssetView, seq: number): void {
   }
 }
 
-function bytesOf(spans: readonly Span[]): Buffer {
-  const parts = spans.map(({ bytes, from, to }) => bytes.subarray(from, to));
-  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+/** Where spans are laid beside each other, one run after the other. */
+let together: Buffer | undefined;
+
+/** The bytes of a run, until those of the next are asked for. */
+function bytesOf({ spans, bytes: length }: Run): Buffer {
+  const [first] = spans;
+  if (first !== undefined && spans.length === 1) return first.bytes.subarray(first.from, first.to);
+  if (together === undefined || together.length < length)
+    together = Buffer.allocUnsafeSlow(Math.max(length, RUN_BYTES_MAX));
+  let at = 0;
+  for (const { bytes, from, to } of spans) at += bytes.copy(together, at, from, to);
+  return together.subarray(0, length);
 }
 
 function follows(run: Run, at: StoredAt, from: number, to: number, bytes: number): boolean {

@@ -1,10 +1,5 @@
-import {
-  ALERT_CLEARED,
-  ALERT_RAISED,
-  type EventRecord,
-  type InferenceRecord,
-  type TelemetryRow,
-} from "@bellwether/protocol/messages/stream.ts";
+import type { AssetView } from "@bellwether/protocol/batch-view.ts";
+import { ALERT_CLEARED, ALERT_RAISED, type EventRecord } from "@bellwether/protocol/messages/stream.ts";
 import type { Database } from "better-sqlite3";
 import { statement } from "./command.ts";
 
@@ -29,7 +24,7 @@ export interface NewestRecord {
   readonly kind: string;
   readonly asset: string;
   readonly seq: number;
-  last(): TelemetryRow | InferenceRecord;
+  readonly view: Pick<AssetView, "last">;
 }
 
 /** Whether the first of two records of one device is the newer. */
@@ -39,8 +34,8 @@ export function isNewer(one: NewestRecord, other: NewestRecord): boolean {
 }
 
 /** Stores a record as the newest of its kind, unless a newer one is there. */
-export function keepLatest(db: Database, { at, kind, asset, seq, last }: NewestRecord): void {
-  const record = last();
+export function keepLatest(db: Database, { at, kind, asset, seq, view }: NewestRecord): void {
+  const record = view.last();
   statement(
     db,
     `INSERT INTO latest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,8 +1,9 @@
 import { claimedRange } from "@bellwether/protocol/batch.ts";
-import { type BatchView, viewBatch, viewOfScan } from "@bellwether/protocol/batch-view.ts";
+import { type BatchView, viewBatch } from "@bellwether/protocol/batch-view.ts";
 import { type Problem, problem } from "@bellwether/protocol/errors.ts";
 import type { StreamAck } from "@bellwether/protocol/messages/stream.ts";
 import { ok, type Result } from "@bellwether/protocol/result.ts";
+import { ScannedBatch } from "@bellwether/protocol/scanned-batch.ts";
 import type { Database } from "better-sqlite3";
 import { add, continues, fits, missing, type Position, type Range } from "../../ingest/ranges.ts";
 import {
@@ -128,7 +129,7 @@ function messageOf(group: MessageGroup, bytes: Buffer, index: number): Message {
 
 function viewOf({ tape, tapeAt }: MessageGroup, { stream, index, bytes, from, to }: Message): Result<BatchView> {
   const at = tapeAt[index] as number;
-  return at < 0 ? viewBatch(stream, bytes, from, to) : ok(viewOfScan(tape, at, bytes, from, to));
+  return at < 0 ? viewBatch(stream, bytes, from, to) : ok(new ScannedBatch(tape, at, bytes, from, to));
 }
 
 type CommitGroup = (group: MessageGroup, from: number, to: number, mayWait: boolean, answers: Answers) => void;

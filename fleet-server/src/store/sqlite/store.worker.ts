@@ -38,7 +38,7 @@ export function runStoreThread(): void {
   const flush = () => {
     if (queue.length === 0) return;
     run(db, queue.splice(0), post);
-    if (!arrivalsOf(db).areWaiting) return;
+    if (arrivalsOf(db).isAtRest) return;
     if (idle === undefined) idle = setTimeout(() => settleWaiting(db), SETTLED_AFTER_MS);
     else idle.refresh();
   };
