@@ -283,10 +283,19 @@ async function revertTouched(ports: SchedulerPorts, rollout: RolloutRecord): Pro
   );
 }
 
+/** Lots of devices that are on their way: while what is stored of one is committed, the documents of another are signed. */
+const LOTS_AT_ONCE = 2;
+
 async function assignAll(views: readonly ExecutionView[], assign: (view: ExecutionView) => Promise<void>) {
-  for (let at = 0; at < views.length; at += ASSIGNED_AT_ONCE) {
-    await Promise.all(views.slice(at, at + ASSIGNED_AT_ONCE).map(assign));
-  }
+  let at = 0;
+  const lane = async () => {
+    while (at < views.length) {
+      const lot = views.slice(at, at + ASSIGNED_AT_ONCE);
+      at += lot.length;
+      await Promise.all(lot.map(assign));
+    }
+  };
+  await Promise.all(Array.from({ length: LOTS_AT_ONCE }, lane));
 }
 
 async function assignOne(
