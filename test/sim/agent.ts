@@ -165,7 +165,7 @@ export class SimAgent {
         if (!this.#device.sensing && given >= rows.length) return;
         if ((this.#ahead.get(asset) ?? 0) >= ROWS_AHEAD_MAX) return;
         if (given >= rows.length) {
-          this.#device.observe(asset, this.life.wallMs());
+          this.#device.observe(asset, this.life.wallMs(), periodMs);
           this.outbox.append({ events: longEvents(this.#device.events, rows.length, this.life.wallMs()) });
         }
         const next = rows.slice(given, given + 50);
@@ -177,8 +177,9 @@ export class SimAgent {
   }
 
   async #offer(asset: string, rows: readonly TrueRow[]): Promise<void> {
+    const { channels } = this.#device;
     this.#ahead.set(asset, (this.#ahead.get(asset) ?? 0) + rows.length);
-    const offered = rows.map(({ observedAtMs, n }) => ({ asset, observedAtMs, values: valuesOf(n) }));
+    const offered = rows.map(({ observedAtMs, n }) => ({ asset, observedAtMs, values: valuesOf(n, channels) }));
     await this.#intake.offer(asset, offered, this.#device.replays ? (rows.at(-1)?.n ?? 0) : undefined);
     if (!this.life.alive) return;
     this.#ahead.set(asset, (this.#ahead.get(asset) ?? 0) - rows.length);
@@ -355,9 +356,18 @@ function numberOf(x: number | null | undefined): number {
   return Math.round((x ?? 0) * 8);
 }
 
-/** What the nth row of an asset holds: its number at a resolution, and something that looks like chance. */
-export function valuesOf(n: number): Record<string, number> {
-  return { x: n / 8, load: ((n * 7_919) % 10_000) / 100 };
+/** What the nth row of an asset holds: its number at a resolution, and as much as is asked that looks like chance. */
+export function valuesOf(n: number, channels: number): Record<string, number> {
+  const values: Record<string, number> = { x: n / 8, load: ((n * 7_919) % 10_000) / 100 };
+  for (let i = 0; i < channels; i++) values[`c${i}`] = mixed(1_009 * n + i) / 100;
+  return values;
+}
+
+/** A number below a million that looks like chance beside its neighbours, so that rows of them do not compress. */
+function mixed(n: number): number {
+  let bits = Math.imul(n, 0x9e37_79b1);
+  bits = Math.imul(bits ^ (bits >>> 15), 0x85eb_ca6b);
+  return ((bits ^ (bits >>> 13)) >>> 0) % 1_000_000;
 }
 
 /** Events whose texts do not compress. */

@@ -5,7 +5,7 @@ import type { SimDevice } from "./device.ts";
 import type { Network } from "./network.ts";
 import { scoreOf } from "./runtime.ts";
 import type { TrueRow } from "./truth.ts";
-import type { World } from "./world.ts";
+import { BEGIN_MS, type World } from "./world.ts";
 
 /** What a fleet's faults allow: without any of them nothing is missing and nothing comes twice. */
 export interface Allowed {
@@ -28,7 +28,7 @@ export async function checkTelemetry(world: World, store: Store, device: SimDevi
     const n = Math.round((values["x"] ?? Number.NaN) * 8);
     const row = device.truth.rowsOf(asset)[n - 1];
     const where = `${device.name} ${asset} epoch ${epoch} seq ${seq}`;
-    const given = valuesOf(n);
+    const given = valuesOf(n, device.channels);
     const same = Object.entries(given).every(([channel, value]) => values[channel] === value);
     if (row?.observedAtMs !== observedAtMs || !same) {
       return world.broken(1, `${where} is stored as no sensor gave it: ${JSON.stringify(values)}`);
@@ -99,6 +99,34 @@ function checkNothingMissing(
   if (told > missing.length && device.replays && !allowed.twice) {
     world.broken(7, `${device.name} tells of ${told} lost rows, and lacks ${missing.length}`);
   }
+}
+
+const DAY_MS = 86_400_000;
+/** How far clocks may have jumped, all jumps together. */
+const DAYS_AROUND = 8_000;
+
+/**
+ * Promise 2: what is left of downsampled rows counts each of them once. Answers how many there were. A simulated server makes no
+ * figures of rows: all it has came in gaps.
+ */
+export async function checkFigures(world: World, store: Store, devices: readonly SimDevice[]): Promise<number> {
+  let told = 0;
+  for (const { name } of devices) {
+    for (const { stream, reason, fromSeq, toSeq } of await store.ingest.gaps({ device: name, limit: 1_000_000 })) {
+      if (stream === "telemetry" && reason === "downsampled") told += toSeq - fromSeq + 1;
+    }
+  }
+  const middleMs = Math.floor(BEGIN_MS / DAY_MS) * DAY_MS;
+  const { items } = await store.series.points({
+    channels: ["x"],
+    fromMs: middleMs - DAYS_AROUND * DAY_MS,
+    toMs: middleMs + DAYS_AROUND * DAY_MS,
+    stepMs: DAY_MS,
+    limit: 100,
+  });
+  const counted = items.flatMap(({ points }) => points.count).reduce((sum, count) => sum + count, 0);
+  if (counted !== told) world.broken(2, `figures count ${counted} rows, of ${told} that were downsampled`);
+  return told;
 }
 
 /** Promises 2 and 9: every prediction names a released version that served then, and is what that version says of its row. */

@@ -14,8 +14,10 @@ export interface DeviceOptions {
   readonly assets: readonly string[];
   /** Whether its inputs can be read again from a cursor, or are gone with the moment. */
   readonly replays: boolean;
-  /** Mean time between two rows of one asset. */
+  /** Mean time between two readings of one asset, the rows of one, and the channels each row has beside two. */
   readonly periodMs: number;
+  readonly rowsAtOnce: number;
+  readonly channels: number;
   /** Long events that come with every reading, which want the room that rows have. */
   readonly events: number;
   readonly heartbeatMs: number;
@@ -35,6 +37,8 @@ export class SimDevice implements DeviceOptions {
   readonly assets: readonly string[];
   readonly replays: boolean;
   readonly periodMs: number;
+  readonly rowsAtOnce: number;
+  readonly channels: number;
   readonly events: number;
   readonly heartbeatMs: number;
   readonly buffer: DeviceOptions["buffer"];
@@ -73,6 +77,8 @@ export class SimDevice implements DeviceOptions {
     this.assets = options.assets;
     this.replays = options.replays;
     this.periodMs = options.periodMs;
+    this.rowsAtOnce = options.rowsAtOnce;
+    this.channels = options.channels;
     this.events = options.events;
     this.heartbeatMs = options.heartbeatMs;
     this.buffer = options.buffer;
@@ -136,11 +142,13 @@ export class SimDevice implements DeviceOptions {
     this.world.say(this.name, `byte ${at} and after it rot in the outbox`);
   }
 
-  /** A sensor gives its next row. */
-  observe(asset: string, observedAtMs: number): void {
+  /** A sensor gives its next rows: those of the time since the reading before. */
+  observe(asset: string, atMs: number, sinceMs: number): void {
     const rows = this.truth.rowsOf(asset);
-    const n = rows.length + 1;
-    rows.push({ asset, n, observedAtMs, taken: false, doubtful: false });
+    for (let left = this.rowsAtOnce - 1; left >= 0; left--) {
+      const observedAtMs = atMs - Math.floor((left * sinceMs) / this.rowsAtOnce);
+      rows.push({ asset, n: rows.length + 1, observedAtMs, taken: false, doubtful: false });
+    }
   }
 
   /** Promise 3: once a model ran here, every start runs a verified one. */

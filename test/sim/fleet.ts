@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { COMMANDS } from "../../fleet-server/src/store/sqlite/commands.ts";
 import { openWriter } from "../../fleet-server/src/store/sqlite/store.worker.ts";
-import { type Allowed, checkPredictions, checkPresence, checkTelemetry } from "./checkers.ts";
+import { type Allowed, checkFigures, checkPredictions, checkPresence, checkTelemetry } from "./checkers.ts";
 import { SimDevice } from "./device.ts";
 import { memoryFolder, SimDisk } from "./disk.ts";
 import { ImageRepository } from "./models.ts";
@@ -24,6 +24,8 @@ export interface Outcome {
   readonly violation: Violation | undefined;
   readonly plan: Plan;
   readonly rows: number;
+  /** Rows that gave way and left figures. */
+  readonly downsampled: number;
   readonly virtualMs: number;
 }
 
@@ -131,11 +133,13 @@ export async function simulate(seed: number, trace: Trace): Promise<Outcome> {
     await world.runUntil(plan.faultsMs);
     await becomeQuiet(fleet);
     let judged = false;
+    let downsampled = 0;
     const judge = async () => {
       for (const device of devices) {
         await checkTelemetry(world, server.store, device, allowed);
         await checkPredictions(world, server.store, device, allowed);
       }
+      downsampled = await checkFigures(world, server.store, devices);
       judged = true;
     };
     if (world.violations.length === 0) fleet.ask(judge);
@@ -147,7 +151,7 @@ export async function simulate(seed: number, trace: Trace): Promise<Outcome> {
     );
     const [violation] = world.violations;
     const { lines } = trace;
-    return { seed, digest: trace.digest(), lines, violation, plan, rows, virtualMs: world.nowMs };
+    return { seed, digest: trace.digest(), lines, violation, plan, rows, downsampled, virtualMs: world.nowMs };
   } finally {
     fleet.close();
     rmSync(dir, { recursive: true, force: true });

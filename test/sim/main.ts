@@ -25,11 +25,12 @@ if (values.seed !== undefined) {
 } else {
   const from = Number(values.from);
   let failed = 0;
-  let rows = 0;
+  let [rows, downsampled] = [0, 0];
   const began = process.cpuUsage();
   for (let seed = from; seed < from + Number(values.seeds); seed++) {
     const { violation, ...outcome } = await simulate(seed, new Trace());
     rows += outcome.rows;
+    downsampled += outcome.downsampled;
     if (!violation) continue;
     failed++;
     console.log(`seed ${seed}: promise ${violation.promise} is broken: ${violation.what}`);
@@ -37,7 +38,9 @@ if (values.seed !== undefined) {
     if (values.first) break;
   }
   const { user, system } = process.cpuUsage(began);
-  console.log(`${values.seeds} seeds, ${failed} broken, ${rows} rows, ${((user + system) / 1e6).toFixed(1)} s of CPU`);
+  console.log(
+    `${values.seeds} seeds, ${failed} broken, ${rows} rows (${downsampled} downsampled), ${((user + system) / 1e6).toFixed(1)} s of CPU`,
+  );
   if (values.coverage) console.log(tellCoverage(await coverage.end()));
   process.exitCode = failed === 0 ? 0 : 1;
 }

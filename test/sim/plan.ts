@@ -33,6 +33,8 @@ export interface Plan {
 }
 
 const NEVER = Number.POSITIVE_INFINITY;
+/** The least budget there is. */
+const TIGHT_BYTES = 1_048_576;
 
 /** Draws a plan: each kind of fault is there in some seeds only, so that each also shows alone. */
 export function planOf(chance: Chance): Plan {
@@ -51,10 +53,12 @@ export function planOf(chance: Chance): Plan {
       assets: chance.happens(0.5) ? ["pump-1"] : ["pump-1", "pump-2"],
       replays: chance.happens(0.6),
       periodMs: chance.between(600, rollsOut ? 1_500 : tight ? 1_000 : 4_000),
+      rowsAtOnce: 1,
+      channels: 0,
       events: tight ? 14 : 0,
       heartbeatMs: 6_000,
       buffer: {
-        maxBytes: tight ? 1_048_576 : 8_000_000,
+        maxBytes: tight ? TIGHT_BYTES : 8_000_000,
         maxAgeMs: NEVER,
         commitMs: chance.one([500, 1_000, 3_000]),
         joinMs: chance.one([0, 2_000, 10_000]),
@@ -88,7 +92,26 @@ export function planOf(chance: Chance): Plan {
   const maxAgeMs = some(0.12, 8_000, 30_000);
   const backfillBytesPerSecond = tight ? 1_048_576 : chance.one([4_096, 20_000, 1_048_576]);
   const buffer = { ...drawn.device.buffer, maxAgeMs, backfillBytesPerSecond };
-  return { ...drawn, device: { ...drawn.device, buffer }, gaps: drawn.gaps || maxAgeMs !== NEVER };
+  const plan = { ...drawn, device: { ...drawn.device, buffer }, gaps: drawn.gaps || maxAgeMs !== NEVER };
+  return !rollsOut && !tight && chance.happens(0.2) ? floodOf(plan, chance) : plan;
+}
+
+/** The plan with so many rows and channels that telemetry itself fills the disk, and leaves figures where it gives way. */
+function floodOf(plan: Plan, chance: Chance): Plan {
+  return {
+    ...plan,
+    devices: 1,
+    device: {
+      ...plan.device,
+      periodMs: chance.between(700, 1_200),
+      rowsAtOnce: chance.whole(35, 50),
+      channels: 240,
+      buffer: { ...plan.device.buffer, maxBytes: TIGHT_BYTES, backfillBytesPerSecond: TIGHT_BYTES },
+    },
+    faultsMs: chance.between(80_000, 120_000),
+    lineMs: chance.between(15_000, 30_000),
+    gaps: true,
+  };
 }
 
 /** Puts the plan's faults, and their ends, into the world. */
@@ -121,8 +144,9 @@ export function schedule(fleet: Fleet): void {
   again(plan.lineMs, () => {
     const { name } = one();
     network.setMode(name, chance.one(["cut", "silent"] as const));
-    const longestMs = plan.device.events > 0 ? 60_000 : 20_000;
-    world.at(chance.between(200, longestMs), () => network.setMode(name, "up"));
+    const longestMs = plan.device.buffer.maxBytes === TIGHT_BYTES ? 60_000 : 20_000;
+    const shortestMs = plan.device.channels > 0 ? 30_000 : 200;
+    world.at(chance.between(shortestMs, longestMs), () => network.setMode(name, "up"));
   });
   again(plan.agentMs, () => one().kill(chance.one(["killed", "powerCut"] as const), chance.between(100, 10_000)));
   again(plan.serverMs, () => {

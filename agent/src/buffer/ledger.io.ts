@@ -26,6 +26,7 @@ import {
   expireOld,
   insertGap,
   makeRoom,
+  makeRoomByFigures,
   type SpareRows,
 } from "./room.io.ts";
 import { type Credits, NO_CREDITS, planSend } from "./send-plan.ts";
@@ -133,8 +134,10 @@ export class Ledger {
     const { keepAckedMs, maxAgeMs, clock } = this.#options;
     const now = clock();
     const { next, evicted, chunks } = this.#encodeWithin(Math.min(limitBytes * EVICT_TO, logBytes * LOG_SHARE));
+    const added = bytesOnDisk(chunks);
+    makeRoomByFigures(file, this.#context(), limitBytes - added);
     // The log may hold commits yet that were not folded into the file: with this one it would be too long.
-    if (bytesOnDisk(chunks) > logBytes / 2) file.checkpoint();
+    if (added > logBytes / 2) file.checkpoint();
     const marks = perStream((stream) => dueMarks(this.#known[stream].marks, now.wallMs, keepAckedMs));
     const aged = agesAt(this.#ages, now);
     const tooOld = overAge(aged, maxAgeMs);
@@ -150,7 +153,7 @@ export class Ledger {
         this.#expire(file, stream, marks[stream].upTo);
         if (tooOld[stream] > 0) evicted[stream] += expireOld(file, context, stream, tooOld[stream]);
       }
-      const lost = makeRoom(file, context, limitBytes - bytesOnDisk(chunks));
+      const lost = makeRoom(file, context, limitBytes - added);
       for (const stream of STREAMS) evicted[stream] += lost[stream];
       for (const { stream, range, bytes, gap } of chunks) {
         if (gap) insertGap(file, context, stream, range, gap);
@@ -234,6 +237,7 @@ export class Ledger {
 
   /** The oldest give way until the file is within a limit; the next commit notes how many. */
   makeRoom(file: OutboxFile, limitBytes: number): void {
+    makeRoomByFigures(file, this.#context(), limitBytes);
     const lost = file.transaction(() => makeRoom(file, this.#context(), limitBytes));
     this.evicted = perStream((stream) => this.evicted[stream] + lost[stream]);
     this.moved = true;

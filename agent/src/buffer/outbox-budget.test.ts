@@ -1,10 +1,36 @@
 import { readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { seededRandom } from "@bellwether/protocol/random.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { describe, expect, test, vi } from "vitest";
 import { ackOf, drain, read, ServerMemory, testClock } from "../../../test/kit/outbox.ts";
 import { event, heavy, heavyRows, inference, newFile, openAt, rows } from "../../../test/kit/outbox-records.ts";
 import type { Outbox, OutboxChunk, OutboxOptions } from "./outbox.ts";
+
+test("figures of rows with many channels stay within the budget, the log they are written to included", () => {
+  const random = seededRandom(460);
+  const file = newFile();
+  const maxBytes = 1_048_576;
+  const outbox = openAt(file, { maxBytes });
+  let most = 0;
+  for (let commit = 0; commit < 150; commit++) {
+    const batch = Array.from({ length: 60 + random.below(10) }, (_, row) => ({
+      asset: `pump-${row % 2}`,
+      observedAtMs: 1_000 * commit + 10 * row,
+      values: Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`c${i}`, random.below(1_000_000) / 100])),
+    }));
+    outbox.append({ rows: batch });
+    unwrap(outbox.commit());
+    const name = basename(file);
+    const files = readdirSync(dirname(file)).filter((one) => one.startsWith(name));
+    most = Math.max(
+      most,
+      files.reduce((sum, one) => sum + statSync(join(dirname(file), one)).size, 0),
+    );
+  }
+  expect(most).toBeLessThanOrEqual(maxBytes);
+  expect(drain(outbox).some(({ gap }) => gap?.reason === "downsampled")).toBe(true);
+});
 
 describe("the age limit", () => {
   const limited = (file: string, clock: OutboxOptions["clock"]) => openAt(file, { maxAgeMs: 100_000, clock });

@@ -57,16 +57,34 @@ export function expireOld(file: OutboxFile, context: BufferContext, stream: Stre
 }
 
 /**
- * Brings the file under its budget: what the server has goes first, then old telemetry is downsampled, and only then does
- * anything give way. Answers how many records of each stream gave way to a gap and left nothing.
+ * Brings the file under its budget by what costs nobody a record: what the server has goes, then the oldest telemetry is
+ * downsampled. Each step is a transaction of its own and begins with an empty log: figures of several would not fit one.
+ */
+export function makeRoomByFigures(file: OutboxFile, context: BufferContext, budgetBytes: number): void {
+  if (file.usedBytes() <= budgetBytes) return;
+  file.transaction(() =>
+    evictDownTo(
+      file,
+      context,
+      budgetBytes * PRESSURED_FROM,
+      true,
+      perStream(() => 0),
+    ),
+  );
+  for (let runs = 0; runs < RUNS_MAX && file.usedBytes() > budgetBytes; runs++) {
+    file.checkpoint();
+    if (!file.transaction(() => downsampleOldest(file, context, budgetBytes))) return;
+  }
+}
+
+/**
+ * Brings the file under its budget: what the server has goes first, and then whatever may give way. Answers how many
+ * records of each stream gave way to a gap and left nothing.
  */
 export function makeRoom(file: OutboxFile, context: BufferContext, budgetBytes: number): PerStream<number> {
   const lost = perStream(() => 0);
   if (file.usedBytes() <= budgetBytes * PRESSURED_FROM) return lost;
   evictDownTo(file, context, budgetBytes * PRESSURED_FROM, true, lost);
-  for (let runs = 0; runs < RUNS_MAX && file.usedBytes() > budgetBytes; runs++) {
-    if (!downsampleOldest(file, context, budgetBytes)) break;
-  }
   if (file.usedBytes() > budgetBytes) evictDownTo(file, context, budgetBytes * EVICT_TO, false, lost);
   return lost;
 }
