@@ -62,15 +62,7 @@ export function expireOld(file: OutboxFile, context: BufferContext, stream: Stre
  */
 export function makeRoomByFigures(file: OutboxFile, context: BufferContext, budgetBytes: number): void {
   if (file.usedBytes() <= budgetBytes) return;
-  file.transaction(() =>
-    evictDownTo(
-      file,
-      context,
-      budgetBytes * PRESSURED_FROM,
-      true,
-      perStream(() => 0),
-    ),
-  );
+  file.transaction(() => evictAcked(file, context, budgetBytes));
   for (let runs = 0; runs < RUNS_MAX && file.usedBytes() > budgetBytes; runs++) {
     file.checkpoint();
     if (!file.transaction(() => downsampleOldest(file, context, budgetBytes))) return;
@@ -84,7 +76,7 @@ export function makeRoomByFigures(file: OutboxFile, context: BufferContext, budg
 export function makeRoom(file: OutboxFile, context: BufferContext, budgetBytes: number): PerStream<number> {
   const lost = perStream(() => 0);
   if (file.usedBytes() <= budgetBytes * PRESSURED_FROM) return lost;
-  evictDownTo(file, context, budgetBytes * PRESSURED_FROM, true, lost);
+  evictAcked(file, context, budgetBytes);
   if (file.usedBytes() > budgetBytes) evictDownTo(file, context, budgetBytes * EVICT_TO, false, lost);
   return lost;
 }
@@ -136,6 +128,12 @@ function oldestRun(file: OutboxFile, known: StreamKnowledge): Run {
     if (found.bytes >= RUN_BYTES) break;
   }
   return found;
+}
+
+/** What the server has goes, which leaves no gap, until there is no pressure any more. */
+function evictAcked(file: OutboxFile, context: BufferContext, budgetBytes: number): void {
+  const none = perStream(() => 0);
+  evictDownTo(file, context, budgetBytes * PRESSURED_FROM, true, none);
 }
 
 function evictDownTo(
