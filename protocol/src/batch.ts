@@ -1,6 +1,12 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type TSchema, Type } from "typebox";
-import { BATCH_RECORDS_MAX, type ColumnFault, type ResolutionOf, telemetryColumns } from "./columns.ts";
+import {
+  BATCH_RECORDS_MAX,
+  type ColumnFault,
+  type ResolutionOf,
+  type TelemetryColumns,
+  telemetryColumns,
+} from "./columns.ts";
 import { columnsOfRows } from "./columns-of-rows.ts";
 import { columnsOfDownsampled, DownsampledColumns, rowsOfDownsampled } from "./downsampled-columns.ts";
 import { DriftRecord } from "./messages/drift.ts";
@@ -14,7 +20,7 @@ import {
   type TelemetryRow,
 } from "./messages/stream.ts";
 import { columnsOfPredictions, predictionColumns, predictionsOfColumns } from "./prediction-columns.ts";
-import { err, ok, type Result } from "./result.ts";
+import { err, ok, type Result, unwrap } from "./result.ts";
 import { rowsOfColumns } from "./rows-of-columns.ts";
 import { type Validator, validator } from "./schema.ts";
 
@@ -212,6 +218,14 @@ function contradictionIn(batch: StreamBatch): { path: string; reason: string } |
   if (count === 0) return { path: "/records", reason: "neither records nor a gap" };
   if (!Number.isSafeInteger(fromSeq + count)) return { path: "/fromSeq", reason: "seq would pass what is exact" };
   return undefined;
+}
+
+/**
+ * The columns of a telemetry batch that was judged before it was stored: neither its schema nor its nesting is looked at again. Throws where
+ * the bytes are no JSON.
+ */
+export function storedColumns(bytes: Uint8Array): TelemetryColumns {
+  return JSON.parse(unwrap(inflateBatch("telemetry", bytes)).toString("utf8"));
 }
 
 /** The JSON of a batch as it travels. */

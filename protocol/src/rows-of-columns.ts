@@ -50,8 +50,11 @@ function addRowsOfGroup(group: TelemetryGroup, path: string, into: MutableRow[][
   return undefined;
 }
 
-/** Whose the rows of a group are, and how many; undefined where it does not say, or says two things. */
-function ownersOf({ asset, assets, rows: counts }: TelemetryGroup, rows: number) {
+/** Whose the rows of a group are, and how many each has; undefined where it does not say, or says two things. */
+export function ownersOf(
+  { asset, assets, rows: counts }: TelemetryGroup,
+  rows: number,
+): { readonly assets: readonly string[]; readonly counts: readonly number[] } | undefined {
   if (asset !== undefined) {
     return assets === undefined && counts === undefined ? { assets: [asset], counts: [rows] } : undefined;
   }
@@ -85,7 +88,8 @@ function markQuality(rows: MutableRow[], column: TelemetryColumn, mark: "uncerta
   return undefined;
 }
 
-function valuesOfColumn(column: TelemetryColumn): (number | null)[] | string {
+/** A column's values; or what is wrong with it. */
+export function valuesOfColumn(column: TelemetryColumn): (number | null)[] | string {
   const { steps, resolution, values } = column;
   if ((steps === undefined) === (values === undefined)) return "either steps or values, not both";
   if (values !== undefined) {

@@ -3,7 +3,7 @@ import { err, ok } from "@bellwether/protocol/result.ts";
 import { integer, oneOf, pairOf } from "@bellwether/protocol/schema.ts";
 import { Type } from "typebox";
 import { HOUR_MS, MINUTE_MS } from "../series/figures.ts";
-import type { SeriesKey } from "../series/rollup.ts";
+import type { SeriesKey } from "../series/minute-table.ts";
 import { stepFor } from "../series/steps.ts";
 import type { SeriesStore } from "../store/series.ts";
 import type { Store } from "../store/store.ts";

@@ -1,19 +1,15 @@
+import { type ColumnFault, type TelemetryColumns, type TelemetryGroup, timesOf } from "@bellwether/protocol/columns.ts";
 import type { DownsampledRow } from "@bellwether/protocol/messages/stream.ts";
+import { ownersOf, rowsOfColumns, valuesOfColumn } from "@bellwether/protocol/rows-of-columns.ts";
 import type { StoredRow } from "../store/ingest.ts";
-import { addSample, type Figures, figuresOfSample, MINUTE_MS } from "./figures.ts";
+import { addSample, figuresOfSample, MINUTE_MS } from "./figures.ts";
+import { type MinuteFigures, type MinuteTable, type SeriesKey, tableOf } from "./minute-table.ts";
 
-/** A channel of an asset at a site. */
-export interface SeriesKey {
+/** What a batch's rows have in common: where they are from, what to add to their times, and whether they are backfill. */
+export interface CommittedAs {
   readonly site: string;
-  readonly asset: string;
-  readonly channel: string;
-}
-
-/** One minute of one channel. */
-export interface MinuteFigures extends Figures {
-  readonly series: SeriesKey;
-  /** Minutes since 1970 UTC. */
-  readonly minute: number;
+  readonly offsetMs: number;
+  readonly hist: boolean;
 }
 
 interface Open {
@@ -30,45 +26,102 @@ export class MinuteRollup {
   /** Samples without a value (failed reads) count as absent. */
   add(site: string, row: Pick<StoredRow, "asset" | "values" | "correctedAtMs" | "hist">): void {
     const minute = Math.floor(row.correctedAtMs / MINUTE_MS);
-    const channels = this.#channelsOf(site, row.asset);
     for (const channel in row.values) {
       const value = row.values[channel];
       if (value === null || value === undefined) continue;
-      let open = channels.get(channel);
-      if (open === undefined) {
-        open = { series: { site, asset: row.asset, channel }, minutes: new Map(), usual: undefined };
-        channels.set(channel, open);
+      addTo(this.#openOf(site, row.asset, channel), value, minute, row.correctedAtMs, row.hist);
+    }
+  }
+
+  /**
+   * The same for all rows of a batch as they travelled, one channel after the other: making an object of each row costs more than adding
+   * it up.
+   */
+  addColumns(of: CommittedAs, columns: TelemetryColumns): void {
+    if (isScattered(columns)) {
+      for (const { asset, values, observedAtMs } of made(rowsOfColumns(columns))) {
+        this.add(of.site, { asset, values, correctedAtMs: observedAtMs + of.offsetMs, hist: of.hist });
       }
-      const found = open.usual?.minute === minute ? open.usual : open.minutes.get(minute);
-      if (found === undefined) {
-        const first = { series: open.series, minute, ...figuresOfSample(value, row.correctedAtMs, row.hist) };
-        open.minutes.set(minute, first);
-        open.usual = first;
-      } else {
-        addSample(found, value, row.correctedAtMs, row.hist);
-        open.usual = found;
+      return;
+    }
+    for (const group of columns.groups) this.#addGroup(of, group);
+  }
+
+  #addGroup({ site, offsetMs, hist }: CommittedAs, group: TelemetryGroup): void {
+    const timesMs = made(timesOf(group));
+    const { assets, counts } = made(ownersOf(group, timesMs.length));
+    for (const [row, timeMs] of timesMs.entries()) timesMs[row] = timeMs + offsetMs;
+    const minutes = timesMs.map((timeMs) => Math.floor(timeMs / MINUTE_MS));
+    for (const column of group.channels) {
+      const values = made(valuesOfColumn(column));
+      let [owner, end] = [-1, 0];
+      let open: Open | undefined;
+      for (let index = 0; index < values.length; index++) {
+        const row = column.at === undefined ? index : (column.at[index] as number);
+        while (row >= end) {
+          end += counts[++owner] as number;
+          open = undefined;
+        }
+        const value = values[index] as number | null;
+        if (value === null) continue;
+        open ??= this.#openOf(site, assets[owner] as string, column.channel);
+        addTo(open, value, minutes[row] as number, timesMs[row] as number, hist);
       }
     }
   }
 
-  #channelsOf(site: string, asset: string): Map<string, Open> {
+  #openOf(site: string, asset: string, channel: string): Open {
     const key = `${site}/${asset}`;
-    const channels = this.#assets.get(key) ?? new Map<string, Open>();
-    this.#assets.set(key, channels);
-    return channels;
+    let channels = this.#assets.get(key);
+    if (channels === undefined) {
+      channels = new Map();
+      this.#assets.set(key, channels);
+    }
+    let open = channels.get(channel);
+    if (open === undefined) {
+      open = { series: { site, asset, channel }, minutes: new Map(), usual: undefined };
+      channels.set(channel, open);
+    }
+    return open;
   }
 
   /** Every minute, channel by channel; the same rows give the same order. */
-  minutes(): MinuteFigures[] {
-    return [...this.#assets.values()].flatMap((channels) =>
+  minutes(): MinuteTable {
+    const figures = [...this.#assets.values()].flatMap((channels) =>
       [...channels.values()].flatMap(({ minutes }) => [...minutes.values()]),
     );
+    return tableOf(figures);
   }
+}
+
+function addTo(open: Open, value: number, minute: number, atMs: number, hist: boolean): void {
+  const found = open.usual?.minute === minute ? open.usual : open.minutes.get(minute);
+  if (found === undefined) {
+    const first = { series: open.series, minute, ...figuresOfSample(value, atMs, hist) };
+    open.minutes.set(minute, first);
+    open.usual = first;
+  } else {
+    addSample(found, value, atMs, hist);
+    open.usual = found;
+  }
+}
+
+/** Whether an asset's rows lie in several groups: which of two at one time was the later only their order says. */
+function isScattered({ groups }: TelemetryColumns): boolean {
+  if (groups.length < 2) return false;
+  const assets = groups.flatMap((group) => group.assets ?? [group.asset]);
+  return new Set(assets).size < assets.length;
+}
+
+/** What was made of columns; they were judged before they were stored, so a fault is the store's. */
+function made<T extends object>(found: T | ColumnFault | string | undefined): T {
+  if (typeof found !== "object" || "reason" in found) throw new Error("a stored batch is not what was committed");
+  return found;
 }
 
 /** What a device has left of rows that gave way, as minutes. */
 export function minutesOfDownsampled(
-  { site, offsetMs, hist }: { readonly site: string; readonly offsetMs: number; readonly hist: boolean },
+  { site, offsetMs, hist }: CommittedAs,
   rows: readonly DownsampledRow[],
 ): MinuteFigures[] {
   return rows.flatMap(({ asset, observedAtMs, figures }) => {
@@ -79,16 +132,4 @@ export function minutesOfDownsampled(
       ...{ count, hist: hist ? count : 0, min: min + 0, max: max + 0, sum: mean * count, sumError: 0, last, lastAtMs },
     }));
   });
-}
-
-/** Minutes one piece of a slice holds: the store's writer is done with it in some ten milliseconds. */
-const PIECE_MINUTES_MAX = 2_000;
-
-/** Cuts a slice's minutes into pieces; there is at least one, which may be empty. */
-export function piecesOf(minutes: readonly MinuteFigures[]): (readonly MinuteFigures[])[] {
-  if (minutes.length === 0) return [[]];
-  const count = Math.ceil(minutes.length / PIECE_MINUTES_MAX);
-  return Array.from({ length: count }, (_, piece) =>
-    minutes.slice(piece * PIECE_MINUTES_MAX, (piece + 1) * PIECE_MINUTES_MAX),
-  );
 }

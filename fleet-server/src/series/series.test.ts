@@ -1,8 +1,12 @@
+import { decodeBatch, encodeBatch, storedColumns } from "@bellwether/protocol/batch.ts";
+import type { StreamBatch, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import { unwrap } from "@bellwether/protocol/result.ts";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BLOCK_SLOTS, decodeBlock, emptyColumns, encodeBlock, figuresAt, setRow } from "./block.ts";
 import { addSample, type Figures, figuresOfSample, MINUTE_MS, merge } from "./figures.ts";
-import { MinuteRollup, piecesOf } from "./rollup.ts";
+import { minutesOf, piecesOf, tableOf } from "./minute-table.ts";
+import { MinuteRollup } from "./rollup.ts";
 import { Steps, stepFor } from "./steps.ts";
 
 function addedUp(values: readonly number[]): Figures {
@@ -130,16 +134,95 @@ describe("a rollup", () => {
     row(60_000, 2);
     row(30_000, 4, true);
     row(61_000, null);
-    const told = rollup
-      .minutes()
-      .map(({ series, minute, count, hist, min, max, last }) => [series.channel, minute, count, hist, min, max, last]);
+    const told = minutesOf(rollup.minutes()).map(({ series, minute, count, hist, min, max, last }) => [
+      series.channel,
+      minute,
+      count,
+      hist,
+      min,
+      max,
+      last,
+    ]);
     expect(told).toEqual([
       ["vib", 0, 2, 1, 1, 4, 1],
       ["vib", 1, 1, 0, 2, 2, 2],
       ["temp", 0, 2, 1, 20, 20, 20],
       ["temp", 1, 2, 0, 20, 20, 20],
     ]);
-    expect(piecesOf([]).length).toBe(1);
+  });
+
+  it("is the same of columns as of the rows they travelled as", () => {
+    const value = fc.oneof(fc.constant(null), reading, fc.constantFrom(0, -0), fc.integer({ min: -50, max: 50 }));
+    const rows = fc.array(
+      fc.record({
+        asset: fc.constantFrom("pump-1", "pump-2"),
+        observedAtMs: fc.nat(8).map((half) => (half * MINUTE_MS) / 2),
+        values: fc.dictionary(fc.constantFrom("vib", "temp", "7"), value, { minKeys: 1 }),
+      }),
+      { minLength: 1, maxLength: 30 },
+    );
+    const resolutionOf = (_: string, channel: string) => (channel === "temp" ? 0.01 : undefined);
+    const clock = { bootId: "b", monoMs: 0, wallMs: 0, clockSynced: true };
+    const of = { site: "s", offsetMs: 61_000, hist: true };
+    const told = (rollup: MinuteRollup) =>
+      new Map(
+        minutesOf(rollup.minutes()).map(({ series, minute, ...figures }) => [
+          `${series.site}/${series.asset}/${series.channel}/${minute}`,
+          figures,
+        ]),
+      );
+    fc.assert(
+      fc.property(fc.array(fc.tuple(rows, fc.boolean()), { minLength: 1, maxLength: 3 }), (batches) => {
+        const [byColumns, byRows] = [new MinuteRollup(), new MinuteRollup()];
+        for (const [records, isScattered] of batches) {
+          const batch = {
+            v: 1,
+            epoch: "00000000000000aa",
+            stream: "telemetry",
+            fromSeq: 1,
+            records,
+            hist: true,
+            clock,
+          };
+          const bytes = isScattered ? scattered(batch) : encodeBatch(batch as StreamBatch, resolutionOf);
+          byColumns.addColumns(of, storedColumns(bytes));
+          for (const { observedAtMs, ...row } of unwrap(decodeBatch("telemetry", bytes)).records) {
+            byRows.add("s", { ...row, correctedAtMs: observedAtMs + of.offsetMs, hist: true });
+          }
+        }
+        expect(told(byColumns)).toEqual(told(byRows));
+      }),
+    );
+  });
+});
+
+/** A batch with a group for each row, latest times first: the order alone says which of an asset's rows is the later one. */
+function scattered({ stream: _, records, ...envelope }: { stream: string; records: readonly TelemetryRow[] }): Buffer {
+  const order = records.map((_, index) => records.length - 1 - index);
+  const groups = order.map((index) => {
+    const { asset, observedAtMs, values } = records[index] as TelemetryRow;
+    const channels = Object.entries(values).map(([channel, value]) => ({ channel, values: [value] }));
+    return { asset, t0: observedAtMs, dt: [], channels };
+  });
+  return Buffer.from(JSON.stringify({ ...envelope, order, groups }));
+}
+
+describe("a table of minutes", () => {
+  it("gives them back, in pieces of any size, of which there is at least one", () => {
+    const rollup = new MinuteRollup();
+    for (let atMs = 0; atMs < 5 * MINUTE_MS; atMs += MINUTE_MS / 2) {
+      rollup.add("s", { asset: "pump-1", correctedAtMs: atMs, hist: false, values: { vib: atMs, temp: -0 } });
+    }
+    const all = minutesOf(rollup.minutes());
+    expect(all.length).toBe(10);
+    expect(minutesOf(tableOf(all))).toEqual(all);
+    for (const size of [1, 3, 10, 11]) {
+      const pieces = piecesOf(rollup.minutes(), size);
+      expect(pieces.length).toBe(Math.ceil(10 / size));
+      expect(pieces.flatMap(minutesOf)).toEqual(all);
+    }
+    expect(piecesOf(tableOf([])).flatMap(minutesOf)).toEqual([]);
+    expect(piecesOf(tableOf([])).length).toBe(1);
   });
 });
 

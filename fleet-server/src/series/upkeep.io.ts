@@ -1,6 +1,6 @@
 import { RETAINED, type Retained, type SweepPlace } from "../store/retention.ts";
 import type { Store } from "../store/store.ts";
-import { piecesOf } from "./rollup.ts";
+import { type MinuteTable, piecesOf } from "./minute-table.ts";
 
 /** How long each class is kept, in days; 0 is for ever. */
 export type RetentionDays = Readonly<Record<Retained, number>>;
@@ -57,7 +57,7 @@ export function startUpkeep(ports: UpkeepPorts): Upkeep {
       const pieces = piecesOf(found.minutes);
       for (let piece = found.slice.done; piece < pieces.length && !stopping; piece++) {
         const last = piece === pieces.length - 1;
-        const minutes = pieces[piece] ?? [];
+        const minutes = pieces[piece] as MinuteTable;
         if (!(await store.series.keep({ slice: { ...found.slice, done: piece }, minutes, last }))) break;
         await pause();
       }

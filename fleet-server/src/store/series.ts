@@ -1,4 +1,4 @@
-import type { MinuteFigures, SeriesKey } from "../series/rollup.ts";
+import type { MinuteTable, SeriesKey } from "../series/minute-table.ts";
 import type { Points } from "../series/steps.ts";
 
 /** A stretch of committed batches that is being added up, and which piece of it comes next. */
@@ -31,16 +31,12 @@ export interface SeriesStore {
   /** The next batches that are not in the figures yet, added up; undefined when all are. Reads only. */
   pending(
     args: Record<string, never>,
-  ): Promise<{ readonly slice: RollupSlice; readonly minutes: readonly MinuteFigures[] } | undefined>;
+  ): Promise<{ readonly slice: RollupSlice; readonly minutes: MinuteTable } | undefined>;
   /**
    * Writes one piece of a slice; `last` closes the slice. A piece that was written before is ignored, so whoever was
    * interrupted asks for what is pending and goes on. Answers whether it was written.
    */
-  keep(args: {
-    readonly slice: RollupSlice;
-    readonly minutes: readonly MinuteFigures[];
-    readonly last: boolean;
-  }): Promise<boolean>;
+  keep(args: { readonly slice: RollupSlice; readonly minutes: MinuteTable; readonly last: boolean }): Promise<boolean>;
   /** Packs minutes before a time into blocks, a few days of channels at once; `next` where the next call goes on. */
   pack(args: { readonly beforeMs: number; readonly fromSeries: number }): Promise<{ readonly next?: number }>;
   /**

@@ -5,7 +5,7 @@ import type { StreamBatch } from "@bellwether/protocol/messages/stream.ts";
 import { unwrap } from "@bellwether/protocol/result.ts";
 import { groupOf } from "../../../fleet-server/src/ingest/message-group.ts";
 import { MINUTE_MS } from "../../../fleet-server/src/series/figures.ts";
-import { piecesOf } from "../../../fleet-server/src/series/rollup.ts";
+import { piecesOf } from "../../../fleet-server/src/series/minute-table.ts";
 import { COMMANDS } from "../../../fleet-server/src/store/sqlite/commands.ts";
 import { openWriter } from "../../../fleet-server/src/store/sqlite/store.worker.ts";
 import { FROM_MS, MINUTES, valuesOf } from "./year.ts";

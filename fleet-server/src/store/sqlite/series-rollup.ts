@@ -1,10 +1,12 @@
+import { storedColumns } from "@bellwether/protocol/batch.ts";
 import type { Database } from "better-sqlite3";
 import { BLOCK_SLOTS, decodeBlock, emptyColumns, encodeBlock, figuresAt, setRow } from "../../series/block.ts";
 import { type Figures, HOUR_MS, MINUTE_MS, merge } from "../../series/figures.ts";
-import { type MinuteFigures, MinuteRollup, type SeriesKey } from "../../series/rollup.ts";
+import { type MinuteFigures, minutesOf, type SeriesKey } from "../../series/minute-table.ts";
+import { MinuteRollup } from "../../series/rollup.ts";
 import type { RollupSlice, SeriesStore } from "../series.ts";
 import { statement } from "./command.ts";
-import { BATCH_COLUMNS, type BatchRow, recordsOfBatch } from "./ingest-batches.ts";
+import { BATCH_COLUMNS, type BatchRow, partsOfRun } from "./ingest-batches.ts";
 
 /** A slice ends with the batch that passes one of these: reading it takes a thread a few tens of milliseconds. */
 const SLICE_BATCHES_MAX = 200;
@@ -25,19 +27,18 @@ export function pendingSlice(db: Database): Awaited<ReturnType<SeriesStore["pend
   const state = rollupState(db);
   const upTo = state.done > 0 ? state.to : Number.MAX_SAFE_INTEGER;
   const rollup = new MinuteRollup();
-  let bytes = 0;
+  let bytesRead = 0;
   let to = state.from;
   const batches = statement(
     db,
     `SELECT id, site, ${BATCH_COLUMNS} FROM telemetry_batches WHERE id > ? AND id <= ? ORDER BY id LIMIT ${SLICE_BATCHES_MAX}`,
   ).iterate(state.from, upTo) as IterableIterator<StoredBatch>;
   for (const batch of batches) {
-    for (const { record, correctedAtMs, hist } of recordsOfBatch("telemetry", batch)) {
-      rollup.add(batch.site, { ...record, correctedAtMs, hist });
-    }
+    const of = { site: batch.site, offsetMs: batch.offset_ms, hist: batch.hist === 1 };
+    for (const { bytes } of partsOfRun(batch)) rollup.addColumns(of, storedColumns(bytes));
     to = batch.id;
-    bytes += batch.unpacked_bytes ?? batch.bytes.length;
-    if (bytes >= SLICE_BYTES_MAX) break;
+    bytesRead += batch.unpacked_bytes ?? batch.bytes.length;
+    if (bytesRead >= SLICE_BYTES_MAX) break;
   }
   return to === state.from ? undefined : { slice: { ...state, to }, minutes: rollup.minutes() };
 }
@@ -47,7 +48,7 @@ export function keepPiece(db: Database, { slice, minutes, last }: Parameters<Ser
   const state = rollupState(db);
   const begun = state.done === 0 || state.to === slice.to;
   if (state.from !== slice.from || state.done !== slice.done || !begun) return false;
-  addMinutes(db, minutes);
+  addMinutes(db, minutesOf(minutes));
   const next = last ? { from: slice.to, to: slice.to, done: 0 } : { ...slice, done: slice.done + 1 };
   statement(db, "UPDATE rollup_state SET from_id = @from, to_id = @to, done = @done").run(next);
   return true;
@@ -57,17 +58,23 @@ export function keepPiece(db: Database, { slice, minutes, last }: Parameters<Ser
 export function addMinutes(db: Database, minutes: readonly MinuteFigures[]): void {
   const ids = new Map<SeriesKey, number>();
   // A slice has some thousand minutes: what can be done once for all of them is.
+  const add = statement(db, `INSERT ${PUT_MINUTE} ON CONFLICT DO NOTHING`);
   const find = statement(db, FIND_MINUTE);
-  const put = statement(db, PUT_MINUTE);
+  const replace = statement(db, `REPLACE ${PUT_MINUTE}`);
   for (const later of minutes) {
     const id = ids.get(later.series) ?? seriesId(db, later.series);
     ids.set(later.series, id);
-    const found = find.get(id, later.minute) as MinuteRow | undefined;
-    const figures = found ? figuresOfRow(found) : later;
-    if (found) merge(figures, later);
-    const { count, hist, min, max, sum, sumError, last: newest, lastAtMs } = figures;
-    put.run(id, later.minute, count, hist, min, max, sum, sumError, newest, lastAtMs);
+    // Most minutes are new.
+    if (add.run(...rowOf(id, later.minute, later)).changes === 1) continue;
+    const figures = figuresOfRow(find.get(id, later.minute) as MinuteRow);
+    merge(figures, later);
+    replace.run(...rowOf(id, later.minute, figures));
   }
+}
+
+function rowOf(id: number, minute: number, figures: Figures): number[] {
+  const { count, hist, min, max, sum, sumError, last, lastAtMs } = figures;
+  return [id, minute, count, hist, min, max, sum, sumError, last, lastAtMs];
 }
 
 function seriesId(db: Database, key: SeriesKey): number {
@@ -99,7 +106,7 @@ export function figuresOfRow({ sum_error: sumError, last_at_ms: lastAtMs, ...row
 }
 
 const FIND_MINUTE = `SELECT ${MINUTE_COLUMNS} FROM rollup_minutes WHERE series = ? AND minute = ?`;
-const PUT_MINUTE = `INSERT OR REPLACE INTO rollup_minutes (series, ${MINUTE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const PUT_MINUTE = `INTO rollup_minutes (series, ${MINUTE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 /** Days of channels that one call packs at most, and channels it looks at: some milliseconds of the writer. */
 const PACKED_DAYS_MAX = 4;

@@ -10,7 +10,7 @@ import { temporaryFolder } from "../../../../test/kit/folder.ts";
 import { commitTogether } from "../../../../test/kit/ingest.ts";
 import { temporaryStore } from "../../../../test/kit/store.ts";
 import { HOUR_MS, MINUTE_MS } from "../../series/figures.ts";
-import type { MinuteFigures } from "../../series/rollup.ts";
+import { type MinuteTable, piecesOf } from "../../series/minute-table.ts";
 import type { Store } from "../store.ts";
 import { MIGRATIONS, migrate } from "./migrations.ts";
 import { openWriter } from "./store.worker.ts";
@@ -35,22 +35,19 @@ function message(
   } as const;
 }
 
-/** Pieces far smaller than the server's: a slice of some rows has several, and may be left in the middle. */
-function cut(minutes: readonly MinuteFigures[]): (readonly MinuteFigures[])[] {
-  const count = Math.max(1, Math.ceil(minutes.length / 25));
-  return Array.from({ length: count }, (_, piece) => minutes.slice(piece * 25, (piece + 1) * 25));
-}
+/** Far smaller pieces than the server's: a slice of some rows has several, and may be left in the middle. */
+const PIECE_MINUTES = 25;
 
 async function rollUp(store: Store, piecesMax = Number.POSITIVE_INFINITY): Promise<void> {
   let written = 0;
   for (;;) {
     const found = await store.series.pending({});
     if (!found) return;
-    const pieces = cut(found.minutes);
+    const pieces = piecesOf(found.minutes, PIECE_MINUTES);
     for (let piece = found.slice.done; piece < pieces.length; piece++) {
       const args = {
         slice: { ...found.slice, done: piece },
-        minutes: pieces[piece] ?? [],
+        minutes: pieces[piece] as MinuteTable,
         last: piece === pieces.length - 1,
       };
       expect(await store.series.keep(args)).toBe(true);

@@ -2,7 +2,7 @@ import type { TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
 import type { Database } from "better-sqlite3";
 import { BLOCK_SLOTS, BlockReader, decodeBlock, figuresAt } from "../../series/block.ts";
 import { HOUR_MS, MINUTE_MS } from "../../series/figures.ts";
-import type { SeriesKey } from "../../series/rollup.ts";
+import type { SeriesKey } from "../../series/minute-table.ts";
 import { type Points, Steps } from "../../series/steps.ts";
 import type { CurrentValue, SeriesQuery, SeriesStore } from "../series.ts";
 import { type Commands, read, statement, write } from "./command.ts";
