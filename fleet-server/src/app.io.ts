@@ -53,6 +53,7 @@ import type { Store } from "./store/store.ts";
 import type { TrainedVersion } from "./store/training.ts";
 import { type DeviceCertificates, openDeviceCertificates } from "./tls/device-certificates.io.ts";
 import { namesOf, openServerTls, type ServerTls } from "./tls/server-tls.io.ts";
+import { watchYoungGeneration } from "./young-generation.io.ts";
 
 /** Every role the server's entry can be started for. */
 export type ServerRole = StoreRole | SandboxRole | "history-import" | "train" | "retrain" | "development-keys";
@@ -349,6 +350,7 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     report,
   });
   closers.push(() => upkeep.stop());
+  closers.push(watchYoungGeneration({ waiting: () => ingest.counts().waiting }));
   addStoreMetrics(metrics, { store, deleted: () => upkeep.deleted() });
   addFleetMetrics(metrics, {
     store,

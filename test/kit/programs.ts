@@ -49,6 +49,7 @@ function build(workspace: string, folder: string): void {
     target: "node24",
     // As it is packaged; constants become the numbers they are, which a scan of bytes feels.
     minifySyntax: true,
+    minifyWhitespace: true,
     format: "esm",
     outdir: folder,
     outExtension: { ".js": ".mjs" },

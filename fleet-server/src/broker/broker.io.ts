@@ -8,7 +8,7 @@ import { Aedes, type Client } from "aedes";
 import type { DevicesStore } from "../store/devices.ts";
 import { BackPressure, type QuotaUse, Sender } from "./back-pressure.io.ts";
 import { claimOf, type Identity, identify } from "./identity.io.ts";
-import { forgetLogin, guardPackets, readPublishes } from "./inside.io.ts";
+import { forgetLogin, guardPackets, keepBytesPlainly, readPublishes } from "./inside.io.ts";
 import { BROKER_LIMITS, type BrokerLimits } from "./limits.ts";
 import type { DeviceLogin } from "./login.io.ts";
 import { Outgoing, publishPacket } from "./outgoing.io.ts";
@@ -251,6 +251,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     const client = aedes.handle(stream);
     secured.set(client, stream instanceof TLSSocket ? stream : socket);
     sockets.set(socket, client);
+    keepBytesPlainly(client);
     guardPackets(client, limits, () => counts.oversized++);
     return client;
   }

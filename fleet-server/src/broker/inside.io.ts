@@ -5,17 +5,23 @@ import type { BrokerLimits } from "./limits.ts";
 import type { FoundPackets, PublishReader } from "./publishes.ts";
 import { takeReads } from "./shared-reads.io.ts";
 
+/** Bytes of packets that are not whole yet. */
+interface PacketBytes {
+  readonly length: number;
+}
+
 /** The parts of aedes' client that are not in its types: pinned at 1.2.0 and held by the broker's tests. */
 interface ClientInside {
   readonly _parser: {
     packet: { length: number };
-    readonly _list: { readonly length: number };
+    _list: PacketBytes;
     readonly _stateCounter: number;
     settings: { readonly protocolVersion?: number | undefined };
     parse(bytes: Buffer): number;
     _parseLength(): boolean;
     _emitError(error: Error): void;
   };
+  readonly will: { payload: Buffer } | null;
   readonly _authorized: boolean;
   readonly connackSent: boolean;
   readonly _keepaliveTimer: NodeJS.Timeout | null;
@@ -53,10 +59,24 @@ export function guardPackets(client: Client, limits: BrokerLimits, onOversized: 
   };
 }
 
+/**
+ * Keeps the bytes of a new client's packets in a plain list: the library's is a stream of two directions as well, whose states are a tenth
+ * of what a connection takes.
+ */
+export function keepBytesPlainly(client: Client): void {
+  const { _parser } = insideOf(client);
+  const { BufferList } = _parser._list.constructor as { readonly BufferList?: new () => PacketBytes };
+  if (BufferList !== undefined) _parser._list = new BufferList();
+}
+
 /** Lets go of what a client said to log in: aedes would keep it, and the bytes it lies in, for as long as it is connected. */
 export function forgetLogin(client: Client): void {
-  const { _parser } = insideOf(client);
+  const { _parser, will } = insideOf(client);
   _parser.settings = { protocolVersion: _parser.settings.protocolVersion };
+  if (!will) return;
+  const payload = Buffer.allocUnsafeSlow(will.payload.length);
+  payload.set(will.payload);
+  will.payload = payload;
 }
 
 /** Whether the client's login was accepted. */

@@ -31,7 +31,10 @@ export class PublishReader {
 
   constructor(site: string, device: string, packetBytesMax: number) {
     const topic = deviceTopic(site, device).up(STREAMS[0]);
-    this.#begin = Buffer.from(topic.slice(0, -STREAMS[0].length), "latin1");
+    const begin = topic.slice(0, -STREAMS[0].length);
+    // Memory of its own: a place in Node's pool would keep the 64 KB around it for as long as the device is connected.
+    this.#begin = Buffer.allocUnsafeSlow(begin.length);
+    this.#begin.write(begin, "latin1");
     this.#packetBytesMax = packetBytesMax;
   }
 

@@ -135,6 +135,8 @@ function targetOf({ url, mqttPort }: Bellwether) {
 
 /** Connects ever more devices, and says what each size costs. */
 async function grow(server: Bellwether, fleet: Fleet): Promise<{ costs: FleetCost[]; rssMb: number }> {
+  // What starting took is given back once the server has come to rest, as what logins took is.
+  await wait(HEARTBEAT_MS);
   const none = await measureCost(server.pid);
   const costs: FleetCost[] = [];
   let rssMb = none.rssMb;
