@@ -34,8 +34,8 @@ export interface Version {
 const text = (value: string) => Buffer.from(value, "utf8");
 const pin = (bytes: Uint8Array) => ({ digest: digestOf(bytes), length: bytes.byteLength });
 
-function versionOf(version: number, kind: Kind): Version {
-  const model = text(`the graph of version ${version}, which is ${kind}: ${"w".repeat(300)}`);
+function versionOf(version: number, kind: Kind, weight = "w"): Version {
+  const model = text(`the graph of version ${version}, which is ${kind}: ${weight.repeat(300)}`);
   const golden = canonicalBytes({ v: 1, cases: [], outputs: [] });
   const reference = canonicalBytes({ v: 1, version });
   const files = { model: pin(model), golden: pin(golden), reference: pin(reference) };
@@ -51,20 +51,28 @@ export class ImageRepository {
   readonly versions: Version[];
   /** Digests that were ever released. */
   readonly everReleased = new Set<string>();
+  /** What a thief made to pass for the versions, each as long as the one whose number it bears. */
+  readonly #counterfeits: readonly Version[];
 
   /** The first version is good; chance says what the others are. */
   constructor(chance: Chance, count = 5) {
     const kinds: Kind[] = ["good"];
     while (kinds.length < count) kinds.push(chance.happens(0.45) ? "good" : chance.one(KINDS));
     this.versions = kinds.map((kind, index) => versionOf(index + 1, kind));
+    this.#counterfeits = kinds.map((kind, index) => versionOf(index + 1, kind, "x"));
   }
 
   version(number: number): Version {
     return this.versions[number - 1] as Version;
   }
 
+  /** Another manifest of the same length under the number of a version. */
+  counterfeit(number: number): Version {
+    return this.#counterfeits[number - 1] as Version;
+  }
+
   byDigest(digest: string): Version | undefined {
-    return this.versions.find((one) => one.digest === digest);
+    return [...this.versions, ...this.#counterfeits].find((one) => one.digest === digest);
   }
 
   release(number: number): void {
@@ -95,7 +103,7 @@ export class ImageRepository {
   }
 
   blob(digest: string): Uint8Array | undefined {
-    for (const { files } of this.versions) {
+    for (const { files } of [...this.versions, ...this.#counterfeits]) {
       const bytes = files.get(digest);
       if (bytes !== undefined) return bytes;
     }

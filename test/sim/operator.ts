@@ -93,11 +93,15 @@ export class Operator {
     world.say("operator", `rolls out version ${version}, ${this.#fleet.repository.version(version).kind}: ${id}`);
   }
 
-  /** Whoever has the director's key and the server tells a device to run something its owners never released. */
+  /**
+   * Whoever has the director's key and the server tells a device to run what its owners never released: a version that
+   * lies there unsigned, or something else under the number of one that is signed.
+   */
   #forge(version: number): void {
     const { repository, network, world, devices } = this.#fleet;
-    const { digest, files } = repository.version(version);
-    if (repository.everReleased.has(digest)) return;
+    const real = repository.version(version);
+    const isReleased = repository.everReleased.has(real.digest);
+    const { digest, files } = isReleased ? repository.counterfeit(version) : real;
     const { name, newest } = this.#chance.one(devices);
     const issuedAtMs = BEGIN_MS + Math.floor(world.nowMs);
     const forged = {
@@ -120,7 +124,7 @@ export class Operator {
       },
       repository.directorKey,
     );
-    world.say("thief", `tells ${name} to run version ${version}`);
+    world.say("thief", `tells ${name} to run ${isReleased ? "another" : "the unreleased"} version ${version}`);
     network.toDevice(name, deviceTopic(SITE, name).down("desired"), document);
   }
 
