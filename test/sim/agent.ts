@@ -29,6 +29,12 @@ const HUNG_MS_MAX = 5_000;
 /** Rows of one input that may be on their way to the disk. */
 const ROWS_AHEAD_MAX = 200;
 
+/** A question of the link for what may be sent. */
+interface Take {
+  readonly maxBytes: number;
+  settle(chunks: readonly OutboxChunk[]): void;
+}
+
 /** One life of an agent's process: production's intake, outbox, link and updater, wired as `agent.io.ts` wires them. */
 export class SimAgent {
   readonly life: Life;
@@ -38,7 +44,7 @@ export class SimAgent {
   readonly link: MqttLink;
   readonly updater: Updater;
   readonly #intake: Intake;
-  #take: { readonly maxBytes: number; settle(chunks: readonly OutboxChunk[]): void } | undefined;
+  #take: Take | undefined;
   #cancelCommit: (() => void) | undefined;
   readonly #ahead = new Map<string, number>();
 
@@ -199,35 +205,44 @@ export class SimAgent {
     this.#cancelCommit ??= this.life.after(delayMs, () => this.#commit());
   }
 
-  /** Between the link's thread and the outbox's: every word takes a moment. */
+  /** Between the link's thread and the outbox's: every word takes a moment, and none overtakes another. */
   #outboxPort(): OutboxPort {
     const { life } = this;
     const hop = () => this.#device.chance.between(0, 2);
-    const forget = () => {
+    const onTheirWay: (() => void)[] = [];
+    const post = (word: () => void) => {
+      onTheirWay.push(word);
+      life.after(hop(), () => onTheirWay.shift()?.());
+    };
+    const take = (taken: Take | undefined) => {
       this.#take?.settle([]);
-      this.#take = undefined;
+      this.#take = taken;
     };
     return {
-      open: () => {
-        forget();
-        return life.answered(hop(), () => this.outbox.open());
-      },
-      take: (maxBytes) => {
-        forget();
-        return new Promise((resolve) => {
-          this.#take = { maxBytes, settle: (chunks) => void life.after(hop(), () => resolve(chunks)) };
-          life.after(hop(), () => this.answerTake());
-        });
-      },
+      open: () =>
+        new Promise((resolve) => {
+          post(() => {
+            take(undefined);
+            const positions = this.outbox.open();
+            life.after(hop(), () => resolve(positions));
+          });
+        }),
+      take: (maxBytes) =>
+        new Promise((resolve) => {
+          post(() => {
+            take({ maxBytes, settle: (chunks) => void life.after(hop(), () => resolve(chunks)) });
+            this.answerTake();
+          });
+        }),
       ack: (ack) =>
-        void life.after(1, () => {
+        post(() => {
           if (this.outbox.acked(ack).newEpoch) {
             this.#device.world.say(this.#device.name, `epoch ${this.outbox.epoch}`);
             this.link.epochChanged();
           }
           this.answerTake();
         }),
-      setOnline: (online) => void life.after(1, () => this.outbox.setOnline(online)),
+      setOnline: (online) => post(() => this.outbox.setOnline(online)),
     };
   }
 

@@ -25,6 +25,7 @@ import {
   expireAcked,
   expireOld,
   insertGap,
+  lackedForGood,
   makeRoom,
   makeRoomByFigures,
   type SpareRows,
@@ -70,6 +71,8 @@ export class Ledger {
   #known: PerStream<StreamKnowledge>;
   /** What of each stream was acknowledged so long ago that it may go. */
   #expiredTo = perStream(() => 0);
+  /** Streams of which the server has not said where it stands, since the session was opened or it went back. */
+  readonly #unheard = new Set<Stream>();
   readonly #spare: SpareRows = { bytes: 0 };
   #commits: number;
   readonly #credits: Record<Lane, Credits> = { live: NO_CREDITS, backfill: NO_CREDITS };
@@ -110,6 +113,7 @@ export class Ledger {
   rewind(): void {
     this.#telemetrySentAtMs = Number.NEGATIVE_INFINITY;
     this.#pace.restart();
+    for (const stream of STREAMS) this.#unheard.add(stream);
     this.#known = perStream((stream) => {
       const known = this.#known[stream];
       return { ...known, also: [], ...cursorsAt(known.ackedTo) };
@@ -317,6 +321,7 @@ export class Ledger {
       else if (verdict.kind === "ahead") ahead = true;
       else {
         rewound ||= verdict.kind === "rewound";
+        if (verdict.kind === "rewound") this.#unheard.add(stream);
         this.moved ||= verdict.knowledge.ackedTo !== this.#known[stream].ackedTo;
         this.#known[stream] = verdict.knowledge;
       }
@@ -327,6 +332,29 @@ export class Ledger {
     }, monoMs);
     // An order about another epoch has been followed already.
     return { newEpoch: ahead || (ack.newEpoch === true && !others), rewound };
+  }
+
+  /**
+   * Where the server said for the first time where it stands: what it lacks and is not held any more leaves a gap, or both
+   * would wait for it for ever. Answers whether there was any.
+   */
+  tellLacking(file: OutboxFile, { streams }: AckMessage): boolean {
+    const heard = STREAMS.filter((stream) => this.#unheard.has(stream) && streams[stream]?.epoch === this.epoch);
+    const lacking = heard.flatMap((stream) =>
+      lackedForGood(file, this.#known[stream], stream).map((range) => ({ stream, range })),
+    );
+    const context = this.#context();
+    if (lacking.length > 0) {
+      file.transaction(() => {
+        for (const { stream, range } of lacking) insertGap(file, context, stream, range, "evicted");
+      });
+    }
+    for (const stream of heard) this.#unheard.delete(stream);
+    for (const { stream } of lacking) {
+      // What was handed out meanwhile lies behind the gap.
+      this.#known[stream] = { ...this.#known[stream], ...cursorsAt(this.#known[stream].ackedTo) };
+    }
+    return lacking.length > 0;
   }
 
   /** Draws a new epoch: everything unacknowledged is numbered again from 1. */

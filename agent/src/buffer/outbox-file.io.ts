@@ -64,6 +64,7 @@ interface StreamStatements {
   readonly records: Database.Statement<[number, number], CandidateRow>;
   readonly recordBytes: Database.Statement<[], { bytes: number | null }>;
   readonly firstHeld: Database.Statement<[], { fromSeq: number | null }>;
+  readonly holes: Database.Statement<[{ after: number; next: number }], SeqRangeRow>;
   readonly deleteBodies: Database.Statement<[number, number]>;
   readonly deleteChunks: Database.Statement<[number, number]>;
   readonly replaceBody: Database.Statement<[Uint8Array, number, number]>;
@@ -298,6 +299,11 @@ export class OutboxFile {
     return this.#streams[stream].unsent.all(sentTo, limit).map((row) => candidateOf(row, false));
   }
 
+  /** What lies after a seq and before the next to be given, and in no chunk. */
+  holes(stream: Stream, after: number, next: number): SeqRange[] {
+    return this.#streams[stream].holes.all({ after, next });
+  }
+
   firstHeld(stream: Stream): number | undefined {
     return this.#streams[stream].firstHeld.get()?.fromSeq ?? undefined;
   }
@@ -364,6 +370,14 @@ function statementsOf(db: Database.Database, stream: Stream): StreamStatements {
     records: db.prepare(`SELECT ${range}, size FROM ${chunk} WHERE from_seq > ? AND gap = 0 ORDER BY from_seq LIMIT ?`),
     recordBytes: db.prepare(`SELECT sum(size) AS bytes FROM ${chunk} WHERE gap = 0`),
     firstHeld: db.prepare(`SELECT min(from_seq) AS fromSeq FROM ${chunk}`),
+    holes: db.prepare(
+      `SELECT before + 1 AS fromSeq, from_seq - 1 AS toSeq FROM (
+         SELECT from_seq, max(lag(to_seq, 1, @after) OVER (ORDER BY from_seq), @after) AS before FROM (
+           SELECT from_seq, to_seq FROM ${chunk} WHERE from_seq >= coalesce(
+             (SELECT max(from_seq) FROM ${chunk} WHERE from_seq <= @after), 0)
+           UNION ALL SELECT @next, @next))
+       WHERE from_seq > before + 1`,
+    ),
     deleteBodies: db.prepare(
       `DELETE FROM ${body} WHERE id IN (SELECT body FROM ${chunk} WHERE from_seq BETWEEN ? AND ?)`,
     ),

@@ -210,7 +210,10 @@ class SqliteOutbox implements Outbox {
     const outcome = this.#ledger.acked(ack);
     if (this.#ledger.moved) this.#schedule(Math.max(this.#options.commitMs, 1_000));
     if (outcome.newEpoch) this.newEpoch();
-    else if (outcome.rewound) this.#options.sendable?.();
+    else {
+      const told = this.#guard(() => this.#ledger.tellLacking(this.#usableFile(), ack));
+      if (outcome.rewound || (told.ok && told.value)) this.#options.sendable?.();
+    }
     return outcome;
   }
 

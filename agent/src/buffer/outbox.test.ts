@@ -240,6 +240,43 @@ describe("sending and acknowledgement", () => {
     expect(outbox.open().streams[3]).toEqual({ stream: "telemetry", firstHeld: 7, next: 8 });
   });
 
+  test("what a server had when it went from here, and lacks since it was restored, leaves a gap", () => {
+    const clock = testClock();
+    const outbox = openAt(newFile(), { keepAckedMs: 0, maxAgeMs: 60_000, clock });
+    for (let index = 0; index < 6; index++) {
+      outbox.append({ rows: rows(index, 1) });
+      unwrap(outbox.commit());
+    }
+    drain(outbox);
+    const { epoch } = outbox;
+    const said = (upTo: number, also: [number, number][]) =>
+      outbox.acked({ v: 1, streams: { telemetry: { epoch, upTo, also } } });
+    const sent = () =>
+      drain(outbox).map(({ fromSeq, gap, records }) => [fromSeq, gap?.count ?? records.length, gap?.reason]);
+    said(2, [[4, 4]]);
+    outbox.open();
+    clock.advance(61_000);
+    outbox.append({ rows: rows(6, 1) });
+    unwrap(outbox.commit());
+    said(2, [[4, 4]]);
+    expect(sent()).toEqual([
+      [3, 1, "expired"],
+      [5, 2, "expired"],
+      [7, 1, undefined],
+    ]);
+    expect(outbox.open().streams[3]).toMatchObject({ firstHeld: 3, next: 8 });
+    said(1, []);
+    expect(sent()).toEqual([
+      [2, 1, "evicted"],
+      [3, 1, "expired"],
+      [4, 1, "evicted"],
+      [5, 2, "expired"],
+      [7, 1, undefined],
+    ]);
+    said(7, []);
+    expect(outbox.stats().unacked).toBe(0);
+  });
+
   test("whatever order acknowledgements, sessions and restarts come in, the server ends with every record once", () => {
     const step = fc.oneof(
       {

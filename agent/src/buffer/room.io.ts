@@ -208,6 +208,15 @@ export function insertGap(
 }
 
 /**
+ * What the server lacks and nobody holds any more: it had these records when they were taken out beyond its prefix, and was
+ * restored to before that.
+ */
+export function lackedForGood(file: OutboxFile, known: StreamKnowledge, stream: Stream): SeqRange[] {
+  const { ackedTo, also, next } = known;
+  return file.holes(stream, ackedTo, next).flatMap((hole) => remainder(hole, ackedTo, also));
+}
+
+/**
  * Leaves of a stored gap what the server does not have. Where it has some of the rows after all, figures of all of them would
  * count those twice: then the gap stays alone.
  */
