@@ -15,7 +15,7 @@ import { allRoutes, type RouteDeps } from "./api/routes.ts";
 import { type Broker, startBroker } from "./broker/broker.io.ts";
 import { BROKER_LIMITS } from "./broker/limits.ts";
 import { createDeviceLogin } from "./broker/login.io.ts";
-import { watchLoop } from "./broker/loop.io.ts";
+import { loopShares, watchLoop } from "./broker/loop.io.ts";
 import { createDirector, documentExpiry } from "./devices/director.io.ts";
 import { Instances } from "./devices/instances.ts";
 import { createReferences } from "./drift/references.io.ts";
@@ -218,9 +218,10 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
   closers.push(() => ingest.close());
   const matching = (selector: string, sites?: readonly string[]) => matchingDevices(store, selector, sites);
   const incompatible = createCompatibility(store);
+  const documents = underWay();
   const scheduler = createScheduler({
     store,
-    assign: (assignment) => director.assign(assignment),
+    assign: (assignment) => documents.during(() => director.assign(assignment)),
     matching,
     incompatible,
     releaseFacts: async (model, digest) => {
@@ -350,7 +351,9 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     report,
   });
   closers.push(() => upkeep.stop());
-  closers.push(watchYoungGeneration({ waiting: () => ingest.counts().waiting }));
+  closers.push(
+    watchYoungGeneration({ waiting: () => ingest.counts().waiting + documents.count(), share: loopShares() }),
+  );
   addStoreMetrics(metrics, { store, deleted: () => upkeep.deleted() });
   addFleetMetrics(metrics, {
     store,
@@ -451,6 +454,22 @@ async function wire(options: ServerOptions, closers: Closers): Promise<Result<Ru
     developmentKeys: repository.development,
     close: () => closeAll(closers),
   });
+}
+
+/** Counts calls that have not ended. */
+function underWay() {
+  let count = 0;
+  return {
+    count: () => count,
+    async during<T>(call: () => Promise<T>): Promise<T> {
+      count++;
+      try {
+        return await call();
+      } finally {
+        count--;
+      }
+    },
+  };
 }
 
 /** Judges the certificate of a device's connection; a refusal goes into the audit log, once an hour for each device. */

@@ -20,3 +20,14 @@ export function watchLoop(): { share(): number; stop(): void } {
     stop: () => clearInterval(timer),
   };
 }
+
+/** The share of this thread's time that its event loop has worked since it was asked last. */
+export function loopShares(): () => number {
+  let last = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, last);
+    last = now;
+    return utilization;
+  };
+}
