@@ -18,7 +18,7 @@ import { openSlots, type Slots } from "../../agent/src/update/slots.io.ts";
 import type { SimDevice } from "./device.ts";
 import { MODEL } from "./models.ts";
 import { SITE } from "./network.ts";
-import { SimRuntime } from "./runtime.ts";
+import { SimAlerts, SimRuntime } from "./runtime.ts";
 import type { TrueRow } from "./truth.ts";
 import { Life } from "./world.ts";
 
@@ -91,11 +91,12 @@ export class SimAgent {
       wallMs: () => life.wallMs(),
       hangs: (digest) => this.#hang(digest),
     });
+    const alerts = new SimAlerts();
     this.#intake = new Intake({
       process: async (rows) => {
         await life.answered(device.chance.between(0, 4), () => undefined);
         const inference = rows.flatMap((row) => this.#runtime.predict(row, numberOf(row.values["x"])));
-        return { inference, events: [], drift: [] };
+        return { inference, events: alerts.of(inference), drift: [] };
       },
       append: (entry) => life.alive && outbox.append(entry),
       commit: (when) => (when === "now" ? this.#commit() : this.#commitIn(device.buffer.commitMs)),

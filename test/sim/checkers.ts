@@ -162,14 +162,16 @@ export async function checkPresence(
     const record = await store.devices.get({ device: name });
     if (record === undefined) continue;
     const { presence } = presenceOf(record, nowMs, rule);
+    // Until the server has read what a device says its heartbeat is.
+    const beatMs = record.heartbeatMs === null ? rule.defaultHeartbeatMs : heartbeatMs;
     const heardAtMs = network.heardAtMs.get(name);
     const silentMs = heardAtMs === undefined ? Number.POSITIVE_INFINITY : world.nowMs - heardAtMs;
     // The store learns of a word within a second; reading it takes a moment.
     const slackMs = 2_000;
-    if (presence === "online" && silentMs > rule.lateAfterHeartbeats * heartbeatMs + slackMs) {
+    if (presence === "online" && silentMs > rule.lateAfterHeartbeats * beatMs + slackMs) {
       world.broken(10, `${name} is shown online after ${Math.round(silentMs / 1_000)} s of silence`);
     }
-    if (presence === "late" && silentMs > rule.offlineAfterHeartbeats * heartbeatMs + slackMs) {
+    if (presence === "late" && silentMs > rule.offlineAfterHeartbeats * beatMs + slackMs) {
       world.broken(10, `${name} is shown late after ${Math.round(silentMs / 1_000)} s of silence`);
     }
   }

@@ -28,6 +28,8 @@ export interface DeviceOptions {
   readonly clockSynced: boolean;
 }
 
+/** Clocks count whole milliseconds: what two of their readings say of the time between is that much in doubt. */
+export const CLOCK_STEP_MS = 1;
 /** How long systemd waits before it starts an agent again. */
 const RESTART_MS = 1_000;
 
@@ -168,7 +170,7 @@ export class SimDevice implements DeviceOptions {
     for (const { outcome, active, target } of reported.models) {
       if (outcome !== "succeeded" || active === undefined || active.digest !== target?.digest) continue;
       const ranMs = this.truth.longestMs(active.digest, this.world.nowMs);
-      if (ranMs >= CONFIRM.soakSeconds * 1_000) continue;
+      if (ranMs > CONFIRM.soakSeconds * 1_000 - CLOCK_STEP_MS) continue;
       this.world.broken(
         5,
         `${this.name} says that version ${active.version} succeeded, which ran ${ranMs.toFixed(0)} ms`,

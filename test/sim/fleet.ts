@@ -6,9 +6,11 @@ import { openWriter } from "../../fleet-server/src/store/sqlite/store.worker.ts"
 import { type Allowed, checkFigures, checkPredictions, checkPresence, checkTelemetry } from "./checkers.ts";
 import { SimDevice } from "./device.ts";
 import { memoryFolder, SimDisk } from "./disk.ts";
+import { checkLetters } from "./letters.ts";
 import { ImageRepository } from "./models.ts";
 import { Network, SITE } from "./network.ts";
 import { type Plan, planOf, schedule } from "./plan.ts";
+import { checkReads, Newest } from "./reads.ts";
 import { SimServer } from "./server.ts";
 import { BEGIN_MS, type Trace, type Violation, World } from "./world.ts";
 
@@ -123,10 +125,12 @@ export async function simulate(seed: number, trace: Trace): Promise<Outcome> {
   try {
     schedule(fleet);
     const allowed: Allowed = { gaps: plan.gaps, twice: plan.twice };
+    const newest = new Newest(fleet);
     const look = () => {
       world.at(LOOK_EVERY_MS, () => {
         look();
         fleet.ask(() => checkPresence(world, server.store, network, devices, server.nowMs()));
+        newest.look();
       });
     };
     look();
@@ -136,10 +140,12 @@ export async function simulate(seed: number, trace: Trace): Promise<Outcome> {
     let downsampled = 0;
     const judge = async () => {
       for (const device of devices) {
+        await checkLetters(world, server.store, device.name, server.nowMs(), allowed);
         await checkTelemetry(world, server.store, device, allowed);
         await checkPredictions(world, server.store, device, allowed);
       }
       downsampled = await checkFigures(world, server.store, devices);
+      await checkReads(world, server.store, devices);
       judged = true;
     };
     if (world.violations.length === 0) fleet.ask(judge);

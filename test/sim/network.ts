@@ -19,6 +19,8 @@ export class Line {
   twice = 0;
   /** A batch arrives later than those after it, as over a shared subscription. */
   late = 0;
+  /** What stands between hands on the beginning of a message only. */
+  cutShort = 0;
   latencyMs = 20;
 }
 
@@ -180,7 +182,7 @@ export class Network {
       this.#world.say(device, `dropped ${kind} ${payload.length}`);
       return;
     }
-    const bytes = new Uint8Array(payload);
+    const bytes = new Uint8Array(line.cutShort > 0 ? this.#shortened(line, payload) : payload);
     const batch = kind !== "state" && kind !== "birth" && kind !== "reported";
     const late = batch && this.#chance.happens(line.late) ? this.#chance.between(50, 4_000) : 0;
     const give = () => {
@@ -189,6 +191,10 @@ export class Network {
     if (late > 0) this.#world.at(late, give);
     else give();
     if (batch && this.#chance.happens(line.twice)) this.#world.at(this.#chance.between(0, 2_000), give);
+  }
+
+  #shortened({ cutShort }: Line, payload: Uint8Array): Uint8Array {
+    return this.#chance.happens(cutShort) ? payload.subarray(0, Math.floor(payload.length * 0.9)) : payload;
   }
 
   #offer({ device, server }: SimConnection, kind: UpKind, bytes: Uint8Array): void {

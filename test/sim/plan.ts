@@ -1,5 +1,7 @@
 import type { DeviceOptions, SimDevice } from "./device.ts";
 import type { Fleet } from "./fleet.ts";
+import { replayOne } from "./letters.ts";
+import type { LineMode } from "./network.ts";
 import { Operator } from "./operator.ts";
 import type { Chance } from "./world.ts";
 
@@ -9,6 +11,9 @@ export interface Plan {
   readonly device: Omit<DeviceOptions, "name">;
   /** How long things go wrong. */
   readonly faultsMs: number;
+  /** How a line fails, and how long at least and at most. */
+  readonly outages: readonly LineMode[];
+  readonly outageMs: readonly [number, number];
   /** Mean time between two faults of each kind; infinite where this seed has none. */
   readonly lineMs: number;
   readonly agentMs: number;
@@ -27,6 +32,11 @@ export interface Plan {
   readonly deaths: number;
   readonly spoilt: number;
   readonly rots: number;
+  /** Probabilities: the server dies right after a commit; a message arrives without its end. */
+  readonly serverDeaths: number;
+  readonly cutShort: number;
+  /** The server has a fault at first, for which messages become dead letters. */
+  readonly faulty: boolean;
   /** Records may give way, or be numbered anew, under these faults. */
   readonly gaps: boolean;
   readonly twice: boolean;
@@ -68,6 +78,8 @@ export function planOf(chance: Chance): Plan {
       clockSynced: chance.happens(0.5),
     },
     faultsMs: rollsOut ? chance.between(60_000, 110_000) : chance.between(30_000, 80_000),
+    outages: ["cut", "silent"] as const,
+    outageMs: [200, tight ? 60_000 : 20_000] as const,
     lineMs: some(tight ? 1 : 0.7, 6_000, tight ? 12_000 : 30_000),
     agentMs: some(0.6, 8_000, 40_000),
     serverMs: some(0.6, 12_000, 40_000),
@@ -92,8 +104,45 @@ export function planOf(chance: Chance): Plan {
   const maxAgeMs = some(0.12, 8_000, 30_000);
   const backfillBytesPerSecond = tight ? 1_048_576 : chance.one([4_096, 20_000, 1_048_576]);
   const buffer = { ...drawn.device.buffer, maxAgeMs, backfillBytesPerSecond };
-  const plan = { ...drawn, device: { ...drawn.device, buffer }, gaps: drawn.gaps || maxAgeMs !== NEVER };
-  return !rollsOut && !tight && chance.happens(0.2) ? floodOf(plan, chance) : plan;
+  const usual = { ...drawn, device: { ...drawn.device, buffer }, gaps: drawn.gaps || maxAgeMs !== NEVER };
+  const floods = !rollsOut && !tight && chance.happens(0.2);
+  const plan = { ...usual, ...mishapsOf(chance) };
+  if (floods) return floodOf(plan, chance);
+  return !rollsOut && !tight && chance.happens(0.15) ? burstOf(plan, chance) : plan;
+}
+
+/** What goes wrong with single messages and commits. */
+function mishapsOf(chance: Chance): Pick<Plan, "serverDeaths" | "cutShort" | "faulty"> {
+  return {
+    serverDeaths: chance.happens(0.15) ? chance.between(0, 0.02) : 0,
+    cutShort: chance.happens(0.15) ? chance.between(0, 0.05) : 0,
+    faulty: chance.happens(0.15),
+  };
+}
+
+/**
+ * The plan with a short message of every few rows, at once: what lines that fall silent hold back of them comes together, as
+ * many as make a group that waits at the server.
+ */
+function burstOf(plan: Plan, chance: Chance): Plan {
+  return {
+    ...plan,
+    devices: chance.whole(1, 2),
+    device: {
+      ...plan.device,
+      assets: ["pump-1"],
+      periodMs: chance.between(35, 55),
+      buffer: { ...plan.device.buffer, commitMs: 10, joinMs: 0 },
+    },
+    faultsMs: chance.between(25_000, 40_000),
+    // Longer, and the devices send again what nobody has acknowledged: then it is not plain any more.
+    outages: ["silent"],
+    outageMs: [4_000, 9_000],
+    lineMs: chance.between(6_000, 10_000),
+    stillMs: NEVER,
+    serverDeaths: chance.between(0, 0.004),
+    noise: chance.happens(0.3) ? plan.noise : 0,
+  };
 }
 
 /** The plan with so many rows and channels that telemetry itself fills the disk, and leaves figures where it gives way. */
@@ -109,6 +158,7 @@ function floodOf(plan: Plan, chance: Chance): Plan {
       buffer: { ...plan.device.buffer, maxBytes: TIGHT_BYTES, backfillBytesPerSecond: TIGHT_BYTES },
     },
     faultsMs: chance.between(80_000, 120_000),
+    outageMs: [30_000, 60_000],
     lineMs: chance.between(15_000, 30_000),
     gaps: true,
   };
@@ -118,6 +168,8 @@ function floodOf(plan: Plan, chance: Chance): Plan {
 export function schedule(fleet: Fleet): void {
   const { world, plan, server, devices, network } = fleet;
   const chance = world.chance("faults");
+  server.faulty = plan.faulty;
+  server.deaths = plan.serverDeaths;
   server.start();
   for (const device of devices) {
     const line = network.line(device.name);
@@ -126,6 +178,7 @@ export function schedule(fleet: Fleet): void {
     line.dropDown = 0.1 * plan.noise * chance.next();
     line.twice = 0.2 * plan.noise * chance.next();
     line.late = 0.3 * plan.noise * chance.next();
+    line.cutShort = plan.cutShort;
     device.deaths = plan.deaths;
     device.spoilt = plan.spoilt;
     device.rots = plan.rots;
@@ -143,10 +196,8 @@ export function schedule(fleet: Fleet): void {
   const one = () => chance.one(devices);
   again(plan.lineMs, () => {
     const { name } = one();
-    network.setMode(name, chance.one(["cut", "silent"] as const));
-    const longestMs = plan.device.buffer.maxBytes === TIGHT_BYTES ? 60_000 : 20_000;
-    const shortestMs = plan.device.channels > 0 ? 30_000 : 200;
-    world.at(chance.between(shortestMs, longestMs), () => network.setMode(name, "up"));
+    network.setMode(name, chance.one(plan.outages));
+    world.at(chance.between(...plan.outageMs), () => network.setMode(name, "up"));
   });
   again(plan.agentMs, () => one().kill(chance.one(["killed", "powerCut"] as const), chance.between(100, 10_000)));
   again(plan.serverMs, () => {
@@ -183,6 +234,9 @@ export function schedule(fleet: Fleet): void {
     world.at(4_000, () => operator.begin());
     world.at(18_000, () => again(plan.operatorMs, () => operator.act()));
   }
+  if (plan.faulty) world.at(plan.faultsMs * chance.between(0.3, 0.9), () => server.upgrade());
+  const letters = world.chance("letters");
+  if (plan.faulty || plan.cutShort > 0) again(10_000, () => replayOne(fleet, letters));
   // Peace: whatever is broken is mended, and nothing new breaks.
   world.at(plan.faultsMs, () => heal(fleet));
 }
@@ -209,9 +263,11 @@ function spoilDisk({ world, server }: Fleet, chance: Chance, device: SimDevice):
 function heal({ world, server, devices, network }: Fleet): void {
   server.disk.fault = "none";
   server.disk.full = false;
+  server.deaths = 0;
+  server.upgrade();
   for (const device of devices) {
     const line = network.line(device.name);
-    Object.assign(line, { dropUp: 0, dropDown: 0, twice: 0, late: 0 });
+    Object.assign(line, { dropUp: 0, dropDown: 0, twice: 0, late: 0, cutShort: 0 });
     network.setMode(device.name, "up");
     device.disk.fault = "none";
     device.disk.full = false;

@@ -1,8 +1,15 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { problem } from "@bellwether/protocol/errors.ts";
-import type { InferenceRecord, TelemetryRow } from "@bellwether/protocol/messages/stream.ts";
+import {
+  ALERT_CLEARED,
+  ALERT_RAISED,
+  type EventRecord,
+  type InferenceRecord,
+  type TelemetryRow,
+} from "@bellwether/protocol/messages/stream.ts";
 import { digestOf } from "@bellwether/protocol/package/check.ts";
+import { createDebounce, type Debounce } from "../../agent/src/inference/debounce.ts";
 import type { LiveFigures, ShadowFigures } from "../../agent/src/update/machine.ts";
 import type { ServeOutcome, Serving } from "../../agent/src/update/runner.io.ts";
 import { type ImageRepository, MODEL, type Version } from "./models.ts";
@@ -160,6 +167,27 @@ export class SimRuntime {
     predicted.push(world.nowMs);
     truth.predicted.set(version.digest, predicted);
     return scoreOf(version, n);
+  }
+}
+
+/** Two of three scores above this make an alert. */
+const ALERT = { direction: "above", threshold: 10, k: 2, n: 3 } as const;
+
+/** Alerts by production's own debounce. A process that begins says anew what it finds, as it cannot know what stands. */
+export class SimAlerts {
+  readonly #assets = new Map<string, { readonly debounce: Debounce; standing: boolean | undefined }>();
+
+  /** What is to be said of some predictions: an alert that is raised, or cleared. */
+  of(predictions: readonly InferenceRecord[]): EventRecord[] {
+    return predictions.flatMap(({ asset, observedAtMs: atMs, model, value }): EventRecord[] => {
+      const own = this.#assets.get(asset) ?? { debounce: createDebounce(ALERT), standing: undefined };
+      this.#assets.set(asset, own);
+      const { active, settled } = own.debounce.next(value);
+      if (active === own.standing || !(active || settled)) return [];
+      own.standing = active;
+      const code = active ? ALERT_RAISED : ALERT_CLEARED;
+      return [{ atMs, kind: "alert", severity: "warning", code, text: `${asset}: ${code}`, asset, model }];
+    });
   }
 }
 

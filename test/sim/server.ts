@@ -7,8 +7,16 @@ import { createIngest, type Ingest } from "../../fleet-server/src/ingest/ingest.
 import { createCompatibility } from "../../fleet-server/src/rollouts/compatibility.io.ts";
 import { createRolloutOrders, type RolloutOrders } from "../../fleet-server/src/rollouts/orders.io.ts";
 import { createScheduler, type Scheduler } from "../../fleet-server/src/rollouts/scheduler.io.ts";
+import { arrivalsOf } from "../../fleet-server/src/store/sqlite/ingest-arrivals.ts";
 import { roomsOver } from "../../fleet-server/src/store/sqlite/rooms.ts";
-import { commitGroup, type Opened, openWriter, readAll } from "../../fleet-server/src/store/sqlite/store.worker.ts";
+import {
+  commitGroup,
+  type Opened,
+  openWriter,
+  readAll,
+  SETTLED_AFTER_MS,
+  settleWaiting,
+} from "../../fleet-server/src/store/sqlite/store.worker.ts";
 import type { StoreCall, StoreReply } from "../../fleet-server/src/store/sqlite/wire.ts";
 import type { Store } from "../../fleet-server/src/store/store.ts";
 import { type End, readIfThere, type SimDisk } from "./disk.ts";
@@ -18,6 +26,15 @@ import { type Chance, Life, type World } from "./world.ts";
 
 const FILE = "fleet.sqlite";
 const ROLLOUT_TICK_MS = 2_500;
+/** How much likelier a death is while groups wait to be written: that is seldom, and short. */
+const DEADLY_WAIT = 100;
+/** What a server with a fault does: some messages it can read, and cannot store. */
+const FAULT = ["telemetry_batches", "prediction_batches", "events"]
+  .map(
+    (table) => `CREATE TEMP TRIGGER faulty_${table} BEFORE INSERT ON main.${table}
+      WHEN new.${table === "events" ? "seq" : "to_seq"} % 5 = 0 BEGIN SELECT RAISE(ABORT, 'a fault of this server'); END`,
+  )
+  .join(";");
 
 /** A fleet server: production's ingest, director, rollouts and SQL over a simulated disk, broker and clock. */
 export class SimServer {
@@ -39,6 +56,10 @@ export class SimServer {
   /** The store as it was at some time; what a restored backup is. */
   #backup: Buffer | undefined;
   restored = 0;
+  /** This version of the server cannot store some of what it is sent. */
+  faulty = false;
+  /** Probability that the process dies right after a commit, before anybody is answered. */
+  deaths = 0;
   onLooked: () => Promise<void> = async () => undefined;
 
   constructor(world: World, network: Network, disk: SimDisk, repository: ImageRepository, template: Buffer) {
@@ -78,6 +99,7 @@ export class SimServer {
     const before = readIfThere(this.disk.path(FILE));
     const opened = unwrap(openWriter(this.disk.path(FILE)));
     this.#opened = opened;
+    if (this.faulty) opened.db.exec(FAULT);
     this.disk.watch(this.disk.path(FILE), opened.db, before);
     const store = this.#storeOver(life, opened.db);
     this.#store = store;
@@ -155,6 +177,11 @@ export class SimServer {
   /** The store's threads: calls wait for their turn, writes that wait together are one transaction, answers take a while. */
   #storeOver(life: Life, db: Database.Database): Store {
     const waiting = { write: [] as Waiting[], read: [] as Waiting[] };
+    let cancelSettling: () => void = () => undefined;
+    const settleSoon = () => {
+      cancelSettling();
+      if (!arrivalsOf(db).isAtRest) cancelSettling = life.after(SETTLED_AFTER_MS, () => settleWaiting(db));
+    };
     let ids = 0;
     const flush = (mode: "write" | "read") => {
       const calls = waiting[mode].splice(0);
@@ -173,6 +200,8 @@ export class SimServer {
         calls.map(({ call }) => call),
         post,
       );
+      if (mode === "write") settleSoon();
+      if (mode === "write") this.#maybeDie(arrivalsOf(db).areWaiting);
     };
     const rooms = roomsOver(
       ({ mode }, named) =>
@@ -196,6 +225,22 @@ export class SimServer {
     this.disk.left(end);
     this.#opened?.release();
     this.#opened = undefined;
+  }
+
+  #maybeDie(groupsWait: boolean): void {
+    if (this.deaths === 0 || !this.#chance.happens(this.deaths * (groupsWait ? DEADLY_WAIT : 1))) return;
+    this.kill(this.#chance.one(["killed", "powerCut"] as const));
+    this.#world.at(this.#chance.between(200, 5_000), () => this.start());
+  }
+
+  /** The next version of the server takes the place of this one, without its fault. */
+  upgrade(): void {
+    if (!this.faulty) return;
+    this.faulty = false;
+    this.#world.say("server", "upgraded");
+    if (!this.running) return;
+    this.kill("killed");
+    this.#world.at(1_000, () => this.start());
   }
 
   /** Keeps what the store holds now. */

@@ -18,7 +18,7 @@ const WAL_BYTES_KEPT = 64 * 1024 * 1024;
 /** Pages of the log after which it is folded into the file (32 MB): a page that many groups touch is then written there once. */
 const CHECKPOINT_PAGES = 8_192;
 /** What waits to be written is when nothing has come for this long. */
-const SETTLED_AFTER_MS = 20;
+export const SETTLED_AFTER_MS = 20;
 
 /** Runs one store thread: the only writer, or one of the readers. */
 export function runStoreThread(): void {
@@ -58,7 +58,7 @@ export function runStoreThread(): void {
 }
 
 /** Writes what waits into its place. Where that fails it goes on waiting: it is durable, and tried again with the next commit. */
-function settleWaiting(db: Database.Database): void {
+export function settleWaiting(db: Database.Database): void {
   try {
     db.transaction(() => settleArrivals(db))();
   } catch (cause) {
