@@ -75,7 +75,9 @@ test("devices that cannot run a version are named when its rollout is planned, a
     60_000,
     200,
   );
-  expect(ended.waves).toMatchObject([{ phase: "passed", devices: 2, executions: { succeeded: 1, rejected: 1 } }]);
+  expect(ended.waves, JSON.stringify(ended.waves)).toMatchObject([
+    { phase: "passed", devices: 2, executions: { succeeded: 1, rejected: 1 } },
+  ]);
   const executions = (await fleet.call(`GET /v1/rollouts/${planned.id}/executions`)).items;
   expect(executions).toMatchObject([
     { device: "fits", phase: "succeeded" },
