@@ -10,6 +10,7 @@ const QUIET_SHARE = 0.75;
 /** So long a thread is quiet before it is stopped to give back memory. */
 const QUIET_MS = 30_000;
 
+/** What tells a burst from quiet times. */
 export interface YoungGenerationPorts {
   /** Messages that wait for their commit, and documents that are being made. */
   waiting(): number;

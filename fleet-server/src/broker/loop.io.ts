@@ -4,13 +4,11 @@ const LOOK_MS = 100;
 
 /** Watches this thread's event loop: the share of its time that it works, as it was a moment ago. */
 export function watchLoop(): { share(): number; stop(): void } {
-  let last = performance.eventLoopUtilization();
+  const shareSince = loopShares();
   let lastMs = performance.now();
   let share = 0;
   const timer = setInterval(() => {
-    const now = performance.eventLoopUtilization();
-    share = performance.eventLoopUtilization(now, last).utilization;
-    last = now;
+    share = shareSince();
     lastMs = performance.now();
   }, LOOK_MS);
   timer.unref();
