@@ -1,4 +1,3 @@
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { type TSchema, Type } from "typebox";
 import {
   BATCH_RECORDS_MAX,
@@ -23,6 +22,7 @@ import { columnsOfPredictions, predictionColumns, predictionsOfColumns } from ".
 import { err, ok, type Result, unwrap } from "./result.ts";
 import { rowsOfColumns } from "./rows-of-columns.ts";
 import { type Validator, validator } from "./schema.ts";
+import { isFrame, packFrame, unpackFrame } from "./zstd.ts";
 
 export { BATCH_RECORDS_MAX, type ResolutionOf } from "./columns.ts";
 
@@ -32,8 +32,6 @@ export const BATCH_BYTES_MAX = 60_000;
 export const BATCH_JSON_BYTES_MAX = 1_048_576;
 /** Shorter JSON gains nothing from a zstd frame. */
 const PLAIN_BYTES_MAX = 300;
-// RFC 8878, 3.1.1: the first four bytes of a zstd frame. JSON begins with "{", so they tell the two apart.
-const ZSTD_MAGIC = 0xfd2fb528;
 
 function recordsOf<T extends TSchema>(schema: T) {
   return Type.Object({ ...batchEnvelope, records: Type.Array(schema, { maxItems: BATCH_RECORDS_MAX }) });
@@ -72,7 +70,7 @@ function encode(batch: StreamBatch, resolutionOf: ResolutionOf): { bytes: Uint8A
   const kept = downsampled && { downsampled: columnsOfDownsampled(downsampled, resolutionOf) };
   const json = Buffer.from(JSON.stringify({ ...envelope, ...bodyOf(stream, records, resolutionOf), ...kept }), "utf8");
   if (json.length <= PLAIN_BYTES_MAX) return { bytes: json, jsonBytes: json.length };
-  const packed = zstdCompressSync(json, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+  const packed = packFrame(json);
   return { bytes: packed.length < json.length ? packed : json, jsonBytes: json.length };
 }
 
@@ -231,11 +229,10 @@ export function storedColumns(bytes: Uint8Array): TelemetryColumns {
 /** The JSON of a batch as it travels. */
 export function inflateBatch(stream: Stream, bytes: Uint8Array): Result<Buffer> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (buffer.length < 4 || buffer.readUInt32LE(0) !== ZSTD_MAGIC) return ok(buffer);
+  // JSON begins with "{", and no frame does.
+  if (!isFrame(buffer)) return ok(buffer);
   try {
-    // Both bounds matter: the output's length, and the window a frame may make the reader allocate.
-    const params = { [constants.ZSTD_d_windowLogMax]: 23 };
-    return ok(zstdDecompressSync(buffer, { maxOutputLength: BATCH_JSON_BYTES_MAX, params }));
+    return ok(unpackFrame(buffer, BATCH_JSON_BYTES_MAX));
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ERR_BUFFER_TOO_LARGE") {

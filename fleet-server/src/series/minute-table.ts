@@ -1,4 +1,4 @@
-import type { Figures } from "./figures.ts";
+import { ENTRY } from "./entries.ts";
 
 /** A channel of an asset at a site. */
 export interface SeriesKey {
@@ -7,74 +7,78 @@ export interface SeriesKey {
   readonly channel: string;
 }
 
-/** One minute of one channel. */
-export interface MinuteFigures extends Figures {
-  readonly series: SeriesKey;
+/** An asset at a site, and channels of it. */
+export interface AssetChannels {
+  readonly site: string;
+  readonly asset: string;
+  readonly channels: readonly string[];
+}
+
+/** Figures per minute in numbers: they cross threads at once, where an object for each costs more than adding it up. */
+export interface MinuteTable {
+  readonly assets: readonly AssetChannels[];
+  /** For each minute of an asset: the asset's place in `assets`, the minute since 1970 UTC, and how many entries it has. */
+  readonly minutes: Float64Array;
+  /** The entries of each, one after the other; an entry's key is the channel's place among those of its asset. */
+  readonly entries: Float64Array;
+}
+
+/** One minute of one asset: the figures of the channels that had a value in it. */
+export interface AssetMinute {
+  readonly of: AssetChannels;
   /** Minutes since 1970 UTC. */
   readonly minute: number;
+  /** An entry's key is the channel's place in `of.channels`. */
+  readonly entries: Float64Array;
 }
 
-/** Minutes of channels in numbers: they cross threads at once, where an object for each costs more than adding it up. */
-export interface MinuteTable {
-  readonly series: readonly SeriesKey[];
-  /** For each minute its channel's place in `series`, the minute, and its figures. */
-  readonly numbers: Float64Array;
-}
+const MINUTE = 3;
 
-const NUMBERS = 10;
-
-/** Minutes as a table; those of one channel share its key. */
-export function tableOf(minutes: readonly MinuteFigures[]): MinuteTable {
-  const numbers = new Float64Array(minutes.length * NUMBERS);
-  const places = new Map<SeriesKey, number>();
-  let at = 0;
-  for (const one of minutes) {
-    const place = places.get(one.series) ?? places.size;
-    places.set(one.series, place);
-    numbers[at++] = place;
-    numbers[at++] = one.minute;
-    numbers[at++] = one.count;
-    numbers[at++] = one.hist;
-    numbers[at++] = one.min;
-    numbers[at++] = one.max;
-    numbers[at++] = one.sum;
-    numbers[at++] = one.sumError;
-    numbers[at++] = one.last;
-    numbers[at++] = one.lastAtMs;
+/** Minutes as a table. */
+export function tableOf(all: readonly AssetMinute[]): MinuteTable {
+  const minutes = new Float64Array(all.length * MINUTE);
+  const entries = new Float64Array(all.reduce((sum, one) => sum + one.entries.length, 0));
+  const places = new Map<AssetChannels, number>();
+  let end = 0;
+  for (const [index, one] of all.entries()) {
+    const place = places.get(one.of) ?? places.size;
+    places.set(one.of, place);
+    minutes.set([place, one.minute, one.entries.length / ENTRY], index * MINUTE);
+    entries.set(one.entries, end);
+    end += one.entries.length;
   }
-  return { series: [...places.keys()], numbers };
+  return { assets: [...places.keys()], minutes, entries };
 }
 
-/** The minutes of a table again. */
-export function minutesOf({ series, numbers }: MinuteTable): MinuteFigures[] {
-  const number = (at: number) => numbers[at] as number;
-  return Array.from({ length: numbers.length / NUMBERS }, (_, index) => {
-    const at = index * NUMBERS;
-    return {
-      series: series[number(at)] as SeriesKey,
-      minute: number(at + 1),
-      count: number(at + 2),
-      hist: number(at + 3),
-      min: number(at + 4),
-      max: number(at + 5),
-      sum: number(at + 6),
-      sumError: number(at + 7),
-      last: number(at + 8),
-      lastAtMs: number(at + 9),
-    };
+/** The minutes of a table again; their entries are parts of the table's own. */
+export function minutesOf({ assets, minutes, entries }: MinuteTable): AssetMinute[] {
+  let end = 0;
+  return Array.from({ length: minutes.length / MINUTE }, (_, index) => {
+    const [place, minute, count] = minutes.subarray(index * MINUTE) as unknown as [number, number, number];
+    const from = end;
+    end += count * ENTRY;
+    return { of: assets[place] as AssetChannels, minute, entries: entries.subarray(from, end) };
   });
 }
 
-/** Minutes one piece of a slice holds: the store's writer is done with it in some ten milliseconds. */
-const PIECE_MINUTES_MAX = 2_000;
+/** Entries one piece of a slice holds, or those of one minute: the store's writer is done with it in some ten milliseconds. */
+const PIECE_ENTRIES_MAX = 8_000;
 
-/** Cuts a slice's minutes into pieces of so many; there is at least one, which may be empty. */
-export function piecesOf({ series, numbers }: MinuteTable, minutesMax = PIECE_MINUTES_MAX): MinuteTable[] {
-  const count = Math.max(1, Math.ceil(numbers.length / NUMBERS / minutesMax));
-  const length = minutesMax * NUMBERS;
+/** Cuts a slice's minutes into pieces of so many entries, or of one minute; there is at least one, which may be empty. */
+export function piecesOf({ assets, minutes, entries }: MinuteTable, entriesMax = PIECE_ENTRIES_MAX): MinuteTable[] {
+  const pieces: MinuteTable[] = [];
+  let [from, fromEntry, to, toEntry] = [0, 0, 0, 0];
   // Copies: of a part of an array another thread would get all of it.
-  return Array.from({ length: count }, (_, piece) => ({
-    series,
-    numbers: numbers.slice(piece * length, (piece + 1) * length),
-  }));
+  const cut = () => {
+    const own = entries.slice(fromEntry * ENTRY, toEntry * ENTRY);
+    pieces.push({ assets, minutes: minutes.slice(from, to), entries: own });
+    [from, fromEntry] = [to, toEntry];
+  };
+  for (; to < minutes.length; to += MINUTE) {
+    const count = minutes[to + 2] as number;
+    if (to > from && toEntry - fromEntry + count > entriesMax) cut();
+    toEntry += count;
+  }
+  cut();
+  return pieces;
 }

@@ -2,8 +2,9 @@ import { type ColumnFault, type TelemetryColumns, type TelemetryGroup, timesOf }
 import type { DownsampledRow } from "@bellwether/protocol/messages/stream.ts";
 import { ownersOf, rowsOfColumns, valuesOfColumn } from "@bellwether/protocol/rows-of-columns.ts";
 import type { StoredRow } from "../store/ingest.ts";
+import { ENTRY, figuresOfEntry, setEntry } from "./entries.ts";
 import { addSample, figuresOfSample, MINUTE_MS } from "./figures.ts";
-import { type MinuteFigures, type MinuteTable, type SeriesKey, tableOf } from "./minute-table.ts";
+import { type AssetMinute, type MinuteTable, tableOf } from "./minute-table.ts";
 
 /** What a batch's rows have in common: where they are from, what to add to their times, and whether they are backfill. */
 export interface CommittedAs {
@@ -12,24 +13,56 @@ export interface CommittedAs {
   readonly hist: boolean;
 }
 
-interface Open {
-  readonly series: SeriesKey;
-  readonly minutes: Map<number, MinuteFigures>;
-  /** The minute the last sample went to: nearly always that of the next. */
-  usual: MinuteFigures | undefined;
+/** An asset's minutes while they are added up. */
+interface OpenAsset {
+  readonly site: string;
+  readonly asset: string;
+  readonly channels: string[];
+  /** Where each channel is in `channels`. */
+  readonly places: Map<string, number>;
+  readonly minutes: Map<number, OpenMinute>;
+}
+
+interface OpenMinute {
+  readonly minute: number;
+  /** The entries so far, and room for more; an entry's key is its channel's place. */
+  entries: Float64Array;
+  /** Where each channel's entry begins. */
+  readonly at: Map<number, number>;
+}
+
+/** Entries a minute has room for at first. */
+const ROOM = 16;
+
+/** Rows of a group that follow each other and go to one minute of one asset: from one row up to another. */
+interface Stretch {
+  readonly of: OpenAsset;
+  readonly minute: OpenMinute;
+  readonly to: number;
+}
+
+/** Samples of one channel. */
+interface Samples {
+  readonly values: readonly (number | null)[];
+  /** The row of each; undefined where every row has one. */
+  readonly rows: readonly number[] | undefined;
+  /** When each row was. */
+  readonly timesMs: readonly number[];
+  readonly hist: boolean;
 }
 
 /** Adds committed rows up to minutes of their channels, in the order they are given: that of their commit. */
 export class MinuteRollup {
-  readonly #assets = new Map<string, Map<string, Open>>();
+  readonly #assets = new Map<string, OpenAsset>();
 
   /** Samples without a value (failed reads) count as absent. */
   add(site: string, row: Pick<StoredRow, "asset" | "values" | "correctedAtMs" | "hist">): void {
-    const minute = Math.floor(row.correctedAtMs / MINUTE_MS);
+    const of = this.#openOf(site, row.asset);
+    const minute = minuteOf(of, Math.floor(row.correctedAtMs / MINUTE_MS));
     for (const channel in row.values) {
-      const value = row.values[channel];
-      if (value === null || value === undefined) continue;
-      addTo(this.#openOf(site, row.asset, channel), value, minute, row.correctedAtMs, row.hist);
+      const values = [row.values[channel] ?? null];
+      const samples = { values, rows: undefined, timesMs: [row.correctedAtMs], hist: row.hist };
+      addSamples(of, minute, channel, samples, 0, 1);
     }
   }
 
@@ -49,61 +82,113 @@ export class MinuteRollup {
 
   #addGroup({ site, offsetMs, hist }: CommittedAs, group: TelemetryGroup): void {
     const timesMs = made(timesOf(group));
-    const { assets, counts } = made(ownersOf(group, timesMs.length));
     for (const [row, timeMs] of timesMs.entries()) timesMs[row] = timeMs + offsetMs;
-    const minutes = timesMs.map((timeMs) => Math.floor(timeMs / MINUTE_MS));
+    const stretches = this.#stretchesOf(site, group, timesMs);
     for (const column of group.channels) {
       const values = made(valuesOfColumn(column));
-      let [owner, end] = [-1, 0];
-      let open: Open | undefined;
-      for (let index = 0; index < values.length; index++) {
-        const row = column.at === undefined ? index : (column.at[index] as number);
-        while (row >= end) {
-          end += counts[++owner] as number;
-          open = undefined;
-        }
-        const value = values[index] as number | null;
-        if (value === null) continue;
-        open ??= this.#openOf(site, assets[owner] as string, column.channel);
-        addTo(open, value, minutes[row] as number, timesMs[row] as number, hist);
+      const samples = { values, rows: column.at, timesMs, hist };
+      let index = 0;
+      for (const { of, minute, to } of stretches) {
+        const from = index;
+        if (column.at === undefined) index = to;
+        else while (index < values.length && (column.at[index] as number) < to) index += 1;
+        if (index > from) addSamples(of, minute, column.channel, samples, from, index);
       }
     }
   }
 
-  #openOf(site: string, asset: string, channel: string): Open {
-    const key = `${site}/${asset}`;
-    let channels = this.#assets.get(key);
-    if (channels === undefined) {
-      channels = new Map();
-      this.#assets.set(key, channels);
+  #stretchesOf(site: string, group: TelemetryGroup, timesMs: readonly number[]): Stretch[] {
+    const { assets, counts } = made(ownersOf(group, timesMs.length));
+    const stretches: Stretch[] = [];
+    let row = 0;
+    for (const [owner, asset] of assets.entries()) {
+      const of = this.#openOf(site, asset);
+      const end = row + (counts[owner] as number);
+      while (row < end) {
+        const minute = Math.floor((timesMs[row] as number) / MINUTE_MS);
+        for (row += 1; row < end && Math.floor((timesMs[row] as number) / MINUTE_MS) === minute; ) row += 1;
+        stretches.push({ of, minute: minuteOf(of, minute), to: row });
+      }
     }
-    let open = channels.get(channel);
+    return stretches;
+  }
+
+  #openOf(site: string, asset: string): OpenAsset {
+    const key = `${site}/${asset}`;
+    let open = this.#assets.get(key);
     if (open === undefined) {
-      open = { series: { site, asset, channel }, minutes: new Map(), usual: undefined };
-      channels.set(channel, open);
+      open = { site, asset, channels: [], places: new Map(), minutes: new Map() };
+      this.#assets.set(key, open);
     }
     return open;
   }
 
-  /** Every minute, channel by channel; the same rows give the same order. */
+  /** Every minute, asset by asset; the same rows give the same order. */
   minutes(): MinuteTable {
-    const figures = [...this.#assets.values()].flatMap((channels) =>
-      [...channels.values()].flatMap(({ minutes }) => [...minutes.values()]),
-    );
-    return tableOf(figures);
+    const all: AssetMinute[] = [];
+    for (const of of this.#assets.values()) {
+      for (const { minute, entries, at } of of.minutes.values()) {
+        if (at.size > 0) all.push({ of, minute, entries: entries.subarray(0, at.size * ENTRY) });
+      }
+    }
+    const { assets, ...numbers } = tableOf(all);
+    // What else an open asset has needs not cross to another thread.
+    return { assets: assets.map(({ site, asset, channels }) => ({ site, asset, channels })), ...numbers };
   }
 }
 
-function addTo(open: Open, value: number, minute: number, atMs: number, hist: boolean): void {
-  const found = open.usual?.minute === minute ? open.usual : open.minutes.get(minute);
-  if (found === undefined) {
-    const first = { series: open.series, minute, ...figuresOfSample(value, atMs, hist) };
-    open.minutes.set(minute, first);
-    open.usual = first;
-  } else {
-    addSample(found, value, atMs, hist);
-    open.usual = found;
+function minuteOf(of: OpenAsset, minute: number): OpenMinute {
+  let open = of.minutes.get(minute);
+  if (open === undefined) {
+    open = { minute, entries: new Float64Array(ROOM * ENTRY), at: new Map() };
+    of.minutes.set(minute, open);
   }
+  return open;
+}
+
+/** Adds samples of one channel, from one place up to another, to one minute. */
+function addSamples(
+  of: OpenAsset,
+  minute: OpenMinute,
+  channel: string,
+  { values, rows, timesMs, hist }: Samples,
+  from: number,
+  to: number,
+): void {
+  const place = placeOf(of, channel);
+  let at = minute.at.get(place);
+  let figures = at === undefined ? undefined : figuresOfEntry(minute.entries, at);
+  for (let index = from; index < to; index++) {
+    const value = values[index] as number | null;
+    if (value === null) continue;
+    const atMs = timesMs[rows === undefined ? index : (rows[index] as number)] as number;
+    if (figures === undefined) figures = figuresOfSample(value, atMs, hist);
+    else addSample(figures, value, atMs, hist);
+  }
+  if (figures === undefined) return;
+  at ??= newEntry(minute, place);
+  setEntry(minute.entries, at, place, figures);
+}
+
+function placeOf(of: OpenAsset, channel: string): number {
+  let place = of.places.get(channel);
+  if (place === undefined) {
+    place = of.channels.push(channel) - 1;
+    of.places.set(channel, place);
+  }
+  return place;
+}
+
+/** Where a new entry of a minute begins. */
+function newEntry(minute: OpenMinute, place: number): number {
+  const at = minute.at.size * ENTRY;
+  if (at === minute.entries.length) {
+    const grown = new Float64Array(2 * at);
+    grown.set(minute.entries);
+    minute.entries = grown;
+  }
+  minute.at.set(place, at);
+  return at;
 }
 
 /** Whether an asset's rows lie in several groups: which of two at one time was the later only their order says. */
@@ -123,13 +208,18 @@ function made<T extends object>(found: T | ColumnFault | string | undefined): T 
 export function minutesOfDownsampled(
   { site, offsetMs, hist }: CommittedAs,
   rows: readonly DownsampledRow[],
-): MinuteFigures[] {
-  return rows.flatMap(({ asset, observedAtMs, figures }) => {
-    const lastAtMs = observedAtMs + offsetMs;
-    return Object.entries(figures).map(([channel, { count, min, mean, max, last }]) => ({
-      series: { site, asset, channel },
-      minute: Math.floor(lastAtMs / MINUTE_MS),
-      ...{ count, hist: hist ? count : 0, min: min + 0, max: max + 0, sum: mean * count, sumError: 0, last, lastAtMs },
-    }));
-  });
+): MinuteTable {
+  return tableOf(
+    rows.map(({ asset, observedAtMs, figures }) => {
+      const lastAtMs = observedAtMs + offsetMs;
+      const channels = Object.keys(figures);
+      const entries = new Float64Array(channels.length * ENTRY);
+      for (const [place, { count, min, mean, max, last }] of Object.values(figures).entries()) {
+        const bounds = { min: min + 0, max: max + 0 };
+        const sums = { sum: mean * count, sumError: 0 };
+        setEntry(entries, place * ENTRY, place, { count, hist: hist ? count : 0, ...bounds, ...sums, last, lastAtMs });
+      }
+      return { of: { site, asset, channels }, minute: Math.floor(lastAtMs / MINUTE_MS), entries };
+    }),
+  );
 }

@@ -4,8 +4,9 @@ import { unwrap } from "@bellwether/protocol/result.ts";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BLOCK_SLOTS, decodeBlock, emptyColumns, encodeBlock, figuresAt, setRow } from "./block.ts";
+import { ENTRY, entryOf, figuresOfEntry, mergeEntries, setEntry } from "./entries.ts";
 import { addSample, type Figures, figuresOfSample, MINUTE_MS, merge } from "./figures.ts";
-import { minutesOf, piecesOf, tableOf } from "./minute-table.ts";
+import { type MinuteTable, minutesOf, piecesOf, tableOf } from "./minute-table.ts";
 import { MinuteRollup } from "./rollup.ts";
 import { Steps, stepFor } from "./steps.ts";
 
@@ -125,6 +126,16 @@ describe("a block", () => {
   });
 });
 
+/** Every minute of every channel of a table. */
+function figuresIn(table: MinuteTable) {
+  return minutesOf(table).flatMap(({ of: { site, asset, channels }, minute, entries }) =>
+    Array.from({ length: entries.length / ENTRY }, (_, index) => ({
+      ...{ site, asset, channel: channels[entries[index * ENTRY] as number] as string, minute },
+      ...figuresOfEntry(entries, index * ENTRY),
+    })),
+  );
+}
+
 describe("a rollup", () => {
   it("sorts samples into minutes of their corrected time and leaves failed reads out", () => {
     const rollup = new MinuteRollup();
@@ -134,8 +145,8 @@ describe("a rollup", () => {
     row(60_000, 2);
     row(30_000, 4, true);
     row(61_000, null);
-    const told = minutesOf(rollup.minutes()).map(({ series, minute, count, hist, min, max, last }) => [
-      series.channel,
+    const told = figuresIn(rollup.minutes()).map(({ channel, minute, count, hist, min, max, last }) => [
+      channel,
       minute,
       count,
       hist,
@@ -145,8 +156,8 @@ describe("a rollup", () => {
     ]);
     expect(told).toEqual([
       ["vib", 0, 2, 1, 1, 4, 1],
-      ["vib", 1, 1, 0, 2, 2, 2],
       ["temp", 0, 2, 1, 20, 20, 20],
+      ["vib", 1, 1, 0, 2, 2, 2],
       ["temp", 1, 2, 0, 20, 20, 20],
     ]);
   });
@@ -166,8 +177,8 @@ describe("a rollup", () => {
     const of = { site: "s", offsetMs: 61_000, hist: true };
     const told = (rollup: MinuteRollup) =>
       new Map(
-        minutesOf(rollup.minutes()).map(({ series, minute, ...figures }) => [
-          `${series.site}/${series.asset}/${series.channel}/${minute}`,
+        figuresIn(rollup.minutes()).map(({ site, asset, channel, minute, ...figures }) => [
+          `${site}/${asset}/${channel}/${minute}`,
           figures,
         ]),
       );
@@ -207,6 +218,31 @@ function scattered({ stream: _, records, ...envelope }: { stream: string; record
   return Buffer.from(JSON.stringify({ ...envelope, order, groups }));
 }
 
+describe("entries", () => {
+  it("of two arrays merge as their figures do, whatever keys either has and in which order", () => {
+    const values = fc.array(reading, { minLength: 1, maxLength: 5 });
+    const side = fc.uniqueArray(fc.tuple(fc.nat(6), values), { selector: ([key]) => key, maxLength: 7 });
+    const laidOut = (channels: readonly (readonly [number, readonly number[]])[]) => {
+      const entries = new Float64Array(channels.length * ENTRY);
+      for (const [index, [key, own]] of channels.entries()) setEntry(entries, index * ENTRY, key, addedUp(own));
+      return entries;
+    };
+    fc.assert(
+      fc.property(side, side, (before, after) => {
+        const merged = mergeEntries(laidOut(before), laidOut(after));
+        const keys = new Set([...before, ...after].map(([key]) => key));
+        expect(merged.length).toBe(keys.size * ENTRY);
+        for (const key of keys) {
+          const [there, later] = [before, after].map((one) => one.find(([own]) => own === key)?.[1]);
+          const expected = addedUp(there ?? later!);
+          if (there && later) merge(expected, addedUp(later));
+          expect(figuresOfEntry(merged, entryOf(merged, key))).toEqual(expected);
+        }
+      }),
+    );
+  });
+});
+
 describe("a table of minutes", () => {
   it("gives them back, in pieces of any size, of which there is at least one", () => {
     const rollup = new MinuteRollup();
@@ -214,12 +250,19 @@ describe("a table of minutes", () => {
       rollup.add("s", { asset: "pump-1", correctedAtMs: atMs, hist: false, values: { vib: atMs, temp: -0 } });
     }
     const all = minutesOf(rollup.minutes());
-    expect(all.length).toBe(10);
+    expect(all.map(({ entries }) => entries.length / ENTRY)).toEqual([2, 2, 2, 2, 2]);
     expect(minutesOf(tableOf(all))).toEqual(all);
-    for (const size of [1, 3, 10, 11]) {
-      const pieces = piecesOf(rollup.minutes(), size);
-      expect(pieces.length).toBe(Math.ceil(10 / size));
-      expect(pieces.flatMap(minutesOf)).toEqual(all);
+    // The two channels of a minute stay together.
+    for (const [size, pieces] of [
+      [1, 5],
+      [3, 5],
+      [4, 3],
+      [10, 1],
+      [11, 1],
+    ] as const) {
+      const found = piecesOf(rollup.minutes(), size);
+      expect(found.length).toBe(pieces);
+      expect(found.flatMap(minutesOf)).toEqual(all);
     }
     expect(piecesOf(tableOf([])).flatMap(minutesOf)).toEqual([]);
     expect(piecesOf(tableOf([])).length).toBe(1);

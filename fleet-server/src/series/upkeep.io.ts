@@ -65,12 +65,12 @@ export function startUpkeep(ports: UpkeepPorts): Upkeep {
   }
 
   async function pack(): Promise<void> {
-    for (let fromSeries: number | undefined = 0; fromSeries !== undefined && !stopping; ) {
+    for (let fromGroup: number | undefined = 0; fromGroup !== undefined && !stopping; ) {
       const { next }: { next?: number } = await store.series.pack({
         beforeMs: ports.now() - PACKED_AFTER_MS,
-        fromSeries,
+        fromGroup,
       });
-      fromSeries = next;
+      fromGroup = next;
       await pause();
     }
   }

@@ -37,8 +37,8 @@ export interface SeriesStore {
    * interrupted asks for what is pending and goes on. Answers whether it was written.
    */
   keep(args: { readonly slice: RollupSlice; readonly minutes: MinuteTable; readonly last: boolean }): Promise<boolean>;
-  /** Packs minutes before a time into blocks, a few days of channels at once; `next` where the next call goes on. */
-  pack(args: { readonly beforeMs: number; readonly fromSeries: number }): Promise<{ readonly next?: number }>;
+  /** Packs minutes before a time into blocks, a day of a few channels at once; `next` where the next call goes on. */
+  pack(args: { readonly beforeMs: number; readonly fromGroup: number }): Promise<{ readonly next?: number }>;
   /**
    * Figures of some channels in even steps: `fromMs` is a multiple of `stepMs`, a multiple of a minute; whole hours come
    * from the figures per hour. In the order of site, asset and channel, after one of them.

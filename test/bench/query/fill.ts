@@ -40,9 +40,9 @@ for (;;) {
     db.transaction(() => series.keep.run(db, { slice, minutes, last: piece === pieces.length - 1 }))();
   }
 }
-for (let fromSeries: number | undefined = 0; fromSeries !== undefined; ) {
-  fromSeries = db.transaction((from: number) => series.pack.run(db, { beforeMs: Date.now(), fromSeries: from }))(
-    fromSeries,
+for (let fromGroup: number | undefined = 0; fromGroup !== undefined; ) {
+  fromGroup = db.transaction((from: number) => series.pack.run(db, { beforeMs: Date.now(), fromGroup: from }))(
+    fromGroup,
   ).next;
 }
 db.close();

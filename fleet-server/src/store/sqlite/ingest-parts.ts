@@ -11,7 +11,7 @@ import { addDriftWindow } from "./drift.ts";
 import type { IngestGroup, OpenStream } from "./ingest-group.ts";
 import { keepAlarm, type StoredAt } from "./ingest-latest.ts";
 import { noteSecurity } from "./security.ts";
-import { addMinutes } from "./series-rollup.ts";
+import { addMinutes } from "./series-minutes.ts";
 
 /** A message of a group: its bytes begin at `from` and end before `to`. */
 export interface Message extends MessageSource {

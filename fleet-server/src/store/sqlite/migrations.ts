@@ -12,8 +12,11 @@ import { rolloutsMigrations } from "./rollouts.ts";
 import { seriesMigrations } from "./series.ts";
 import { trainingMigrations } from "./training.ts";
 
+/** SQL, or what SQL cannot say. */
+type Migration = string | ((db: Database) => void);
+
 /** Every room's migrations in the order they were written. Append only: what has run on a disk is never edited. */
-export const MIGRATIONS: Readonly<Record<string, readonly string[]>> = {
+export const MIGRATIONS: Readonly<Record<string, readonly Migration[]>> = {
   governance: governanceMigrations,
   devices: devicesMigrations,
   director: directorMigrations,
@@ -47,7 +50,9 @@ export function migrate(db: Database, migrations = MIGRATIONS): Result<void> {
     const done = versions.find((row) => row.room === room)?.version ?? 0;
     for (let version = done; version < steps.length; version++) {
       db.transaction(() => {
-        db.exec(steps[version] as string);
+        const step = steps[version] as Migration;
+        if (typeof step === "string") db.exec(step);
+        else step(db);
         note.run(room, version + 1);
       })();
     }

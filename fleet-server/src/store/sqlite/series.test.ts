@@ -13,6 +13,7 @@ import { HOUR_MS, MINUTE_MS } from "../../series/figures.ts";
 import { type MinuteTable, piecesOf } from "../../series/minute-table.ts";
 import type { Store } from "../store.ts";
 import { MIGRATIONS, migrate } from "./migrations.ts";
+import { GROUP_SERIES_MAX } from "./series-minutes.ts";
 import { openWriter } from "./store.worker.ts";
 
 const DAY_MS = 24 * HOUR_MS;
@@ -59,8 +60,8 @@ async function rollUp(store: Store, piecesMax = Number.POSITIVE_INFINITY): Promi
 }
 
 async function packAll(store: Store, beforeMs: number): Promise<void> {
-  for (let fromSeries: number | undefined = 0; fromSeries !== undefined; ) {
-    fromSeries = ((await store.series.pack({ beforeMs, fromSeries })) as { next?: number }).next;
+  for (let fromGroup: number | undefined = 0; fromGroup !== undefined; ) {
+    fromGroup = ((await store.series.pack({ beforeMs, fromGroup })) as { next?: number }).next;
   }
 }
 
@@ -175,6 +176,83 @@ describe("figures per minute and hour", () => {
       ["vib", null, 3_000],
     ]);
     expect(await store.series.current({ sites: ["other"], limit: 10 })).toEqual([]);
+  });
+
+  it("are every channel's own where an asset has many, which come at different times", async () => {
+    const store = await temporaryStore();
+    const channels = Array.from({ length: 3 * GROUP_SERIES_MAX + 2 }, (_, index) => `c${index}`);
+    const reading = (channel: string, minute: number) => Number(channel.slice(1)) * 100 + minute;
+    const { next: random } = seededRandom(7);
+    const truth = new Map<string, { atMs: number[]; last: number[] }>();
+    let seq = 1;
+    for (let minute = 0; minute < 60; minute++) {
+      // Some more are known with every minute, and of those each minute has some.
+      const had = channels.slice(0, 2 + minute).filter(() => random() < 0.6);
+      // Half of them come a little later, once the others are in the figures.
+      for (const part of [0, 1]) {
+        const own = had.filter((_, index) => index % 2 === part);
+        if (own.length === 0) continue;
+        const values = Object.fromEntries(own.map((channel) => [channel, reading(channel, minute)]));
+        const row = { asset: "pump-1", observedAtMs: minute * MINUTE_MS, values };
+        await commitTogether(store.ingest.commit, [message(seq++, [row])]);
+        if (minute % 7 === 0) await rollUp(store);
+      }
+      for (const channel of had) {
+        const own = truth.get(channel) ?? { atMs: [], last: [] };
+        truth.set(channel, own);
+        own.atMs.push(minute * MINUTE_MS);
+        own.last.push(reading(channel, minute));
+      }
+    }
+    await rollUp(store);
+    for (const packedMs of [0, DAY_MS]) {
+      await packAll(store, packedMs);
+      const { items } = await store.series.points({ fromMs: 0, toMs: HOUR_MS, stepMs: MINUTE_MS, limit: 100 });
+      const found = items.map(({ channel, points: { atMs, last } }) => [channel, { atMs, last }] as const);
+      expect(new Map(found)).toEqual(truth);
+      const current = await store.series.current({ limit: 100 });
+      expect(new Map(current.map(({ channel, value }) => [channel, value]))).toEqual(
+        new Map([...truth].map(([channel, { last }]) => [channel, last.at(-1)])),
+      );
+    }
+  });
+
+  it("stay what they were where an older program has a row for each minute of each channel", async () => {
+    const dir = temporaryFolder("store-");
+    const old = new Database(join(dir, "fleet.sqlite"));
+    unwrap(migrate(old, { ...MIGRATIONS, series: MIGRATIONS["series"]?.slice(0, 1) ?? [] }));
+    const key = old.prepare("INSERT INTO series_keys (id, site, asset, channel) VALUES (?, 's', ?, ?)");
+    const minute = old.prepare("INSERT INTO rollup_minutes VALUES (?, ?, 2, 1, ?, ?, ?, 0, ?, ?)");
+    const channels = Array.from({ length: 2 * GROUP_SERIES_MAX }, (_, index) => index);
+    const assetOf = (channel: number) => `pump-${channel % 2}`;
+    for (const channel of channels) {
+      key.run(channel + 1, assetOf(channel), `c${channel}`);
+      for (const at of [channel, 100]) {
+        minute.run(channel + 1, at, -channel, channel, 0, channel, at * MINUTE_MS + channel);
+      }
+    }
+    old.close();
+    const store = await temporaryStore(dir);
+    const { items } = await store.series.points({ fromMs: 0, toMs: 2 * HOUR_MS, stepMs: MINUTE_MS, limit: 100 });
+    expect(items.length).toBe(channels.length);
+    for (const { asset, channel, points } of items) {
+      const number = Number(channel.slice(1));
+      expect(asset).toBe(assetOf(number));
+      expect(points).toMatchObject({
+        ...{ atMs: [number * MINUTE_MS, 100 * MINUTE_MS], count: [2, 2], min: [0 - number, 0 - number] },
+        ...{ mean: [0, 0], max: [number, number], last: [number, number], backfilled: [0, 1] },
+      });
+    }
+    // What comes now joins what was there.
+    const values = Object.fromEntries(channels.map((channel) => [`c${channel}`, 1_000]));
+    const records = ["pump-0", "pump-1"].map((asset) => ({ asset, observedAtMs: 100 * MINUTE_MS, values }));
+    await commitTogether(store.ingest.commit, [message(1, records)]);
+    await rollUp(store);
+    const { items: after } = await store.series.points({
+      ...{ fromMs: 100 * MINUTE_MS, toMs: 101 * MINUTE_MS, stepMs: MINUTE_MS, limit: 100 },
+    });
+    const counts = Map.groupBy(after, ({ points }) => points.count[0]);
+    expect([counts.get(3)?.length, counts.get(1)?.length]).toEqual([channels.length, channels.length]);
   });
 
   it("are made of what a store of an older program holds", async () => {
