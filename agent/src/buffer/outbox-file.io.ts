@@ -114,6 +114,8 @@ export class OutboxFile {
   readonly #saveCursor: Database.Statement<[string, string]>;
   readonly #saveMeta: Database.Statement<[string, string]>;
   readonly #meta: Database.Statement<[string], { value: string }>;
+  readonly #pages: Database.Statement<[], unknown>;
+  readonly #freePages: Database.Statement<[], unknown>;
 
   private constructor(db: Database.Database, drawEpoch: () => string) {
     this.#db = db;
@@ -127,6 +129,9 @@ export class OutboxFile {
     this.#saveCursor = db.prepare("INSERT OR REPLACE INTO input_cursor VALUES (?, ?)");
     this.#saveMeta = db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)");
     this.#meta = db.prepare("SELECT value FROM meta WHERE key = ?");
+    // Asked several times a commit: compiling them anew takes longer than the rest of it.
+    this.#pages = db.prepare("PRAGMA page_count").pluck();
+    this.#freePages = db.prepare("PRAGMA freelist_count").pluck();
   }
 
   /** Opens the file, or makes it with a fresh epoch. */
@@ -333,7 +338,7 @@ export class OutboxFile {
 
   /** Bytes of the file's pages that hold something. */
   usedBytes(): number {
-    return (pragma(this.#db, "page_count") - pragma(this.#db, "freelist_count")) * this.#pageBytes;
+    return ((this.#pages.get() as number) - (this.#freePages.get() as number)) * this.#pageBytes;
   }
 }
 

@@ -37,7 +37,7 @@ function waitingOf(file: OutboxFile, stream: Stream, known: StreamKnowledge, lan
   const place = laneOf(known, lane);
   if (place === undefined) return [];
   const { fromSeq: first, toSeq: newest } = place.from;
-  for (let { after } = place; ; ) {
+  for (let { after } = place; after < known.next - 1; ) {
     const held = file.heldAfter(stream, after, WINDOW);
     const waiting = held.filter(
       ({ fromSeq, toSeq }) => first <= fromSeq && fromSeq <= newest && !isAlsoAcked(fromSeq, toSeq, known.also),
@@ -46,6 +46,7 @@ function waitingOf(file: OutboxFile, stream: Stream, known: StreamKnowledge, lan
     if (waiting.length > 0 || last === undefined || last.fromSeq > newest) return waiting;
     after = last.toSeq;
   }
+  return [];
 }
 
 /** The bytes of a chunk that `waitingChunks` gave. */

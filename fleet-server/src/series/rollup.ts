@@ -32,7 +32,7 @@ interface OpenMinute {
 }
 
 /** Entries a minute has room for at first. */
-const ROOM = 16;
+const ROOM = 32;
 
 /** Rows of a group that follow each other and go to one minute of one asset: from one row up to another. */
 interface Stretch {
